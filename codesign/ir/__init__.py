@@ -1,0 +1,20 @@
+"""The types that every stage speaks."""
+
+from codesign.ir.candidate import Candidate, HardwareConfig
+from codesign.ir.fixed_point import FixedPoint, covering_format, integer_bits_for
+from codesign.ir.network import Network, Node
+from codesign.ir.population import COLUMNS, Population
+from codesign.ir.quantized import QuantizedNetwork
+
+__all__ = [
+    "COLUMNS",
+    "Candidate",
+    "FixedPoint",
+    "HardwareConfig",
+    "Network",
+    "Node",
+    "Population",
+    "QuantizedNetwork",
+    "covering_format",
+    "integer_bits_for",
+]
