@@ -1,0 +1,107 @@
+"""What all activations share: a real function, then rounding (floor) and saturation to `result_bits`.
+
+Flooring is free in hardware and the bias before it absorbs the half-bit offset (training learns it);
+saturation is bounded and safe where wrapping flips signs.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.ir import FixedPoint, Node, QuantizedNetwork
+from codesign.layers.base import FloatColumns, InputColumns, Layer, Parameter, WordRange
+from hw_models.types import OpBatch
+
+if TYPE_CHECKING:
+    import torch
+
+RESULT_BITS = Parameter(
+    name="result_bits", column="output_bits", minimum=1, maximum=24, description="bits of each output word"
+)
+
+
+class Activation(Layer):
+    """Interface of element-wise layers that round to `result_bits`."""
+
+    parameters = (RESULT_BITS,)
+    #: Whether the output format carries a sign.
+    result_is_signed: ClassVar[bool]
+
+    def propagate(self, parameters: FloatColumns, inputs: InputColumns) -> dict[str, NDArray[np.float64]]:
+        return {
+            "n_out": inputs.n_in,
+            "output_bits": parameters["output_bits"],
+            "output_signed": np.full_like(inputs.n_in, float(self.result_is_signed)),
+        }
+
+    @abstractmethod
+    def apply_words(self, words: NDArray[np.int64], source: FixedPoint, result: FixedPoint) -> NDArray[np.int64]:
+        """Map raw words of format `source` to raw words of format `result`; monotone functions only."""
+
+    @abstractmethod
+    def apply_torch(self, values: torch.Tensor, source: FixedPoint, result: FixedPoint) -> torch.Tensor:
+        """Map exact real values (float64) to exact real values on the grid of `result`."""
+
+    def infer(self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]) -> WordRange:
+        (source,) = inputs
+        result = network.result[node.name]
+        return WordRange(
+            format=result,
+            low=self.apply_words(source.low, source.format, result),
+            high=self.apply_words(source.high, source.format, result),
+        )
+
+    def run_words(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        inputs: Sequence[NDArray[np.int64]],
+        formats: Sequence[FixedPoint],
+        result: FixedPoint,
+    ) -> NDArray[np.int64]:
+        return self.apply_words(inputs[0], formats[0], result)
+
+    def torch_exact(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[torch.Tensor], result: FixedPoint
+    ) -> torch.Tensor:
+        from codesign.layers import infer_formats
+
+        source = infer_formats(network)[node.inputs[0]].format
+        return self.apply_torch(inputs[0], source, result)
+
+    def examples(self) -> list[dict[str, Any]]:
+        return [{"result_bits": 4}, {"result_bits": 8}]
+
+
+def floor_and_saturate(values: torch.Tensor, result: FixedPoint) -> torch.Tensor:
+    """Round real values down to the grid of `result` and clip them to its range."""
+    import torch
+
+    words = torch.clamp(torch.floor(values / result.lsb), result.min_word, result.max_word)
+    return words * result.lsb
+
+
+def lower_elementwise(
+    kind: str, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
+) -> list[OpBatch]:
+    """Describe k activations as the primitive `elementwise` of one kind."""
+    from hw_models.primitives.elementwise import KINDS
+
+    return [
+        OpBatch(
+            primitive="elementwise",
+            design=design,
+            stage=stage,
+            parameters={
+                "kind": np.full(design.shape, KINDS.index(kind), dtype=np.int64),
+                "n_lanes": columns["n_out"],
+                "input_bits": columns["input_bits"],
+                "output_bits": columns["output_bits"],
+            },
+        )
+    ]

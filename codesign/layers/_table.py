@@ -1,0 +1,74 @@
+"""Activations that hardware looks up in a table: exact because each table entry is one input word.
+
+The input is first rounded (floor, saturate) to `TABLE_BITS` bits over a fixed symmetric range; the
+table holds the function at each of those words, rounded down to the result.  hls4ml indexes its
+tables in just this way when the table has 2**TABLE_BITS entries (nnet_activation.h, sigmoid over
+[-8, 8), tanh over [-4, 4)), so no interpolation or index rounding ever differs.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from codesign.ir import FixedPoint
+from codesign.layers._activation import Activation
+from codesign.layers.base import FloatColumns
+from hw_models.types import OpBatch
+
+#: Width of a table's index.
+TABLE_BITS = 8
+
+
+class TableActivation(Activation):
+    """Interface of table activations.
+
+    Attributes:
+        index_integer_bits: integer bits (sign included) of the table's index.
+    """
+
+    index_integer_bits: ClassVar[int]
+
+    @abstractmethod
+    def function(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Evaluate the real function."""
+
+    @property
+    def index_format(self) -> FixedPoint:
+        """Format to which inputs are rounded before the look-up."""
+        return FixedPoint(bits=TABLE_BITS, integer_bits=self.index_integer_bits)
+
+    def table_words(self, result: FixedPoint) -> NDArray[np.int64]:
+        """Return the table: int64[2**TABLE_BITS], entry k for index word k - 2**(TABLE_BITS - 1)."""
+        index = self.index_format
+        words = np.arange(index.min_word, index.max_word + 1)
+        return result.words_from_values(self.function(index.values_from_words(words)))
+
+    def lower(self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]) -> list[OpBatch]:
+        return [
+            OpBatch(
+                primitive="table",
+                design=design,
+                stage=stage,
+                parameters={
+                    "n_lanes": columns["n_out"],
+                    "input_bits": np.full(design.shape, float(TABLE_BITS)),
+                    "output_bits": columns["output_bits"],
+                    "table_size": np.full(design.shape, float(2**TABLE_BITS)),
+                },
+            )
+        ]
+
+    def apply_words(self, words: NDArray[np.int64], source: FixedPoint, result: FixedPoint) -> NDArray[np.int64]:
+        index = self.index_format
+        return self.table_words(result)[index.cast_words(words, source) - index.min_word]
+
+    def apply_torch(self, values: torch.Tensor, source: FixedPoint, result: FixedPoint) -> torch.Tensor:
+        index = self.index_format
+        position = torch.clamp(torch.floor(values / index.lsb), index.min_word, index.max_word) - index.min_word
+        table = torch.from_numpy(result.values_from_words(self.table_words(result)))
+        return table[position.long()]

@@ -1,0 +1,68 @@
+"""Sum of two branches of equal width, exact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.errors import DesignError
+from codesign.ir import FixedPoint, Node, QuantizedNetwork, covering_format
+from codesign.layers import LAYERS
+from codesign.layers._activation import lower_elementwise
+from codesign.layers.base import FloatColumns, InputColumns, Layer, WordRange
+from hw_models.types import OpBatch
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Add(Layer):
+    """a + b, one bit wider than the wider of the two."""
+
+    name = "add"
+    role = "merge"
+    n_inputs = (2, 2)
+
+    def propagate(self, parameters: FloatColumns, inputs: InputColumns) -> dict[str, NDArray[np.float64]]:
+        return {"n_out": inputs.n_first, "output_bits": inputs.bits + 1, "output_signed": inputs.is_signed}
+
+    def lower(self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]) -> list[OpBatch]:
+        return lower_elementwise("add", columns, design=design, stage=stage)
+
+    def infer(self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]) -> WordRange:
+        first, second = inputs
+        if first.low.shape != second.low.shape:
+            raise DesignError(
+                f"{node.name}: add needs branches of equal width, got {first.low.size} and {second.low.size}"
+            )
+        fraction = max(first.format.fraction_bits, second.format.fraction_bits)
+        shifts = [fraction - r.format.fraction_bits for r in inputs]
+        low = (first.low << shifts[0]) + (second.low << shifts[1])
+        high = (first.high << shifts[0]) + (second.high << shifts[1])
+        return WordRange(format=covering_format(int(low.min()), int(high.max()), fraction), low=low, high=high)
+
+    def run_words(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        inputs: Sequence[NDArray[np.int64]],
+        formats: Sequence[FixedPoint],
+        result: FixedPoint,
+    ) -> NDArray[np.int64]:
+        return sum(  # type: ignore[return-value]
+            words << (result.fraction_bits - fmt.fraction_bits) for words, fmt in zip(inputs, formats, strict=True)
+        )
+
+    def torch_exact(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[torch.Tensor], result: FixedPoint
+    ) -> torch.Tensor:
+        return inputs[0] + inputs[1]
+
+    def examples(self) -> list[dict[str, Any]]:
+        return [{}]
+
+
+LAYERS.add(Add.name, Add())

@@ -1,0 +1,179 @@
+"""What a layer type is: one file that says everything about it.
+
+Order of use over a layer's life: `propagate` while a population is decoded, `lower` while it is
+costed, `train_*` while it is trained, `infer` and `run_words` once it is quantized (the exact
+integer reference), and the `to_*` methods when the winner is exported.  Every method is abstract: a
+layer that forgets one cannot be created, so nothing is ever free or silently skipped.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.errors import DesignError
+from codesign.ir import FixedPoint, Node, QuantizedNetwork
+from hw_models.types import OpBatch
+
+if TYPE_CHECKING:
+    import torch
+
+FloatColumns = Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A declared parameter of a layer type.
+
+    Attributes:
+        name: key in `Node.parameters`.
+        column: population column that carries it.
+        minimum, maximum: legal range, inclusive.
+        is_integer: whole numbers only.
+        default: value used when the node does not say; None means it must.
+        description: one line for documentation and error messages, with the unit.
+    """
+
+    name: str
+    column: str
+    minimum: float
+    maximum: float
+    is_integer: bool = True
+    default: float | None = None
+    description: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputColumns:
+    """What the nodes of one layer type read, for k nodes at once (float64[k] each).
+
+    Attributes:
+        n_in: sum of the widths of all inputs.
+        n_first: width of the first input.
+        bits: widest input word.
+        is_signed: 1 where any input is signed.
+        n_inputs: how many inputs.
+    """
+
+    n_in: NDArray[np.float64]
+    n_first: NDArray[np.float64]
+    bits: NDArray[np.float64]
+    is_signed: NDArray[np.float64]
+    n_inputs: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordRange:
+    """Exact knowledge of a node's output: its format, and the least and greatest word of each lane.
+
+    Attributes:
+        format: format of the words.
+        low, high: int64[n_out].
+    """
+
+    format: FixedPoint
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+
+
+class Layer(ABC):
+    """Interface of a layer type; leaves live in one file each and register an instance in `LAYERS`.
+
+    Attributes:
+        name: registered name; a file format, never renamed.
+        role: "compute", "merge", "identity" or "input": how graph canonicalisation treats it.
+        n_inputs: least and greatest number of inputs.
+        parameters: declared parameters.
+        has_multipliers: whether strategy and reuse_factor apply.
+    """
+
+    name: ClassVar[str]
+    role: ClassVar[str] = "compute"
+    n_inputs: ClassVar[tuple[int, int]] = (1, 1)
+    parameters: ClassVar[tuple[Parameter, ...]] = ()
+    has_multipliers: ClassVar[bool] = False
+
+    # ---- populations ------------------------------------------------------------------------
+    @abstractmethod
+    def propagate(self, parameters: FloatColumns, inputs: InputColumns) -> dict[str, NDArray[np.float64]]:
+        """Derive n_out, output_bits and output_signed of k nodes from their parameters and inputs."""
+
+    @abstractmethod
+    def lower(self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]) -> list[OpBatch]:
+        """Describe k nodes of this type as primitive hardware operations.
+
+        Args:
+            columns: the population columns, restricted to these nodes, float64[k] each.
+            design: int64[k], index of each node's candidate.
+            stage: int64[k], position of each node along the data flow.
+        """
+
+    # ---- the exact reference ------------------------------------------------------------------
+    @abstractmethod
+    def infer(self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]) -> WordRange:
+        """Derive format and range of the output, exactly, from those of the inputs."""
+
+    @abstractmethod
+    def run_words(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        inputs: Sequence[NDArray[np.int64]],
+        formats: Sequence[FixedPoint],
+        result: FixedPoint,
+    ) -> NDArray[np.int64]:
+        """Evaluate on raw words, int64[n, width] per input, in integer arithmetic only."""
+
+    @abstractmethod
+    def torch_exact(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[torch.Tensor], result: FixedPoint
+    ) -> torch.Tensor:
+        """Evaluate on real values, float64[n, width] per input; exact while words fit 53 bits."""
+
+    # ---- contract tests -----------------------------------------------------------------------
+    @abstractmethod
+    def examples(self) -> list[dict[str, Any]]:
+        """Return parameter sets that contract tests build this layer with."""
+
+    # ---- shared checks ------------------------------------------------------------------------
+    def check(self, node: Node) -> None:
+        """Check a node's parameters and number of inputs.
+
+        Raises:
+            DesignError: a parameter is unknown, missing or out of range.
+        """
+        low, high = self.n_inputs
+        if not low <= len(node.inputs) <= high:
+            raise DesignError(f"{node.name}: layer {self.name!r} takes {low} to {high} inputs, got {len(node.inputs)}")
+        known = {p.name: p for p in self.parameters}
+        for key in node.parameters:
+            if key not in known:
+                raise DesignError(
+                    f"{node.name}: layer {self.name!r} has no parameter {key!r}; it has {', '.join(known) or 'none'}"
+                )
+        for parameter in self.parameters:
+            value = node.parameters.get(parameter.name, parameter.default)
+            if value is None:
+                raise DesignError(
+                    f"{node.name}: layer {self.name!r} needs {parameter.name} ({parameter.description})"
+                )
+            legal = (
+                isinstance(value, (int, float))
+                and parameter.minimum <= value <= parameter.maximum
+                and (not parameter.is_integer or float(value).is_integer())
+            )
+            if not legal:
+                raise DesignError(
+                    f"{node.name}: {parameter.name} must be {'an integer' if parameter.is_integer else 'a number'} in"
+                    f" {parameter.minimum:g}..{parameter.maximum:g} ({parameter.description}), got {value!r}"
+                )
+
+    def value(self, node: Node, name: str) -> float:
+        """Return a declared parameter of `node`, or its default."""
+        parameter = next(p for p in self.parameters if p.name == name)
+        return float(node.parameters.get(name, parameter.default))  # type: ignore[arg-type]

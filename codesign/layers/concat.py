@@ -1,0 +1,58 @@
+"""Concatenation of two branches: wires."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from codesign.ir import FixedPoint, Node, QuantizedNetwork, covering_format
+from codesign.layers import LAYERS
+from codesign.layers.base import FloatColumns, InputColumns, Layer, WordRange
+from hw_models.types import OpBatch
+
+
+class Concat(Layer):
+    """[a, b] in a common format that holds both exactly."""
+
+    name = "concat"
+    role = "merge"
+    n_inputs = (2, 2)
+
+    def propagate(self, parameters: FloatColumns, inputs: InputColumns) -> dict[str, NDArray[np.float64]]:
+        return {"n_out": inputs.n_in, "output_bits": inputs.bits, "output_signed": inputs.is_signed}
+
+    def lower(self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]) -> list[OpBatch]:
+        return []  # wires in io_parallel
+
+    def infer(self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]) -> WordRange:
+        fraction = max(r.format.fraction_bits for r in inputs)
+        low = np.concatenate([r.low << (fraction - r.format.fraction_bits) for r in inputs])
+        high = np.concatenate([r.high << (fraction - r.format.fraction_bits) for r in inputs])
+        return WordRange(format=covering_format(int(low.min()), int(high.max()), fraction), low=low, high=high)
+
+    def run_words(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        inputs: Sequence[NDArray[np.int64]],
+        formats: Sequence[FixedPoint],
+        result: FixedPoint,
+    ) -> NDArray[np.int64]:
+        return np.concatenate(
+            [w << (result.fraction_bits - f.fraction_bits) for w, f in zip(inputs, formats, strict=True)], axis=1
+        )
+
+    def torch_exact(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[torch.Tensor], result: FixedPoint
+    ) -> torch.Tensor:
+        return torch.cat(list(inputs), dim=1)
+
+    def examples(self) -> list[dict[str, Any]]:
+        return [{}]
+
+
+LAYERS.add(Concat.name, Concat())

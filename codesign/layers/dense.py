@@ -1,0 +1,117 @@
+"""Fully connected layer: a matrix-vector product with constant weights and a bias, accumulated exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from codesign.ir import FixedPoint, Node, QuantizedNetwork, covering_format
+from codesign.layers import LAYERS
+from codesign.layers.base import FloatColumns, InputColumns, Layer, Parameter, WordRange
+from hw_models.types import OpBatch
+
+
+class Dense(Layer):
+    """y = x W + b without any rounding: the activation that follows rounds."""
+
+    name = "dense"
+    has_multipliers = True
+    parameters = (
+        Parameter(name="units", column="n_out", minimum=1, maximum=4096, description="number of outputs"),
+        Parameter(name="weight_bits", column="weight_bits", minimum=2, maximum=24, description="bits of each weight"),
+        Parameter(
+            name="pruned_fraction",
+            column="pruned_fraction",
+            minimum=0.0,
+            maximum=0.99,
+            is_integer=False,
+            default=0.0,
+            description="share of weights forced to zero",
+        ),
+    )
+
+    def propagate(self, parameters: FloatColumns, inputs: InputColumns) -> dict[str, NDArray[np.float64]]:
+        terms = np.maximum(inputs.n_in * (1.0 - parameters["pruned_fraction"]), 1.0)
+        return {
+            "n_out": parameters["n_out"],
+            # worst-case growth of a sum of products; training knows the weights and needs fewer bits
+            "output_bits": inputs.bits + parameters["weight_bits"] - 1 + np.ceil(np.log2(terms + 1)),
+            "output_signed": np.ones_like(inputs.n_in),
+        }
+
+    def lower(self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]) -> list[OpBatch]:
+        return [
+            OpBatch(
+                primitive="matvec",
+                design=design,
+                stage=stage,
+                parameters={
+                    "n_in": columns["n_in"],
+                    "n_out": columns["n_out"],
+                    "reuse_factor": columns["reuse_factor"],
+                    "strategy": columns["strategy"].astype(np.int64),
+                    "weight_bits": columns["weight_bits"],
+                    "input_bits": columns["input_bits"],
+                    "input_is_signed": columns["input_signed"],
+                    "accumulator_bits": columns["output_bits"],
+                    "zero_fraction": columns["pruned_fraction"],
+                    "has_bias": np.ones_like(columns["n_in"]),
+                },
+            )
+        ]
+
+    def infer(self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]) -> WordRange:
+        (source,) = inputs
+        weights = network.weight_words[node.name]
+        low = np.minimum(weights * source.low[:, None], weights * source.high[:, None]).sum(axis=0)
+        high = np.maximum(weights * source.low[:, None], weights * source.high[:, None]).sum(axis=0)
+        fraction, bias, shift = self._aligned_bias(node, network, source.format)
+        low, high = (low << shift) + bias, (high << shift) + bias
+        return WordRange(format=covering_format(int(low.min()), int(high.max()), fraction), low=low, high=high)
+
+    @staticmethod
+    def _aligned_bias(
+        node: Node, network: QuantizedNetwork, source: FixedPoint
+    ) -> tuple[int, NDArray[np.int64], int]:
+        """Return the result's fraction bits, the bias words there, and the left shift of the products."""
+        product_fraction = source.fraction_bits + network.weight_format[node.name].fraction_bits
+        bias_fraction = network.bias_format[node.name].fraction_bits
+        fraction = max(product_fraction, bias_fraction)
+        bias = network.bias_words[node.name] << (fraction - bias_fraction)
+        return fraction, bias, fraction - product_fraction
+
+    def run_words(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        inputs: Sequence[NDArray[np.int64]],
+        formats: Sequence[FixedPoint],
+        result: FixedPoint,
+    ) -> NDArray[np.int64]:
+        _, bias, shift = self._aligned_bias(node, network, formats[0])
+        weights = network.weight_words[node.name]
+        if result.bits <= 53:  # BLAS in float64 is exact here and far faster than NumPy's integer product
+            products = np.rint(inputs[0].astype(np.float64) @ weights.astype(np.float64)).astype(np.int64)
+        else:
+            products = inputs[0] @ weights
+        return (products << shift) + bias
+
+    def torch_exact(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[torch.Tensor], result: FixedPoint
+    ) -> torch.Tensor:
+        weights = network.weight_format[node.name].values_from_words(network.weight_words[node.name])
+        bias = network.bias_format[node.name].values_from_words(network.bias_words[node.name])
+        return inputs[0] @ torch.from_numpy(weights) + torch.from_numpy(bias)
+
+    def examples(self) -> list[dict[str, Any]]:
+        return [
+            {"units": 3, "weight_bits": 4},
+            {"units": 5, "weight_bits": 8, "pruned_fraction": 0.5},
+        ]
+
+
+LAYERS.add(Dense.name, Dense())

@@ -1,0 +1,54 @@
+"""Flatten: the vectors of this product are flat already, so it is the identity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.ir import FixedPoint, Node, QuantizedNetwork
+from codesign.layers import LAYERS
+from codesign.layers.base import FloatColumns, InputColumns, Layer, WordRange
+from hw_models.types import OpBatch
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Flatten(Layer):
+    """x, unchanged."""
+
+    name = "flatten"
+    role = "identity"
+
+    def propagate(self, parameters: FloatColumns, inputs: InputColumns) -> dict[str, NDArray[np.float64]]:
+        return {"n_out": inputs.n_in, "output_bits": inputs.bits, "output_signed": inputs.is_signed}
+
+    def lower(self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]) -> list[OpBatch]:
+        return []  # wires
+
+    def infer(self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]) -> WordRange:
+        return inputs[0]
+
+    def run_words(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        inputs: Sequence[NDArray[np.int64]],
+        formats: Sequence[FixedPoint],
+        result: FixedPoint,
+    ) -> NDArray[np.int64]:
+        return inputs[0]
+
+    def torch_exact(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[torch.Tensor], result: FixedPoint
+    ) -> torch.Tensor:
+        return inputs[0]
+
+    def examples(self) -> list[dict[str, Any]]:
+        return [{}]
+
+
+LAYERS.add(Flatten.name, Flatten())

@@ -1,0 +1,66 @@
+"""The input of a network: words on the grid that the firmware receives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.ir import FixedPoint, Node, QuantizedNetwork
+from codesign.layers import LAYERS
+from codesign.layers._activation import RESULT_BITS
+from codesign.layers.base import FloatColumns, InputColumns, Layer, Parameter, WordRange
+from hw_models.types import OpBatch
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Input(Layer):
+    """Signed words, rounded (floor) and saturated by the sender."""
+
+    name = "input"
+    role = "input"
+    n_inputs = (0, 0)
+    parameters = (
+        Parameter(name="width", column="n_out", minimum=1, maximum=65536, description="number of inputs"),
+        RESULT_BITS,
+    )
+
+    def propagate(self, parameters: FloatColumns, inputs: InputColumns) -> dict[str, NDArray[np.float64]]:
+        return {
+            "n_out": parameters["n_out"],
+            "output_bits": parameters["output_bits"],
+            "output_signed": np.ones_like(parameters["n_out"]),
+        }
+
+    def lower(self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]) -> list[OpBatch]:
+        return []  # ports: the first layer's registers belong to it
+
+    def infer(self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]) -> WordRange:
+        fmt = network.result[node.name]
+        width = int(node.parameters["width"])
+        return WordRange(format=fmt, low=np.full(width, fmt.min_word), high=np.full(width, fmt.max_word))
+
+    def run_words(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        inputs: Sequence[NDArray[np.int64]],
+        formats: Sequence[FixedPoint],
+        result: FixedPoint,
+    ) -> NDArray[np.int64]:
+        raise AssertionError("the input node is given, not evaluated")
+
+    def torch_exact(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[torch.Tensor], result: FixedPoint
+    ) -> torch.Tensor:
+        raise AssertionError("the input node is given, not evaluated")
+
+    def examples(self) -> list[dict[str, Any]]:
+        return [{"width": 4, "result_bits": 6}]
+
+
+LAYERS.add(Input.name, Input())

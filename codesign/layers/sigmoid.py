@@ -1,0 +1,23 @@
+"""Logistic sigmoid, by table."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.layers import LAYERS
+from codesign.layers._table import TableActivation
+
+
+class Sigmoid(TableActivation):
+    """Logistic sigmoid over [-8, 8)."""
+
+    name = "sigmoid"
+    result_is_signed = False
+    index_integer_bits = 4
+
+    def function(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return 1.0 / (1.0 + np.exp(-values))
+
+
+LAYERS.add(Sigmoid.name, Sigmoid())

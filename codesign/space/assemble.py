@@ -1,0 +1,211 @@
+"""From loose node arrays, or from candidates, to a complete `Population`, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.errors import DesignError
+from codesign.ir import COLUMNS, Candidate, HardwareConfig, Network, Node, Population
+from codesign.layers import LAYERS, check_network
+from codesign.layers.base import InputColumns
+from hw_models.legality import is_legal_reuse_factor, nearest_legal_reuse_factor
+from hw_models.types import STRATEGIES
+
+Int = NDArray[np.int64]
+Float = NDArray[np.float64]
+
+
+def assemble(
+    *,
+    n_candidates: int,
+    layer_names: Sequence[str],
+    layer: Int,
+    candidate: Int,
+    parameters: Mapping[str, Float],
+    edges: Int,
+    clock_period_ns: Float,
+    round_reuse: bool,
+) -> Population:
+    """Derive stages, widths and bits of all nodes and return the finished population.
+
+    Args:
+        n_candidates: how many candidates.
+        layer_names: vocabulary of layer types.
+        layer: int64[m], index into `layer_names`; nodes of a candidate in topological order.
+        candidate: int64[m], non-decreasing.
+        parameters: declared parameters by population column, float64[m]; "strategy" (codes) and
+            "reuse_factor" for nodes with multipliers.
+        edges: int64[2, e], node indices (from, to).
+        clock_period_ns: float64[n_candidates].
+        round_reuse: replace each reuse factor by the greatest legal one not above it (genomes);
+            else an illegal one is an error (candidates).
+
+    Raises:
+        DesignError: an illegal reuse factor, or branches that do not fit.
+    """
+    m = layer.shape[0]
+    columns = {name: np.zeros(m) for name in COLUMNS}
+    for name, values in parameters.items():
+        columns[name][:] = values
+    stage = _longest_path(m, edges)
+    has_multipliers = np.array([LAYERS.get(name).has_multipliers for name in layer_names])
+    order = np.argsort(stage[edges[1]], kind="stable")
+    sources, targets = edges[0][order], edges[1][order]
+    n_stages = int(stage.max(initial=0)) + 1
+    edge_bounds = np.searchsorted(stage[targets], np.arange(n_stages + 1))
+    node_order = np.lexsort((layer, stage))
+    node_bounds = np.searchsorted(stage[node_order], np.arange(n_stages + 1))
+    first_edge = np.full(m, -1, dtype=np.int64)
+    n_inputs = np.zeros(m)
+    for s in range(n_stages):
+        window = slice(edge_bounds[s], edge_bounds[s + 1])
+        src, dst = sources[window], targets[window]
+        np.add.at(columns["n_in"], dst, columns["n_out"][src])
+        np.add.at(n_inputs, dst, 1.0)
+        np.maximum.at(columns["input_bits"], dst, columns["output_bits"][src])
+        np.maximum.at(columns["input_signed"], dst, columns["output_signed"][src])
+        first_edge[dst[::-1]] = src[::-1]
+        nodes = node_order[node_bounds[s] : node_bounds[s + 1]]
+        for code in np.unique(layer[nodes]):
+            rows = nodes[layer[nodes] == code]
+            inputs = InputColumns(
+                n_in=columns["n_in"][rows],
+                n_first=columns["n_out"][first_edge[rows]],
+                bits=columns["input_bits"][rows],
+                is_signed=columns["input_signed"][rows],
+                n_inputs=n_inputs[rows],
+            )
+            derived = LAYERS.get(layer_names[code]).propagate({k: v[rows] for k, v in columns.items()}, inputs)
+            for name, values in derived.items():
+                columns[name][rows] = values
+    rows = np.flatnonzero(has_multipliers[layer])
+    shape = [columns[k][rows].astype(np.int64) for k in ("n_in", "n_out", "strategy", "reuse_factor")]
+    if round_reuse:
+        columns["reuse_factor"][rows] = nearest_legal_reuse_factor(*shape)
+    else:
+        illegal = ~is_legal_reuse_factor(*shape)
+        if illegal.any():
+            n_in, n_out, strategy, reuse = (int(a[illegal][0]) for a in shape)
+            raise DesignError(
+                f"reuse_factor {reuse} is not legal for a {n_in} x {n_out} layer with strategy"
+                f" {STRATEGIES[strategy]}; the nearest legal one below is"
+                f" {int(nearest_legal_reuse_factor(*(a[illegal][:1] for a in shape))[0])}"
+            )
+    return Population(
+        n_candidates=n_candidates,
+        layer_names=tuple(layer_names),
+        layer=layer,
+        candidate=candidate,
+        stage=stage,
+        columns=columns,
+        edges=edges,
+        clock_period_ns=np.asarray(clock_period_ns, dtype=np.float64),
+    )
+
+
+def _longest_path(m: int, edges: Int) -> Int:
+    """Return each node's longest distance from a node without inputs."""
+    stage = np.zeros(m, dtype=np.int64)
+    while True:
+        updated = stage.copy()
+        np.maximum.at(updated, edges[1], stage[edges[0]] + 1)
+        if np.array_equal(updated, stage):
+            return stage
+        stage = updated
+
+
+def population_from_candidates(candidates: Sequence[Candidate]) -> Population:
+    """Put candidates into one table.
+
+    Raises:
+        DesignError: a layer, parameter, strategy or reuse factor is illegal.
+    """
+    layer_names = LAYERS.names()
+    code = {name: i for i, name in enumerate(layer_names)}
+    layer: list[int] = []
+    owner: list[int] = []
+    edges: list[tuple[int, int]] = []
+    rows: list[dict[str, float]] = []
+    for index, candidate in enumerate(candidates):
+        check_network(candidate.network)
+        position: dict[str, int] = {}
+        for node in candidate.network.nodes:
+            kind = LAYERS.get(node.layer)
+            row = {p.column: kind.value(node, p.name) for p in kind.parameters}
+            if kind.has_multipliers:
+                row |= _hardware_row(candidate, node)
+            edges += [(position[source], len(layer)) for source in node.inputs]
+            position[node.name] = len(layer)
+            layer.append(code[node.layer])
+            owner.append(index)
+            rows.append(row)
+    names = sorted({key for row in rows for key in row})
+    return assemble(
+        n_candidates=len(candidates),
+        layer_names=layer_names,
+        layer=np.array(layer, dtype=np.int64),
+        candidate=np.array(owner, dtype=np.int64),
+        parameters={name: np.array([row.get(name, 0.0) for row in rows]) for name in names},
+        edges=np.array(edges, dtype=np.int64).reshape(-1, 2).T,
+        clock_period_ns=np.array([c.hardware.clock_period_ns for c in candidates]),
+        round_reuse=False,
+    )
+
+
+def _hardware_row(candidate: Candidate, node: Node) -> dict[str, float]:
+    hardware = candidate.hardware
+    if node.name not in hardware.strategy or node.name not in hardware.reuse_factor:
+        raise DesignError(f"{node.name}: the hardware configuration names no strategy or reuse factor for it")
+    strategy = hardware.strategy[node.name]
+    if strategy not in STRATEGIES:
+        raise DesignError(f"{node.name}: unknown strategy {strategy!r}; choose from {', '.join(STRATEGIES)}")
+    return {"strategy": float(STRATEGIES.index(strategy)), "reuse_factor": float(hardware.reuse_factor[node.name])}
+
+
+def candidates_from_population(population: Population, *, part: str, io_type: str) -> list[Candidate]:
+    """Spell a population out as candidates, with nodes named after layer type and position."""
+    bounds = np.searchsorted(population.candidate, np.arange(population.n_candidates + 1))
+    inputs_of: list[list[int]] = [[] for _ in range(population.layer.shape[0])]
+    for source, target in population.edges.T:
+        inputs_of[target].append(int(source))
+    result = []
+    for index in range(population.n_candidates):
+        nodes: list[Node] = []
+        names: dict[int, str] = {}
+        counts: dict[str, int] = {}
+        strategy: dict[str, str] = {}
+        reuse: dict[str, int] = {}
+        for row in range(bounds[index], bounds[index + 1]):
+            kind = LAYERS.get(population.layer_names[population.layer[row]])
+            counts[kind.name] = counts.get(kind.name, 0) + 1
+            name = names[row] = kind.name if kind.role == "input" else f"{kind.name}_{counts[kind.name]}"
+            values = {p.name: float(population.columns[p.column][row]) for p in kind.parameters}
+            nodes.append(
+                Node(
+                    name=name,
+                    layer=kind.name,
+                    inputs=tuple(names[i] for i in inputs_of[row]),
+                    parameters={
+                        p.name: int(values[p.name]) if p.is_integer else values[p.name] for p in kind.parameters
+                    },
+                )
+            )
+            if kind.has_multipliers:
+                strategy[name] = STRATEGIES[int(population.columns["strategy"][row])]
+                reuse[name] = int(population.columns["reuse_factor"][row])
+        result.append(
+            Candidate(
+                network=Network(nodes=tuple(nodes)),
+                hardware=HardwareConfig(
+                    part=part,
+                    clock_period_ns=float(population.clock_period_ns[index]),
+                    io_type=io_type,
+                    strategy=strategy,
+                    reuse_factor=reuse,
+                ),
+            )
+        )
+    return result
