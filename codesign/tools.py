@@ -49,7 +49,9 @@ def require_tool(name: str) -> Path:
         return found
     variable = override_variable(name)
     if override := os.environ.get(variable):
-        raise ToolError(f"{variable} is set to {override!r}, which is no program; correct or unset it")
+        raise ToolError(
+            f"{variable} is set to {override!r}, which is no program; correct or unset it"
+        )
     hint = INSTALL_HINTS.get(name, "install it")
     raise ToolError(f"{name} is not on PATH; {hint}, or set {variable} to its path")
 
@@ -97,7 +99,9 @@ def run_tool(
             start_new_session=True,
         )
     except OSError as error:
-        raise ToolError(f"{command[0]} could not be started: {error}; check the installation") from error
+        raise ToolError(
+            f"{command[0]} could not be started: {error}; check the installation"
+        ) from error
     try:
         output, _ = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
@@ -130,5 +134,7 @@ def n_worker_processes() -> int:
     if value is None:
         return max(1, len(os.sched_getaffinity(0)))
     if not value.isdigit() or int(value) < 1:
-        raise ToolError(f"CODESIGN_WORKERS is {value!r}; expected a positive integer; correct or unset it")
+        raise ToolError(
+            f"CODESIGN_WORKERS is {value!r}; expected a positive integer; correct or unset it"
+        )
     return int(value)

@@ -34,7 +34,9 @@ def build_app() -> typer.Typer:
 
     @app.callback()
     def options(
-        version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+        version: bool = typer.Option(
+            False, "--version", callback=_version, is_eager=True, help="Print the version."
+        ),
         debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
     ) -> None:
         """Options before the verb."""
@@ -65,7 +67,10 @@ def main() -> None:
         if debug:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        print(f"error: {error.strerror or error}{where}; nothing half-written was left behind", file=sys.stderr)
+        print(
+            f"error: {error.strerror or error}{where}; nothing half-written was left behind",
+            file=sys.stderr,
+        )
         raise SystemExit(1) from None
     except BrokenPipeError:
         os._exit(1)

@@ -1,0 +1,1 @@
+"""From candidates to hardware scores: devices, budgets, lowering, constraint violations."""

@@ -60,7 +60,9 @@ class Candidate:
             DesignError: another schema, or a key is missing.
         """
         if value.get("schema") != SCHEMA:
-            raise DesignError(f"candidate has schema {value.get('schema')!r}; this version reads schema {SCHEMA}")
+            raise DesignError(
+                f"candidate has schema {value.get('schema')!r}; this version reads schema {SCHEMA}"
+            )
         try:
             hardware = value["hardware"]
             return cls(
@@ -74,7 +76,9 @@ class Candidate:
                 ),
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise DesignError(f"candidate lacks or garbles {error}; expected what `to_json` writes") from error
+            raise DesignError(
+                f"candidate lacks or garbles {error}; expected what `to_json` writes"
+            ) from error
 
     @property
     def digest(self) -> str:

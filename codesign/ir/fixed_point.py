@@ -40,9 +40,13 @@ class FixedPoint:
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= 62:
-            raise DesignError(f"a fixed-point word has 1 to 62 bits, got {self.bits}; choose a narrower type")
+            raise DesignError(
+                f"a fixed-point word has 1 to 62 bits, got {self.bits}; choose a narrower type"
+            )
         if abs(self.integer_bits) > 64:
-            raise DesignError(f"integer bits of {self.to_hls()} must lie in -64..64; rescale the data")
+            raise DesignError(
+                f"integer bits of {self.to_hls()} must lie in -64..64; rescale the data"
+            )
         if self.rounding not in ROUNDINGS or self.overflow not in OVERFLOWS:
             raise DesignError(
                 f"rounding {self.rounding!r} / overflow {self.overflow!r} unknown;"
@@ -117,7 +121,9 @@ class FixedPoint:
         """
         scaled = np.ldexp(np.asarray(values, dtype=np.float64), self.fraction_bits)
         if not np.isfinite(scaled).all():
-            raise DesignError(f"cannot quantize NaN or infinity to {self.to_hls()}; clean the data first")
+            raise DesignError(
+                f"cannot quantize NaN or infinity to {self.to_hls()}; clean the data first"
+            )
         if self.rounding == "TRN":
             rounded = np.floor(scaled)
         elif self.rounding == "RND":
@@ -152,7 +158,11 @@ class FixedPoint:
                 words = words + ((low > half) | ((low == half) & ((words & 1) == 1)))
         elif shift < 0:
             if self.overflow == "SAT":  # clip first: the shift itself must not overflow 64 bits
-                words = np.clip(words, self.min_word >> -shift if -shift < 63 else -1, (self.max_word >> -shift) + 1)
+                words = np.clip(
+                    words,
+                    self.min_word >> -shift if -shift < 63 else -1,
+                    (self.max_word >> -shift) + 1,
+                )
             words = words << -shift
         if self.overflow == "SAT":
             return np.clip(words, self.min_word, self.max_word)
@@ -181,6 +191,9 @@ def covering_format(min_word: int, max_word: int, fraction_bits: int) -> FixedPo
         DesignError: more than 62 bits would be needed.
     """
     signed = min_word < 0
-    bits = max(max_word.bit_length(), (-min_word - 1).bit_length() if signed else 0, 1 - signed) + signed
+    bits = (
+        max(max_word.bit_length(), (-min_word - 1).bit_length() if signed else 0, 1 - signed)
+        + signed
+    )
     bits = max(bits, 1)
     return FixedPoint(bits=bits, integer_bits=bits - fraction_bits, signed=signed)

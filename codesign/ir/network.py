@@ -52,7 +52,9 @@ class Network:
             raise DesignError("a network starts with an input node that reads nothing")
         for node in self.nodes:
             if node.name in seen:
-                raise DesignError(f"node name {node.name!r} appears twice; names are unique in a network")
+                raise DesignError(
+                    f"node name {node.name!r} appears twice; names are unique in a network"
+                )
             for source in node.inputs:
                 if source not in seen:
                     raise DesignError(
@@ -66,12 +68,19 @@ class Network:
         for node in self.nodes:
             if node.name == name:
                 return node
-        raise DesignError(f"network has no node {name!r}; it has {', '.join(n.name for n in self.nodes)}")
+        raise DesignError(
+            f"network has no node {name!r}; it has {', '.join(n.name for n in self.nodes)}"
+        )
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return a JSON-ready list of nodes."""
         return [
-            {"name": n.name, "layer": n.layer, "inputs": list(n.inputs), "parameters": dict(n.parameters)}
+            {
+                "name": n.name,
+                "layer": n.layer,
+                "inputs": list(n.inputs),
+                "parameters": dict(n.parameters),
+            }
             for n in self.nodes
         ]
 

@@ -52,7 +52,9 @@ class QuantizedNetwork:
             for name, words in words_by_node.items():
                 fmt = formats[name]
                 if words.size and (words.min() < fmt.min_word or words.max() > fmt.max_word):
-                    raise DesignError(f"{name}: a stored word lies outside {fmt.to_hls()}; quantize it again")
+                    raise DesignError(
+                        f"{name}: a stored word lies outside {fmt.to_hls()}; quantize it again"
+                    )
 
     @property
     def input_format(self) -> FixedPoint:
@@ -98,9 +100,13 @@ class QuantizedNetwork:
                 arrays = {k: archive[k] for k in archive.files}
             meta = json.loads(arrays.pop("meta").tobytes().decode())
         except (OSError, ValueError, KeyError, EOFError) as error:
-            raise DesignError(f"{path}: not a quantized network ({error}); train the candidate again") from error
+            raise DesignError(
+                f"{path}: not a quantized network ({error}); train the candidate again"
+            ) from error
         if meta.get("schema") != SCHEMA:
-            raise DesignError(f"{path}: schema {meta.get('schema')!r}; this version reads schema {SCHEMA}")
+            raise DesignError(
+                f"{path}: schema {meta.get('schema')!r}; this version reads schema {SCHEMA}"
+            )
 
         def formats(key: str) -> dict[str, FixedPoint]:
             return {name: FixedPoint.from_hls(text) for name, text in meta[key].items()}

@@ -61,7 +61,9 @@ def run_words(
         raise DesignError(f"input words have shape {words.shape}; expected (n, {n_inputs})")
     fmt = network.input_format
     if words.size and (words.min() < fmt.min_word or words.max() > fmt.max_word):
-        raise DesignError(f"an input word lies outside {fmt.to_hls()}; quantize the inputs to that format")
+        raise DesignError(
+            f"an input word lies outside {fmt.to_hls()}; quantize the inputs to that format"
+        )
     ranges = infer_formats(network)
     values = {nodes[0].name: words}
     for node in nodes[1:]:
@@ -93,7 +95,9 @@ def run_torch(network: QuantizedNetwork, words: NDArray[np.int64]) -> NDArray[np
     ranges = infer_formats(network)
     for name, known in ranges.items():
         if known.format.bits > 53:
-            raise DesignError(f"{name}: {known.format.to_hls()} exceeds float64's 53 bits; use fewer bits")
+            raise DesignError(
+                f"{name}: {known.format.to_hls()} exceeds float64's 53 bits; use fewer bits"
+            )
     nodes = network.network.nodes
     values: dict[str, torch.Tensor] = {
         nodes[0].name: torch.from_numpy(network.input_format.values_from_words(words))

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     import torch
 
 RESULT_BITS = Parameter(
-    name="result_bits", column="output_bits", minimum=1, maximum=24, description="bits of each output word"
+    name="result_bits",
+    column="output_bits",
+    minimum=1,
+    maximum=24,
+    description="bits of each output word",
 )
 
 
@@ -32,7 +36,9 @@ class Activation(Layer):
     #: Whether the output format carries a sign.
     result_is_signed: ClassVar[bool]
 
-    def propagate(self, parameters: FloatColumns, inputs: InputColumns) -> dict[str, NDArray[np.float64]]:
+    def propagate(
+        self, parameters: FloatColumns, inputs: InputColumns
+    ) -> dict[str, NDArray[np.float64]]:
         return {
             "n_out": inputs.n_in,
             "output_bits": parameters["output_bits"],
@@ -40,14 +46,20 @@ class Activation(Layer):
         }
 
     @abstractmethod
-    def apply_words(self, words: NDArray[np.int64], source: FixedPoint, result: FixedPoint) -> NDArray[np.int64]:
+    def apply_words(
+        self, words: NDArray[np.int64], source: FixedPoint, result: FixedPoint
+    ) -> NDArray[np.int64]:
         """Map raw words of format `source` to raw words of format `result`; monotone functions only."""
 
     @abstractmethod
-    def apply_torch(self, values: torch.Tensor, source: FixedPoint, result: FixedPoint) -> torch.Tensor:
+    def apply_torch(
+        self, values: torch.Tensor, source: FixedPoint, result: FixedPoint
+    ) -> torch.Tensor:
         """Map exact real values (float64) to exact real values on the grid of `result`."""
 
-    def infer(self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]) -> WordRange:
+    def infer(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]
+    ) -> WordRange:
         (source,) = inputs
         result = network.result[node.name]
         return WordRange(
@@ -67,7 +79,11 @@ class Activation(Layer):
         return self.apply_words(inputs[0], formats[0], result)
 
     def torch_exact(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[torch.Tensor], result: FixedPoint
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        inputs: Sequence[torch.Tensor],
+        result: FixedPoint,
     ) -> torch.Tensor:
         from codesign.layers import infer_formats
 

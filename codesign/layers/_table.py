@@ -48,7 +48,9 @@ class TableActivation(Activation):
         words = np.arange(index.min_word, index.max_word + 1)
         return result.words_from_values(self.function(index.values_from_words(words)))
 
-    def lower(self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]) -> list[OpBatch]:
+    def lower(
+        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
+    ) -> list[OpBatch]:
         return [
             OpBatch(
                 primitive="table",
@@ -63,12 +65,19 @@ class TableActivation(Activation):
             )
         ]
 
-    def apply_words(self, words: NDArray[np.int64], source: FixedPoint, result: FixedPoint) -> NDArray[np.int64]:
+    def apply_words(
+        self, words: NDArray[np.int64], source: FixedPoint, result: FixedPoint
+    ) -> NDArray[np.int64]:
         index = self.index_format
         return self.table_words(result)[index.cast_words(words, source) - index.min_word]
 
-    def apply_torch(self, values: torch.Tensor, source: FixedPoint, result: FixedPoint) -> torch.Tensor:
+    def apply_torch(
+        self, values: torch.Tensor, source: FixedPoint, result: FixedPoint
+    ) -> torch.Tensor:
         index = self.index_format
-        position = torch.clamp(torch.floor(values / index.lsb), index.min_word, index.max_word) - index.min_word
+        position = (
+            torch.clamp(torch.floor(values / index.lsb), index.min_word, index.max_word)
+            - index.min_word
+        )
         table = torch.from_numpy(result.values_from_words(self.table_words(result)))
         return table[position.long()]

@@ -26,13 +26,23 @@ class Add(Layer):
     role = "merge"
     n_inputs = (2, 2)
 
-    def propagate(self, parameters: FloatColumns, inputs: InputColumns) -> dict[str, NDArray[np.float64]]:
-        return {"n_out": inputs.n_first, "output_bits": inputs.bits + 1, "output_signed": inputs.is_signed}
+    def propagate(
+        self, parameters: FloatColumns, inputs: InputColumns
+    ) -> dict[str, NDArray[np.float64]]:
+        return {
+            "n_out": inputs.n_first,
+            "output_bits": inputs.bits + 1,
+            "output_signed": inputs.is_signed,
+        }
 
-    def lower(self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]) -> list[OpBatch]:
+    def lower(
+        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
+    ) -> list[OpBatch]:
         return lower_elementwise("add", columns, design=design, stage=stage)
 
-    def infer(self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]) -> WordRange:
+    def infer(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]
+    ) -> WordRange:
         first, second = inputs
         if first.low.shape != second.low.shape:
             raise DesignError(
@@ -42,7 +52,9 @@ class Add(Layer):
         shifts = [fraction - r.format.fraction_bits for r in inputs]
         low = (first.low << shifts[0]) + (second.low << shifts[1])
         high = (first.high << shifts[0]) + (second.high << shifts[1])
-        return WordRange(format=covering_format(int(low.min()), int(high.max()), fraction), low=low, high=high)
+        return WordRange(
+            format=covering_format(int(low.min()), int(high.max()), fraction), low=low, high=high
+        )
 
     def run_words(
         self,
@@ -53,11 +65,16 @@ class Add(Layer):
         result: FixedPoint,
     ) -> NDArray[np.int64]:
         return sum(  # type: ignore[return-value]
-            words << (result.fraction_bits - fmt.fraction_bits) for words, fmt in zip(inputs, formats, strict=True)
+            words << (result.fraction_bits - fmt.fraction_bits)
+            for words, fmt in zip(inputs, formats, strict=True)
         )
 
     def torch_exact(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[torch.Tensor], result: FixedPoint
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        inputs: Sequence[torch.Tensor],
+        result: FixedPoint,
     ) -> torch.Tensor:
         return inputs[0] + inputs[1]
 

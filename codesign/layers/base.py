@@ -100,11 +100,15 @@ class Layer(ABC):
 
     # ---- populations ------------------------------------------------------------------------
     @abstractmethod
-    def propagate(self, parameters: FloatColumns, inputs: InputColumns) -> dict[str, NDArray[np.float64]]:
+    def propagate(
+        self, parameters: FloatColumns, inputs: InputColumns
+    ) -> dict[str, NDArray[np.float64]]:
         """Derive n_out, output_bits and output_signed of k nodes from their parameters and inputs."""
 
     @abstractmethod
-    def lower(self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]) -> list[OpBatch]:
+    def lower(
+        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
+    ) -> list[OpBatch]:
         """Describe k nodes of this type as primitive hardware operations.
 
         Args:
@@ -115,7 +119,9 @@ class Layer(ABC):
 
     # ---- the exact reference ------------------------------------------------------------------
     @abstractmethod
-    def infer(self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]) -> WordRange:
+    def infer(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]
+    ) -> WordRange:
         """Derive format and range of the output, exactly, from those of the inputs."""
 
     @abstractmethod
@@ -131,7 +137,11 @@ class Layer(ABC):
 
     @abstractmethod
     def torch_exact(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[torch.Tensor], result: FixedPoint
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        inputs: Sequence[torch.Tensor],
+        result: FixedPoint,
     ) -> torch.Tensor:
         """Evaluate on real values, float64[n, width] per input; exact while words fit 53 bits."""
 
@@ -149,7 +159,9 @@ class Layer(ABC):
         """
         low, high = self.n_inputs
         if not low <= len(node.inputs) <= high:
-            raise DesignError(f"{node.name}: layer {self.name!r} takes {low} to {high} inputs, got {len(node.inputs)}")
+            raise DesignError(
+                f"{node.name}: layer {self.name!r} takes {low} to {high} inputs, got {len(node.inputs)}"
+            )
         known = {p.name: p for p in self.parameters}
         for key in node.parameters:
             if key not in known:

@@ -25,13 +25,19 @@ class BatchNorm(Layer):
 
     name = "batch_norm"
 
-    def propagate(self, parameters: FloatColumns, inputs: InputColumns) -> dict[str, NDArray[np.float64]]:
+    def propagate(
+        self, parameters: FloatColumns, inputs: InputColumns
+    ) -> dict[str, NDArray[np.float64]]:
         return {"n_out": inputs.n_in, "output_bits": inputs.bits, "output_signed": inputs.is_signed}
 
-    def lower(self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]) -> list[OpBatch]:
+    def lower(
+        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
+    ) -> list[OpBatch]:
         return []  # folded into the dense layer before it
 
-    def infer(self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]) -> WordRange:
+    def infer(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]
+    ) -> WordRange:
         raise AssertionError("batch norms are folded before a network is quantized")
 
     def run_words(
@@ -45,7 +51,11 @@ class BatchNorm(Layer):
         raise AssertionError("batch norms are folded before a network is quantized")
 
     def torch_exact(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[torch.Tensor], result: FixedPoint
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        inputs: Sequence[torch.Tensor],
+        result: FixedPoint,
     ) -> torch.Tensor:
         raise AssertionError("batch norms are folded before a network is quantized")
 

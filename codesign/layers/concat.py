@@ -22,17 +22,25 @@ class Concat(Layer):
     role = "merge"
     n_inputs = (2, 2)
 
-    def propagate(self, parameters: FloatColumns, inputs: InputColumns) -> dict[str, NDArray[np.float64]]:
+    def propagate(
+        self, parameters: FloatColumns, inputs: InputColumns
+    ) -> dict[str, NDArray[np.float64]]:
         return {"n_out": inputs.n_in, "output_bits": inputs.bits, "output_signed": inputs.is_signed}
 
-    def lower(self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]) -> list[OpBatch]:
+    def lower(
+        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
+    ) -> list[OpBatch]:
         return []  # wires in io_parallel
 
-    def infer(self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]) -> WordRange:
+    def infer(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]
+    ) -> WordRange:
         fraction = max(r.format.fraction_bits for r in inputs)
         low = np.concatenate([r.low << (fraction - r.format.fraction_bits) for r in inputs])
         high = np.concatenate([r.high << (fraction - r.format.fraction_bits) for r in inputs])
-        return WordRange(format=covering_format(int(low.min()), int(high.max()), fraction), low=low, high=high)
+        return WordRange(
+            format=covering_format(int(low.min()), int(high.max()), fraction), low=low, high=high
+        )
 
     def run_words(
         self,
@@ -43,11 +51,19 @@ class Concat(Layer):
         result: FixedPoint,
     ) -> NDArray[np.int64]:
         return np.concatenate(
-            [w << (result.fraction_bits - f.fraction_bits) for w, f in zip(inputs, formats, strict=True)], axis=1
+            [
+                w << (result.fraction_bits - f.fraction_bits)
+                for w, f in zip(inputs, formats, strict=True)
+            ],
+            axis=1,
         )
 
     def torch_exact(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[torch.Tensor], result: FixedPoint
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        inputs: Sequence[torch.Tensor],
+        result: FixedPoint,
     ) -> torch.Tensor:
         return torch.cat(list(inputs), dim=1)
 

@@ -21,8 +21,16 @@ class Dense(Layer):
     name = "dense"
     has_multipliers = True
     parameters = (
-        Parameter(name="units", column="n_out", minimum=1, maximum=4096, description="number of outputs"),
-        Parameter(name="weight_bits", column="weight_bits", minimum=2, maximum=24, description="bits of each weight"),
+        Parameter(
+            name="units", column="n_out", minimum=1, maximum=4096, description="number of outputs"
+        ),
+        Parameter(
+            name="weight_bits",
+            column="weight_bits",
+            minimum=2,
+            maximum=24,
+            description="bits of each weight",
+        ),
         Parameter(
             name="pruned_fraction",
             column="pruned_fraction",
@@ -34,16 +42,23 @@ class Dense(Layer):
         ),
     )
 
-    def propagate(self, parameters: FloatColumns, inputs: InputColumns) -> dict[str, NDArray[np.float64]]:
+    def propagate(
+        self, parameters: FloatColumns, inputs: InputColumns
+    ) -> dict[str, NDArray[np.float64]]:
         terms = np.maximum(inputs.n_in * (1.0 - parameters["pruned_fraction"]), 1.0)
         return {
             "n_out": parameters["n_out"],
             # worst-case growth of a sum of products; training knows the weights and needs fewer bits
-            "output_bits": inputs.bits + parameters["weight_bits"] - 1 + np.ceil(np.log2(terms + 1)),
+            "output_bits": inputs.bits
+            + parameters["weight_bits"]
+            - 1
+            + np.ceil(np.log2(terms + 1)),
             "output_signed": np.ones_like(inputs.n_in),
         }
 
-    def lower(self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]) -> list[OpBatch]:
+    def lower(
+        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
+    ) -> list[OpBatch]:
         return [
             OpBatch(
                 primitive="matvec",
@@ -64,14 +79,18 @@ class Dense(Layer):
             )
         ]
 
-    def infer(self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]) -> WordRange:
+    def infer(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]
+    ) -> WordRange:
         (source,) = inputs
         weights = network.weight_words[node.name]
         low = np.minimum(weights * source.low[:, None], weights * source.high[:, None]).sum(axis=0)
         high = np.maximum(weights * source.low[:, None], weights * source.high[:, None]).sum(axis=0)
         fraction, bias, shift = self._aligned_bias(node, network, source.format)
         low, high = (low << shift) + bias, (high << shift) + bias
-        return WordRange(format=covering_format(int(low.min()), int(high.max()), fraction), low=low, high=high)
+        return WordRange(
+            format=covering_format(int(low.min()), int(high.max()), fraction), low=low, high=high
+        )
 
     @staticmethod
     def _aligned_bias(
@@ -94,16 +113,26 @@ class Dense(Layer):
     ) -> NDArray[np.int64]:
         _, bias, shift = self._aligned_bias(node, network, formats[0])
         weights = network.weight_words[node.name]
-        if result.bits <= 53:  # BLAS in float64 is exact here and far faster than NumPy's integer product
-            products = np.rint(inputs[0].astype(np.float64) @ weights.astype(np.float64)).astype(np.int64)
+        if (
+            result.bits <= 53
+        ):  # BLAS in float64 is exact here and far faster than NumPy's integer product
+            products = np.rint(inputs[0].astype(np.float64) @ weights.astype(np.float64)).astype(
+                np.int64
+            )
         else:
             products = inputs[0] @ weights
         return (products << shift) + bias
 
     def torch_exact(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[torch.Tensor], result: FixedPoint
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        inputs: Sequence[torch.Tensor],
+        result: FixedPoint,
     ) -> torch.Tensor:
-        weights = network.weight_format[node.name].values_from_words(network.weight_words[node.name])
+        weights = network.weight_format[node.name].values_from_words(
+            network.weight_words[node.name]
+        )
         bias = network.bias_format[node.name].values_from_words(network.bias_words[node.name])
         return inputs[0] @ torch.from_numpy(weights) + torch.from_numpy(bias)
 

@@ -23,13 +23,19 @@ class Flatten(Layer):
     name = "flatten"
     role = "identity"
 
-    def propagate(self, parameters: FloatColumns, inputs: InputColumns) -> dict[str, NDArray[np.float64]]:
+    def propagate(
+        self, parameters: FloatColumns, inputs: InputColumns
+    ) -> dict[str, NDArray[np.float64]]:
         return {"n_out": inputs.n_in, "output_bits": inputs.bits, "output_signed": inputs.is_signed}
 
-    def lower(self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]) -> list[OpBatch]:
+    def lower(
+        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
+    ) -> list[OpBatch]:
         return []  # wires
 
-    def infer(self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]) -> WordRange:
+    def infer(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]
+    ) -> WordRange:
         return inputs[0]
 
     def run_words(
@@ -43,7 +49,11 @@ class Flatten(Layer):
         return inputs[0]
 
     def torch_exact(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[torch.Tensor], result: FixedPoint
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        inputs: Sequence[torch.Tensor],
+        result: FixedPoint,
     ) -> torch.Tensor:
         return inputs[0]
 

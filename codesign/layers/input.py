@@ -25,24 +25,34 @@ class Input(Layer):
     role = "input"
     n_inputs = (0, 0)
     parameters = (
-        Parameter(name="width", column="n_out", minimum=1, maximum=65536, description="number of inputs"),
+        Parameter(
+            name="width", column="n_out", minimum=1, maximum=65536, description="number of inputs"
+        ),
         RESULT_BITS,
     )
 
-    def propagate(self, parameters: FloatColumns, inputs: InputColumns) -> dict[str, NDArray[np.float64]]:
+    def propagate(
+        self, parameters: FloatColumns, inputs: InputColumns
+    ) -> dict[str, NDArray[np.float64]]:
         return {
             "n_out": parameters["n_out"],
             "output_bits": parameters["output_bits"],
             "output_signed": np.ones_like(parameters["n_out"]),
         }
 
-    def lower(self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]) -> list[OpBatch]:
+    def lower(
+        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
+    ) -> list[OpBatch]:
         return []  # ports: the first layer's registers belong to it
 
-    def infer(self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]) -> WordRange:
+    def infer(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]
+    ) -> WordRange:
         fmt = network.result[node.name]
         width = int(node.parameters["width"])
-        return WordRange(format=fmt, low=np.full(width, fmt.min_word), high=np.full(width, fmt.max_word))
+        return WordRange(
+            format=fmt, low=np.full(width, fmt.min_word), high=np.full(width, fmt.max_word)
+        )
 
     def run_words(
         self,
@@ -55,7 +65,11 @@ class Input(Layer):
         raise AssertionError("the input node is given, not evaluated")
 
     def torch_exact(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[torch.Tensor], result: FixedPoint
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        inputs: Sequence[torch.Tensor],
+        result: FixedPoint,
     ) -> torch.Tensor:
         raise AssertionError("the input node is given, not evaluated")
 

@@ -22,16 +22,24 @@ class LeakyReLU(Activation):
     name = "leaky_relu"
     result_is_signed = True
 
-    def lower(self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]) -> list[OpBatch]:
+    def lower(
+        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
+    ) -> list[OpBatch]:
         return lower_elementwise("leaky_relu", columns, design=design, stage=stage)
 
-    def apply_words(self, words: NDArray[np.int64], source: FixedPoint, result: FixedPoint) -> NDArray[np.int64]:
+    def apply_words(
+        self, words: NDArray[np.int64], source: FixedPoint, result: FixedPoint
+    ) -> NDArray[np.int64]:
         scaled = FixedPoint(
             bits=source.bits, integer_bits=source.integer_bits + LOG2_SLOPE, signed=source.signed
         )  # the same word, read as an eighth of its value
-        return np.where(words > 0, result.cast_words(words, source), result.cast_words(words, scaled))
+        return np.where(
+            words > 0, result.cast_words(words, source), result.cast_words(words, scaled)
+        )
 
-    def apply_torch(self, values: torch.Tensor, source: FixedPoint, result: FixedPoint) -> torch.Tensor:
+    def apply_torch(
+        self, values: torch.Tensor, source: FixedPoint, result: FixedPoint
+    ) -> torch.Tensor:
         return floor_and_saturate(torch.where(values > 0, values, values * 2.0**LOG2_SLOPE), result)
 
 

@@ -19,13 +19,19 @@ class ReLU(Activation):
     name = "relu"
     result_is_signed = False
 
-    def lower(self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]) -> list[OpBatch]:
+    def lower(
+        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
+    ) -> list[OpBatch]:
         return lower_elementwise("relu", columns, design=design, stage=stage)
 
-    def apply_words(self, words: NDArray[np.int64], source: FixedPoint, result: FixedPoint) -> NDArray[np.int64]:
+    def apply_words(
+        self, words: NDArray[np.int64], source: FixedPoint, result: FixedPoint
+    ) -> NDArray[np.int64]:
         return result.cast_words(np.maximum(words, 0), source)
 
-    def apply_torch(self, values: torch.Tensor, source: FixedPoint, result: FixedPoint) -> torch.Tensor:
+    def apply_torch(
+        self, values: torch.Tensor, source: FixedPoint, result: FixedPoint
+    ) -> torch.Tensor:
         return floor_and_saturate(torch.relu(values), result)
 
 

@@ -78,11 +78,15 @@ def assemble(
                 is_signed=columns["input_signed"][rows],
                 n_inputs=n_inputs[rows],
             )
-            derived = LAYERS.get(layer_names[code]).propagate({k: v[rows] for k, v in columns.items()}, inputs)
+            derived = LAYERS.get(layer_names[code]).propagate(
+                {k: v[rows] for k, v in columns.items()}, inputs
+            )
             for name, values in derived.items():
                 columns[name][rows] = values
     rows = np.flatnonzero(has_multipliers[layer])
-    shape = [columns[k][rows].astype(np.int64) for k in ("n_in", "n_out", "strategy", "reuse_factor")]
+    shape = [
+        columns[k][rows].astype(np.int64) for k in ("n_in", "n_out", "strategy", "reuse_factor")
+    ]
     if round_reuse:
         columns["reuse_factor"][rows] = nearest_legal_reuse_factor(*shape)
     else:
@@ -158,14 +162,23 @@ def population_from_candidates(candidates: Sequence[Candidate]) -> Population:
 def _hardware_row(candidate: Candidate, node: Node) -> dict[str, float]:
     hardware = candidate.hardware
     if node.name not in hardware.strategy or node.name not in hardware.reuse_factor:
-        raise DesignError(f"{node.name}: the hardware configuration names no strategy or reuse factor for it")
+        raise DesignError(
+            f"{node.name}: the hardware configuration names no strategy or reuse factor for it"
+        )
     strategy = hardware.strategy[node.name]
     if strategy not in STRATEGIES:
-        raise DesignError(f"{node.name}: unknown strategy {strategy!r}; choose from {', '.join(STRATEGIES)}")
-    return {"strategy": float(STRATEGIES.index(strategy)), "reuse_factor": float(hardware.reuse_factor[node.name])}
+        raise DesignError(
+            f"{node.name}: unknown strategy {strategy!r}; choose from {', '.join(STRATEGIES)}"
+        )
+    return {
+        "strategy": float(STRATEGIES.index(strategy)),
+        "reuse_factor": float(hardware.reuse_factor[node.name]),
+    }
 
 
-def candidates_from_population(population: Population, *, part: str, io_type: str) -> list[Candidate]:
+def candidates_from_population(
+    population: Population, *, part: str, io_type: str
+) -> list[Candidate]:
     """Spell a population out as candidates, with nodes named after layer type and position."""
     bounds = np.searchsorted(population.candidate, np.arange(population.n_candidates + 1))
     inputs_of: list[list[int]] = [[] for _ in range(population.layer.shape[0])]
@@ -181,7 +194,9 @@ def candidates_from_population(population: Population, *, part: str, io_type: st
         for row in range(bounds[index], bounds[index + 1]):
             kind = LAYERS.get(population.layer_names[population.layer[row]])
             counts[kind.name] = counts.get(kind.name, 0) + 1
-            name = names[row] = kind.name if kind.role == "input" else f"{kind.name}_{counts[kind.name]}"
+            name = names[row] = (
+                kind.name if kind.role == "input" else f"{kind.name}_{counts[kind.name]}"
+            )
             values = {p.name: float(population.columns[p.column][row]) for p in kind.parameters}
             nodes.append(
                 Node(
@@ -189,7 +204,8 @@ def candidates_from_population(population: Population, *, part: str, io_type: st
                     layer=kind.name,
                     inputs=tuple(names[i] for i in inputs_of[row]),
                     parameters={
-                        p.name: int(values[p.name]) if p.is_integer else values[p.name] for p in kind.parameters
+                        p.name: int(values[p.name]) if p.is_integer else values[p.name]
+                        for p in kind.parameters
                     },
                 )
             )

@@ -1,0 +1,112 @@
+"""A search space: a template with its domains, seen by the search as integer vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from codesign.config import Strict, load
+from codesign.errors import ConfigError, DesignError, unknown_name
+from codesign.ir import Population
+from codesign.space.templates import TEMPLATES
+from codesign.space.templates.base import Gene, Template
+
+
+class SpaceConfig(Strict):
+    """The YAML of a space.
+
+    Attributes:
+        template: registered family of architectures.
+        domains: per domain of the template, the values to search.
+        source: where the choice comes from.
+    """
+
+    schema_: Literal[1] = Field(alias="schema")
+    name: str
+    template: str
+    source: str = Field(min_length=5)
+    domains: dict[str, list[int | float | str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """Finite space of (architecture, hardware configuration) pairs.
+
+    Attributes:
+        name: of the YAML.
+        template: decodes genomes.
+        n_inputs, n_outputs: of the task.
+    """
+
+    name: str
+    template: Template
+    n_inputs: int
+    n_outputs: int
+
+    @property
+    def genes(self) -> tuple[Gene, ...]:
+        """The variables, in genome order."""
+        return self.template.genes
+
+    @property
+    def upper(self) -> NDArray[np.int64]:
+        """int64[n_genes], greatest index of each gene (least is 0)."""
+        return np.array([len(g.domain) - 1 for g in self.genes], dtype=np.int64)
+
+    @property
+    def log10_size(self) -> float:
+        """Decimal logarithm of the number of genomes."""
+        return float(np.log10([len(g.domain) for g in self.genes]).sum())
+
+    def sample(self, n: int, generator: np.random.Generator) -> NDArray[np.int64]:
+        """Draw n canonical genomes, each gene uniform."""
+        return self.canonicalize(generator.integers(0, self.upper + 1, size=(n, self.upper.size)))
+
+    def canonicalize(self, genomes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Set every gene that has no effect to 0."""
+        return self.template.canonicalize(genomes)
+
+    def decode(self, genomes: NDArray[np.int64]) -> Population:
+        """Decode int64[n, n_genes].
+
+        Raises:
+            DesignError: wrong shape, or an index outside its domain.
+        """
+        genomes = np.asarray(genomes, dtype=np.int64)
+        if genomes.ndim != 2 or genomes.shape[1] != self.upper.size:
+            raise DesignError(
+                f"genomes have shape {genomes.shape}; expected (n, {self.upper.size})"
+            )
+        if (genomes < 0).any() or (genomes > self.upper).any():
+            raise DesignError("a gene lies outside its domain; indices run from 0 to `upper`")
+        return self.template.decode(genomes)
+
+
+def load_space(reference: str | Path, *, n_inputs: int, n_outputs: int) -> SearchSpace:
+    """Read a space by name or path, for a task of the given widths.
+
+    Raises:
+        ConfigError: an unknown template, a missing or unknown domain, or an illegal value.
+    """
+    config, path = load(SpaceConfig, reference, kind="spaces")
+    if config.template not in TEMPLATES:
+        raise ConfigError(
+            f"{path.name}: {unknown_name('template', config.template, TEMPLATES.names())}"
+        )
+    template = TEMPLATES.get(config.template)
+    for name in template.domain_names:
+        if name not in config.domains:
+            raise ConfigError(f"{path.name}: domains.{name} is missing; list the values to search")
+    for name in config.domains:
+        if name not in template.domain_names:
+            raise ConfigError(f"{path.name}: {unknown_name('domain', name, template.domain_names)}")
+    try:
+        built = template(config.domains, n_inputs=n_inputs, n_outputs=n_outputs)
+    except ConfigError as error:
+        raise ConfigError(f"{path.name}: {error}") from error
+    return SearchSpace(name=config.name, template=built, n_inputs=n_inputs, n_outputs=n_outputs)
