@@ -1,13 +1,13 @@
 """A run on disk: the only module that knows the names inside a study folder.
 
-    <study>/
-      study.yaml            resolved configuration, every default written out; versions; schema
-      progress.json         stages done, seconds each, figures that later stages and the report read
-      search_<round>.db     evaluations of each search round (SQLite, append-only)
-      labels.db             trained labels (SQLite, append-only)
-      predictor/            checkpoint of the accuracy predictor
-      candidates/<digest>/  candidate.json, weights.npz, firmware/ (everything exported)
-      report.html           the page people read
+<study>/
+  study.yaml            resolved configuration, every default written out; versions; schema
+  progress.json         stages done, seconds each, figures that later stages and the report read
+  search_<round>.db     evaluations of each search round (SQLite, append-only)
+  labels.db             trained labels (SQLite, append-only)
+  predictor/            checkpoint of the accuracy predictor
+  candidates/<digest>/  candidate.json, weights.npz, firmware/ (everything exported)
+  report.html           the page people read
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ class SearchSection(Strict):
     n_evaluations: int = Field(default=51_000, ge=100)
     n_rounds: int = Field(default=3, ge=1)
     objectives: tuple[
-        Literal["accuracy", "latency_ns", "lut", "utilization", "ff", "dsp", "bram_18k", "energy_nj"], ...
+        Literal[
+            "accuracy", "latency_ns", "lut", "utilization", "ff", "dsp", "bram_18k", "energy_nj"
+        ],
+        ...,
     ] = ("accuracy", "latency_ns", "lut")
     accuracy_of: Literal["mean", "pessimistic"] = "mean"
 
@@ -182,7 +185,9 @@ class Study:
                 )
             return study
         if folder.exists() and any(folder.iterdir()):
-            raise StudyError(f"{folder} is not empty and holds no study; choose another folder with --output")
+            raise StudyError(
+                f"{folder} is not empty and holds no study; choose another folder with --output"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         resolved = config.model_dump(mode="json", by_alias=True)
         write_atomically(
@@ -201,7 +206,9 @@ class Study:
         """
         path = folder / "study.yaml"
         if not path.exists():
-            raise StudyError(f"{folder} is not a study: it has no study.yaml; give the folder that a run printed")
+            raise StudyError(
+                f"{folder} is not a study: it has no study.yaml; give the folder that a run printed"
+            )
         value = read_yaml(path)
         section = value.get("study") if isinstance(value, dict) else None
         if not isinstance(section, dict):
@@ -258,7 +265,9 @@ class Study:
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise StudyError(f"{path} is damaged ({error}); delete it to redo the stages after search") from error
+            raise StudyError(
+                f"{path} is damaged ({error}); delete it to redo the stages after search"
+            ) from error
         if not isinstance(value, dict):
             raise StudyError(f"{path} is damaged: expected a JSON object; delete it")
         return value
@@ -267,4 +276,6 @@ class Study:
         """Store what a finished stage found."""
         progress = self.progress()
         progress[stage] = dict(value)
-        write_atomically(self.folder / "progress.json", json.dumps(progress, indent=1, allow_nan=False))
+        write_atomically(
+            self.folder / "progress.json", json.dumps(progress, indent=1, allow_nan=False)
+        )

@@ -11,7 +11,7 @@ from codesign.errors import DesignError
 from codesign.ir import COLUMNS, Candidate, HardwareConfig, Network, Node, Population
 from codesign.layers import LAYERS, check_network
 from codesign.layers.base import InputColumns
-from hw_models.legality import is_legal_reuse_factor, nearest_legal_reuse_factor
+from codesign.space.reuse import greatest_legal_reuse_factor, is_legal_reuse_factor
 from hw_models.types import STRATEGIES
 
 Int = NDArray[np.int64]
@@ -88,7 +88,7 @@ def assemble(
         columns[k][rows].astype(np.int64) for k in ("n_in", "n_out", "strategy", "reuse_factor")
     ]
     if round_reuse:
-        columns["reuse_factor"][rows] = nearest_legal_reuse_factor(*shape)
+        columns["reuse_factor"][rows] = greatest_legal_reuse_factor(*shape)
     else:
         illegal = ~is_legal_reuse_factor(*shape)
         if illegal.any():
@@ -96,7 +96,7 @@ def assemble(
             raise DesignError(
                 f"reuse_factor {reuse} is not legal for a {n_in} x {n_out} layer with strategy"
                 f" {STRATEGIES[strategy]}; the nearest legal one below is"
-                f" {int(nearest_legal_reuse_factor(*(a[illegal][:1] for a in shape))[0])}"
+                f" {int(greatest_legal_reuse_factor(*(a[illegal][:1] for a in shape))[0])}"
             )
     return Population(
         n_candidates=n_candidates,

@@ -45,8 +45,12 @@ def test_quantization_follows_the_definition(fmt, numerator, shift):
 
 @given(formats, formats, st.data())
 def test_casting_words_equals_quantizing_their_values(source, target, data):
-    words = np.array(data.draw(st.lists(st.integers(source.min_word, source.max_word), min_size=1, max_size=8)))
-    expected = [oracle(Fraction(int(w)) / Fraction(2) ** source.fraction_bits, target) for w in words]
+    words = np.array(
+        data.draw(st.lists(st.integers(source.min_word, source.max_word), min_size=1, max_size=8))
+    )
+    expected = [
+        oracle(Fraction(int(w)) / Fraction(2) ** source.fraction_bits, target) for w in words
+    ]
     assert target.cast_words(words, source).tolist() == expected
 
 
@@ -64,7 +68,10 @@ def test_a_covering_format_holds_its_range_and_no_narrower_one_does(low, span, f
         assert low < narrow.min_word or low + span > narrow.max_word
 
 
-@pytest.mark.parametrize(("value", "signed", "expected"), [(1.0, True, 1), (1.01, True, 2), (0.3, False, -1), (4, False, 2)])
+@pytest.mark.parametrize(
+    ("value", "signed", "expected"),
+    [(1.0, True, 1), (1.01, True, 2), (0.3, False, -1), (4, False, 2)],
+)
 def test_integer_bits_cover_the_magnitude(value, signed, expected):
     assert integer_bits_for(value, signed=signed) == expected
 

@@ -26,7 +26,7 @@ from codesign.space.assemble import assemble
 from codesign.space.templates import TEMPLATES
 from codesign.space.templates.base import Gene, Template, Value
 from hw_models.types import STRATEGIES
-from hw_models.units import mhz_to_ns
+from hw_models.units import mhz_to_period
 
 _BLOCK = (
     "width",
@@ -191,7 +191,7 @@ class MLP(Template):
         )
         return builder.finish(
             layer_names=self._layer_names,
-            clock_period_ns=mhz_to_ns(self._numbers(genomes, "clock_mhz", "clock_mhz")),
+            clock_period_ns=mhz_to_period(self._numbers(genomes, "clock_mhz", "clock_mhz")),
         )
 
     def _hardware(

@@ -1,0 +1,180 @@
+"""Promises that every registered layer type keeps; a new one is tested the moment its file exists."""
+
+import numpy as np
+import pytest
+
+from codesign.errors import DesignError
+from codesign.ir import Candidate, FixedPoint, HardwareConfig, Network, Node, QuantizedNetwork
+from codesign.layers import LAYERS, infer_formats, run_torch, run_words
+from codesign.layers.base import InputColumns
+from codesign.space import candidates_from_population, population_from_candidates
+
+HIDDEN = [layer for layer in LAYERS if layer.role != "input"]
+DEPLOYED = [layer for layer in HIDDEN if layer.name != "batch_norm"]
+
+
+def network_with(layer, parameters) -> Network:
+    """input -> dense -> relu -> [dense ->] the layer -> dense -> linear."""
+    nodes = [
+        Node(name="input", layer="input", inputs=(), parameters={"width": 6, "result_bits": 7}),
+        Node(
+            name="dense_1",
+            layer="dense",
+            inputs=("input",),
+            parameters={"units": 5, "weight_bits": 5},
+        ),
+        Node(name="relu_1", layer="relu", inputs=("dense_1",), parameters={"result_bits": 6}),
+        Node(
+            name="dense_2",
+            layer="dense",
+            inputs=("relu_1",),
+            parameters={"units": 5, "weight_bits": 4},
+        ),
+    ]
+    inputs = ("dense_2", "relu_1") if layer.n_inputs[0] == 2 else ("dense_2",)
+    nodes.append(Node(name="probe", layer=layer.name, inputs=inputs, parameters=parameters))
+    nodes.append(
+        Node(
+            name="head", layer="dense", inputs=("probe",), parameters={"units": 3, "weight_bits": 6}
+        )
+    )
+    nodes.append(
+        Node(name="output", layer="linear", inputs=("head",), parameters={"result_bits": 10})
+    )
+    return Network(nodes=tuple(nodes))
+
+
+def quantized(network: Network, seed: int) -> QuantizedNetwork:
+    generator = np.random.default_rng(seed)
+    dense = [n for n in network.nodes if n.layer == "dense"]
+    candidate = Candidate(
+        network=network,
+        hardware=HardwareConfig(
+            part="xcvu13p-flga2577-2-e",
+            clock_period_ns=2.5,
+            io_type="io_parallel",
+            strategy={n.name: "distributed_arithmetic" for n in dense},
+            reuse_factor={n.name: 1 for n in dense},
+        ),
+    )
+    width = {n.name: 0 for n in network.nodes}
+    population = population_from_candidates([candidate])
+    for row, node in enumerate(network.nodes):
+        width[node.name] = int(population.columns["n_in"][row])
+    result = {}
+    for node in network.nodes:
+        if "result_bits" in node.parameters:
+            layer = LAYERS.get(node.layer)
+            signed = getattr(layer, "result_is_signed", True)
+            bits = int(node.parameters["result_bits"])
+            result[node.name] = FixedPoint(
+                bits=bits, integer_bits=int(generator.integers(1, 4)), signed=signed
+            )
+    weight_format = {
+        n.name: FixedPoint(bits=int(n.parameters["weight_bits"]), integer_bits=1) for n in dense
+    }
+    bias_format = {n.name: FixedPoint(bits=8, integer_bits=2) for n in dense}
+    return QuantizedNetwork(
+        candidate=candidate,
+        network=network,
+        result=result,
+        weight_words={
+            n.name: generator.integers(
+                weight_format[n.name].min_word,
+                weight_format[n.name].max_word + 1,
+                (width[n.name], int(n.parameters["units"])),
+            )
+            for n in dense
+        },
+        weight_format=weight_format,
+        bias_words={
+            n.name: generator.integers(-100, 100, int(n.parameters["units"])) for n in dense
+        },
+        bias_format=bias_format,
+    )
+
+
+def cases(layers):
+    return [
+        pytest.param(layer, p, id=f"{layer.name}-{i}")
+        for layer in layers
+        for i, p in enumerate(layer.examples())
+    ]
+
+
+@pytest.mark.parametrize(("layer", "parameters"), cases(DEPLOYED))
+@pytest.mark.parametrize("seed", range(3))
+def test_integer_reference_and_torch_agree_on_every_word(layer, parameters, seed):
+    network = quantized(network_with(layer, parameters), seed)
+    fmt = network.input_format
+    words = np.random.default_rng(seed).integers(fmt.min_word, fmt.max_word + 1, (500, 6))
+
+    assert np.array_equal(run_words(network, words), run_torch(network, words))
+
+
+@pytest.mark.parametrize(("layer", "parameters"), cases(DEPLOYED))
+def test_every_word_lies_in_its_inferred_range(layer, parameters):
+    network = quantized(network_with(layer, parameters), 7)
+    fmt = network.input_format
+    generator = np.random.default_rng(0)
+    words = generator.choice([fmt.min_word, fmt.max_word, 0, 1], (500, 6))
+    for name, values in run_words(network, words, trace=True).items():
+        known = infer_formats(network)[name]
+        assert (values >= known.low).all() and (values <= known.high).all()
+        assert (
+            known.format.min_word <= known.low.min() and known.high.max() <= known.format.max_word
+        )
+
+
+@pytest.mark.parametrize(("layer", "parameters"), cases(HIDDEN))
+def test_a_candidate_survives_the_population_table(layer, parameters):
+    candidate = quantized(network_with(layer, parameters), 1).candidate
+    population = population_from_candidates([candidate])
+    back = candidates_from_population(
+        population, part=candidate.hardware.part, io_type="io_parallel"
+    )[0]
+    again = population_from_candidates([back])
+
+    assert all(np.array_equal(population.columns[k], again.columns[k]) for k in population.columns)
+    assert np.array_equal(population.edges, again.edges)
+
+
+@pytest.mark.parametrize("layer", list(LAYERS), ids=lambda layer: layer.name)
+def test_propagation_works_on_arrays(layer):
+    k = 7
+    columns = {
+        p.column: np.linspace(max(p.minimum, 2), min(p.maximum, 9), k).round()
+        for p in layer.parameters
+    }
+    columns["pruned_fraction"] = np.zeros(k)
+    columns["weight_bits"] = np.full(k, 4.0)
+    inputs = InputColumns(
+        n_in=np.full(k, 8.0),
+        n_first=np.full(k, 8.0),
+        bits=np.full(k, 6.0),
+        is_signed=np.ones(k),
+        n_inputs=np.ones(k),
+    )
+    derived = layer.propagate(columns, inputs)
+    assert set(derived) == {"n_out", "output_bits", "output_signed"}
+    assert all(v.shape == (k,) and np.isfinite(v).all() for v in derived.values())
+    assert (derived["n_out"] >= 1).all() and (derived["output_bits"] >= 1).all()
+
+
+@pytest.mark.parametrize("layer", list(LAYERS), ids=lambda layer: layer.name)
+def test_an_unknown_parameter_is_named(layer):
+    inputs = tuple(f"x{i}" for i in range(layer.n_inputs[0]))
+    node = Node(name="probe", layer=layer.name, inputs=inputs, parameters={"colour": 3})
+    with pytest.raises(DesignError, match="colour"):
+        layer.check(node)
+
+
+@pytest.mark.parametrize(
+    "layer", [la for la in LAYERS if la.parameters], ids=lambda layer: layer.name
+)
+def test_an_out_of_range_parameter_is_named(layer):
+    inputs = tuple(f"x{i}" for i in range(layer.n_inputs[0]))
+    parameter = layer.parameters[0]
+    values = {p.name: p.minimum for p in layer.parameters} | {parameter.name: parameter.maximum + 1}
+    with pytest.raises(DesignError, match=parameter.name):
+        layer.check(Node(name="probe", layer=layer.name, inputs=inputs, parameters=values))

@@ -1,0 +1,101 @@
+"""Genomes decode to legal, canonical candidates."""
+
+import numpy as np
+import pytest
+import yaml
+
+from codesign.errors import ConfigError, DesignError
+from codesign.resources import data_root
+from codesign.space import candidates_from_population, load_space, population_from_candidates
+from codesign.space.reuse import is_legal_reuse_factor
+
+
+@pytest.fixture(scope="module")
+def space():
+    return load_space("mlp_l1", n_inputs=16, n_outputs=5)
+
+
+def test_every_shipped_space_loads():
+    for path in (data_root("constraints") / "spaces").glob("*.yaml"):
+        assert load_space(path.stem, n_inputs=16, n_outputs=5).log10_size > 2
+
+
+def test_candidates_and_genomes_give_the_same_population(space):
+    genomes = space.sample(200, np.random.default_rng(0))
+    population = space.decode(genomes)
+    candidates = candidates_from_population(
+        population, part="xcvu13p-flga2577-2-e", io_type="io_parallel"
+    )
+    again = population_from_candidates(candidates)
+
+    assert np.array_equal(population.layer, again.layer)
+    assert np.array_equal(population.stage, again.stage)
+    for name in population.columns:
+        assert np.array_equal(population.columns[name], again.columns[name]), name
+    assert np.array_equal(population.clock_period_ns, again.clock_period_ns)
+
+
+def test_reuse_factors_are_legal_by_construction(space):
+    generator = np.random.default_rng(1)
+    population = space.decode(generator.integers(0, space.upper + 1, (2000, space.upper.size)))
+    rows = population.columns["weight_bits"] > 0
+    shape = [
+        population.columns[k][rows].astype(int)
+        for k in ("n_in", "n_out", "strategy", "reuse_factor")
+    ]
+    assert is_legal_reuse_factor(*shape).all()
+    assert (shape[3] > 1).any()
+
+
+def test_canonical_form_changes_no_design_and_is_idempotent(space):
+    generator = np.random.default_rng(2)
+    genomes = generator.integers(0, space.upper + 1, (300, space.upper.size))
+    canonical = space.canonicalize(genomes)
+    assert np.array_equal(space.canonicalize(canonical), canonical)
+    before, after = space.decode(genomes), space.decode(canonical)
+    assert np.array_equal(before.layer, after.layer)
+    for name in before.columns:
+        assert np.array_equal(before.columns[name], after.columns[name]), name
+
+
+def test_a_population_decodes_as_its_members_do(space):
+    genomes = space.sample(40, np.random.default_rng(3))
+    together = space.decode(genomes)
+    for i in (0, 7, 39):
+        alone = space.decode(genomes[i : i + 1])
+        rows = together.candidate == i
+        for name in alone.columns:
+            assert np.array_equal(alone.columns[name], together.columns[name][rows]), name
+
+
+def test_wrong_genomes_are_refused(space):
+    with pytest.raises(DesignError, match="shape"):
+        space.decode(np.zeros((2, 3), dtype=np.int64))
+    with pytest.raises(DesignError, match="outside its domain"):
+        space.decode(np.full((1, space.upper.size), 99))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"template": "mlpp"}, "did you mean 'mlp'"),
+        ({"colour": 1}, "colour"),
+        ({"domains.activation": ["relu6"]}, "relu"),
+        ({"domains.width": []}, "empty"),
+        ({"domains.width": [8, 8]}, "repeats"),
+        ({"domains.pruned_fraction": [1.5]}, "pruned_fraction"),
+        ({"domains.widht": [8]}, "did you mean 'width'"),
+    ],
+)
+def test_bad_spaces_are_refused_by_name(tmp_path, change, message):
+    value = yaml.safe_load((data_root("constraints") / "spaces" / "mlp_tiny.yaml").read_text())
+    for key, new in change.items():
+        target = value
+        *parents, last = key.split(".")
+        for parent in parents:
+            target = target[parent]
+        target[last] = new
+    path = tmp_path / "space.yaml"
+    path.write_text(yaml.safe_dump(value))
+    with pytest.raises(ConfigError, match=message):
+        load_space(str(path), n_inputs=16, n_outputs=5)
