@@ -1,0 +1,1 @@
+"""One file per way to predict accuracy; each registers itself."""
