@@ -19,6 +19,9 @@ from hw_models.types import OpBatch
 
 if TYPE_CHECKING:
     import torch
+    from alkaid.trace import FVArray
+
+    from codesign.layers._export import HlsGraph, OnnxGraph
 
 RESULT_BITS = Parameter(
     name="result_bits",
@@ -56,6 +59,29 @@ class Activation(Layer):
         self, values: torch.Tensor, source: FixedPoint, result: FixedPoint
     ) -> torch.Tensor:
         """Map exact real values (float64) to exact real values on the grid of `result`."""
+
+    @abstractmethod
+    def onnx_function(self, graph: OnnxGraph, source: str) -> str:
+        """Write the real function, without the rounding that follows it."""
+
+    @abstractmethod
+    def rtl_function(self, source: FVArray) -> FVArray:
+        """Trace the real function, without the rounding that follows it."""
+
+    def to_onnx(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: OnnxGraph,
+        inputs: Sequence[str],
+        result: FixedPoint,
+    ) -> str:
+        return graph.quantize(self.onnx_function(graph, inputs[0]), result)
+
+    def to_rtl(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
+    ) -> FVArray:
+        return quantize_rtl(self.rtl_function(inputs[0]), result)
 
     def infer(
         self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]
@@ -100,6 +126,31 @@ def floor_and_saturate(values: torch.Tensor, result: FixedPoint) -> torch.Tensor
 
     words = torch.clamp(torch.floor(values / result.lsb), result.min_word, result.max_word)
     return words * result.lsb
+
+
+def quantize_rtl(lanes: FVArray, fmt: FixedPoint) -> FVArray:
+    """Round (floor) and saturate alkaid's lanes to a format."""
+    return lanes.quantize(
+        int(fmt.signed),
+        fmt.integer_bits - fmt.signed,
+        fmt.fraction_bits,
+        overflow_mode="SAT",
+        round_mode="TRN",
+    )
+
+
+def add_hls_activation(
+    graph: HlsGraph, function: str, name: str, source: str, n_lanes: int, result: FixedPoint
+) -> str:
+    """Add an element-wise hls4ml activation whose result type rounds and saturates."""
+    return graph.add(
+        "Activation",
+        name,
+        [source],
+        precision={"result": result},
+        activation=function,
+        n_in=n_lanes,
+    )
 
 
 def lower_elementwise(

@@ -9,16 +9,22 @@ tables in just this way when the table has 2**TABLE_BITS entries (nnet_activatio
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codesign.ir import FixedPoint
-from codesign.layers._activation import Activation
-from codesign.layers.base import FloatColumns
+from codesign.ir import FixedPoint, Node, QuantizedNetwork
+from codesign.layers._activation import Activation, add_hls_activation, quantize_rtl
+from codesign.layers.base import FloatColumns, WordRange
 from hw_models.types import OpBatch
+
+if TYPE_CHECKING:
+    from alkaid.trace import FVArray
+
+    from codesign.layers._export import HlsGraph, OnnxGraph
 
 #: Width of a table's index.
 TABLE_BITS = 8
@@ -81,3 +87,61 @@ class TableActivation(Activation):
         )
         table = torch.from_numpy(result.values_from_words(self.table_words(result)))
         return table[position.long()]
+
+    def onnx_function(self, graph: OnnxGraph, source: str) -> str:
+        raise AssertionError("tables replace `to_onnx` as a whole: they round before the function")
+
+    def rtl_function(self, source: FVArray) -> FVArray:
+        raise AssertionError("tables replace `to_rtl` as a whole: they round before the function")
+
+    def to_onnx(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: OnnxGraph,
+        inputs: Sequence[str],
+        result: FixedPoint,
+    ) -> str:
+        index = self.index_format
+        words = graph.operator(
+            "Mul", graph.quantize(inputs[0], index), graph.real(np.array(1.0 / index.lsb))
+        )
+        position = graph.operator("Sub", words, graph.real(np.array(float(index.min_word))))
+        table = graph.real(result.values_from_words(self.table_words(result)))
+        return graph.quantize(
+            graph.operator("Gather", table, graph.indices(position), axis=0), result
+        )
+
+    def to_hls4ml(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: HlsGraph,
+        inputs: Sequence[str],
+        ranges: Sequence[WordRange],
+    ) -> str:
+        n_lanes, result = ranges[-1].low.size, ranges[-1].format
+        index = add_hls_activation(
+            graph, "linear", f"{node.name}_index", inputs[0], n_lanes, self.index_format
+        )
+        return graph.table(
+            node.name,
+            index,
+            function=self.name,
+            words=self.table_words(result),
+            n_lanes=n_lanes,
+            result=result,
+        )
+
+    def to_rtl(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
+    ) -> FVArray:
+        index, table = self.index_format, result.values_from_words(self.table_words(result))
+
+        def look_up(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            return table[np.rint(values / index.lsb).astype(np.int64) - index.min_word]
+
+        looked_up = quantize_rtl(inputs[0], index).apply(look_up)
+        return looked_up.quantize(
+            result.signed, result.integer_bits - result.signed, result.fraction_bits
+        )

@@ -12,11 +12,15 @@ from codesign.errors import DesignError
 from codesign.ir import FixedPoint, Node, QuantizedNetwork, covering_format
 from codesign.layers import LAYERS
 from codesign.layers._activation import lower_elementwise
+from codesign.layers._export import exact
 from codesign.layers.base import FloatColumns, InputColumns, Layer, WordRange
 from hw_models.types import OpBatch
 
 if TYPE_CHECKING:
     import torch
+    from alkaid.trace import FVArray
+
+    from codesign.layers._export import HlsGraph, OnnxGraph
 
 
 class Add(Layer):
@@ -76,6 +80,37 @@ class Add(Layer):
         inputs: Sequence[torch.Tensor],
         result: FixedPoint,
     ) -> torch.Tensor:
+        return inputs[0] + inputs[1]
+
+    def to_onnx(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: OnnxGraph,
+        inputs: Sequence[str],
+        result: FixedPoint,
+    ) -> str:
+        return graph.operator("Add", *inputs)
+
+    def to_hls4ml(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: HlsGraph,
+        inputs: Sequence[str],
+        ranges: Sequence[WordRange],
+    ) -> str:
+        return graph.add(
+            "Merge",
+            node.name,
+            inputs,
+            precision={"result": exact(ranges[-1].format)},
+            op="add",
+        )
+
+    def to_rtl(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
+    ) -> FVArray:
         return inputs[0] + inputs[1]
 
     def examples(self) -> list[dict[str, Any]]:

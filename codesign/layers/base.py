@@ -22,6 +22,9 @@ from hw_models.types import OpBatch
 
 if TYPE_CHECKING:
     import torch
+    from alkaid.trace import FVArray
+
+    from codesign.layers._export import HlsGraph, OnnxGraph
 
 FloatColumns = Mapping[str, NDArray[np.float64]]
 
@@ -144,6 +147,43 @@ class Layer(ABC):
         result: FixedPoint,
     ) -> torch.Tensor:
         """Evaluate on real values, float64[n, width] per input; exact while words fit 53 bits."""
+
+    # ---- exports ------------------------------------------------------------------------------
+    @abstractmethod
+    def to_onnx(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: OnnxGraph,
+        inputs: Sequence[str],
+        result: FixedPoint,
+    ) -> str:
+        """Write this node as ONNX operators on real values (standard or QONNX) and return its output."""
+
+    @abstractmethod
+    def to_hls4ml(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: HlsGraph,
+        inputs: Sequence[str],
+        ranges: Sequence[WordRange],
+    ) -> str:
+        """Write this node as hls4ml layers with explicit types and return the name of the last one.
+
+        Args:
+            node: this node.
+            network: the network it belongs to.
+            graph: hls4ml layers so far.
+            inputs: names of the hls4ml layers that hold this node's inputs.
+            ranges: exact knowledge of each input, and last of this node's output.
+        """
+
+    @abstractmethod
+    def to_rtl(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
+    ) -> FVArray:
+        """Trace this node with alkaid's fixed-point arrays (one lane per element)."""
 
     # ---- contract tests -----------------------------------------------------------------------
     @abstractmethod

@@ -18,6 +18,9 @@ from hw_models.types import OpBatch
 
 if TYPE_CHECKING:
     import torch
+    from alkaid.trace import FVArray
+
+    from codesign.layers._export import HlsGraph, OnnxGraph
 
 
 class BatchNorm(Layer):
@@ -57,6 +60,31 @@ class BatchNorm(Layer):
         inputs: Sequence[torch.Tensor],
         result: FixedPoint,
     ) -> torch.Tensor:
+        raise AssertionError("batch norms are folded before a network is quantized")
+
+    def to_onnx(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: OnnxGraph,
+        inputs: Sequence[str],
+        result: FixedPoint,
+    ) -> str:
+        raise AssertionError("batch norms are folded before a network is quantized")
+
+    def to_hls4ml(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: HlsGraph,
+        inputs: Sequence[str],
+        ranges: Sequence[WordRange],
+    ) -> str:
+        raise AssertionError("batch norms are folded before a network is quantized")
+
+    def to_rtl(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
+    ) -> FVArray:
         raise AssertionError("batch norms are folded before a network is quantized")
 
     def examples(self) -> list[dict[str, Any]]:

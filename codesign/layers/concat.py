@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,8 +11,14 @@ from numpy.typing import NDArray
 
 from codesign.ir import FixedPoint, Node, QuantizedNetwork, covering_format
 from codesign.layers import LAYERS
+from codesign.layers._export import exact
 from codesign.layers.base import FloatColumns, InputColumns, Layer, WordRange
 from hw_models.types import OpBatch
+
+if TYPE_CHECKING:
+    from alkaid.trace import FVArray
+
+    from codesign.layers._export import HlsGraph, OnnxGraph
 
 
 class Concat(Layer):
@@ -66,6 +72,38 @@ class Concat(Layer):
         result: FixedPoint,
     ) -> torch.Tensor:
         return torch.cat(list(inputs), dim=1)
+
+    def to_onnx(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: OnnxGraph,
+        inputs: Sequence[str],
+        result: FixedPoint,
+    ) -> str:
+        return graph.operator("Concat", *inputs, axis=1)
+
+    def to_hls4ml(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: HlsGraph,
+        inputs: Sequence[str],
+        ranges: Sequence[WordRange],
+    ) -> str:
+        return graph.add(
+            "Concatenate",
+            node.name,
+            inputs,
+            precision={"result": exact(ranges[-1].format)},
+            op="concatenate1d",
+            axis=1,
+        )
+
+    def to_rtl(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
+    ) -> FVArray:
+        return np.concatenate(list(inputs))  # type: ignore[no-any-return]
 
     def examples(self) -> list[dict[str, Any]]:
         return [{}]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,8 +11,14 @@ from numpy.typing import NDArray
 
 from codesign.ir import FixedPoint, Node, QuantizedNetwork, covering_format
 from codesign.layers import LAYERS
+from codesign.layers._export import exact
 from codesign.layers.base import FloatColumns, InputColumns, Layer, Parameter, WordRange
 from hw_models.types import OpBatch
+
+if TYPE_CHECKING:
+    from alkaid.trace import FVArray
+
+    from codesign.layers._export import HlsGraph, OnnxGraph
 
 
 class Dense(Layer):
@@ -135,6 +141,60 @@ class Dense(Layer):
         )
         bias = network.bias_format[node.name].values_from_words(network.bias_words[node.name])
         return inputs[0] @ torch.from_numpy(weights) + torch.from_numpy(bias)
+
+    def to_onnx(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: OnnxGraph,
+        inputs: Sequence[str],
+        result: FixedPoint,
+    ) -> str:
+        weights = graph.stored(
+            f"{node.name}_weight", network.weight_words[node.name], network.weight_format[node.name]
+        )
+        bias = graph.stored(
+            f"{node.name}_bias", network.bias_words[node.name], network.bias_format[node.name]
+        )
+        return graph.operator("Add", graph.operator("MatMul", inputs[0], weights), bias)
+
+    def to_hls4ml(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: HlsGraph,
+        inputs: Sequence[str],
+        ranges: Sequence[WordRange],
+    ) -> str:
+        weight, bias = network.weight_format[node.name], network.bias_format[node.name]
+        n_in, n_out = network.weight_words[node.name].shape
+        accumulator = exact(ranges[-1].format)  # sums wrap modulo 2**bits on the way and end exact
+        return graph.add(
+            "Dense",
+            node.name,
+            inputs,
+            precision={
+                "weight": exact(weight),
+                "bias": exact(bias),
+                "accum": accumulator,
+                "result": accumulator,
+            },
+            configuration=graph.hardware(node.name),
+            n_in=n_in,
+            n_out=n_out,
+            use_bias=True,
+            weight_data=weight.values_from_words(network.weight_words[node.name]),
+            bias_data=bias.values_from_words(network.bias_words[node.name]),
+        )
+
+    def to_rtl(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
+    ) -> FVArray:
+        weights = network.weight_format[node.name].values_from_words(
+            network.weight_words[node.name]
+        )
+        bias = network.bias_format[node.name].values_from_words(network.bias_words[node.name])
+        return inputs[0] @ weights + bias
 
     def examples(self) -> list[dict[str, Any]]:
         return [

@@ -15,6 +15,9 @@ from hw_models.types import OpBatch
 
 if TYPE_CHECKING:
     import torch
+    from alkaid.trace import FVArray
+
+    from codesign.layers._export import HlsGraph, OnnxGraph
 
 
 class Flatten(Layer):
@@ -55,6 +58,31 @@ class Flatten(Layer):
         inputs: Sequence[torch.Tensor],
         result: FixedPoint,
     ) -> torch.Tensor:
+        return inputs[0]
+
+    def to_onnx(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: OnnxGraph,
+        inputs: Sequence[str],
+        result: FixedPoint,
+    ) -> str:
+        return inputs[0]
+
+    def to_hls4ml(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: HlsGraph,
+        inputs: Sequence[str],
+        ranges: Sequence[WordRange],
+    ) -> str:
+        return inputs[0]
+
+    def to_rtl(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
+    ) -> FVArray:
         return inputs[0]
 
     def examples(self) -> list[dict[str, Any]]:

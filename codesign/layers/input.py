@@ -16,6 +16,9 @@ from hw_models.types import OpBatch
 
 if TYPE_CHECKING:
     import torch
+    from alkaid.trace import FVArray
+
+    from codesign.layers._export import HlsGraph, OnnxGraph
 
 
 class Input(Layer):
@@ -72,6 +75,40 @@ class Input(Layer):
         result: FixedPoint,
     ) -> torch.Tensor:
         raise AssertionError("the input node is given, not evaluated")
+
+    def to_onnx(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: OnnxGraph,
+        inputs: Sequence[str],
+        result: FixedPoint,
+    ) -> str:
+        return graph.quantize(inputs[0], result)
+
+    def to_hls4ml(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: HlsGraph,
+        inputs: Sequence[str],
+        ranges: Sequence[WordRange],
+    ) -> str:
+        return graph.add(
+            "InputLayer",
+            node.name,
+            (),
+            precision={"result": ranges[-1].format},
+            input_shape=[ranges[-1].low.size],
+            data_format="channels_last",
+        )
+
+    def to_rtl(
+        self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
+    ) -> FVArray:
+        return inputs[0].quantize(
+            result.signed, result.integer_bits - result.signed, result.fraction_bits
+        )
 
     def examples(self) -> list[dict[str, Any]]:
         return [{"width": 4, "result_bits": 6}]

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codesign.ir import FixedPoint
+from codesign.ir import FixedPoint, Node, QuantizedNetwork
 from codesign.layers import LAYERS
-from codesign.layers._activation import Activation, floor_and_saturate, lower_elementwise
-from codesign.layers.base import FloatColumns
+from codesign.layers._activation import (
+    Activation,
+    floor_and_saturate,
+    lower_elementwise,
+)
+from codesign.layers.base import FloatColumns, WordRange
 from hw_models.types import OpBatch
+
+if TYPE_CHECKING:
+    from alkaid.trace import FVArray
+
+    from codesign.layers._export import HlsGraph, OnnxGraph
 
 #: log2 of the slope for negative inputs; a power of two, so that no back end rounds the product.
 LOG2_SLOPE = -3
@@ -41,6 +53,38 @@ class LeakyReLU(Activation):
         self, values: torch.Tensor, source: FixedPoint, result: FixedPoint
     ) -> torch.Tensor:
         return floor_and_saturate(torch.where(values > 0, values, values * 2.0**LOG2_SLOPE), result)
+
+    def onnx_function(self, graph: OnnxGraph, source: str) -> str:
+        return graph.operator(
+            "Max", source, graph.operator("Mul", source, graph.real(np.array(2.0**LOG2_SLOPE)))
+        )
+
+    def to_hls4ml(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: HlsGraph,
+        inputs: Sequence[str],
+        ranges: Sequence[WordRange],
+    ) -> str:
+        slope = FixedPoint(bits=1, integer_bits=LOG2_SLOPE + 1, signed=False, overflow="WRAP")
+        return graph.add(
+            "ParametrizedActivation",
+            node.name,
+            inputs,
+            precision={"result": ranges[-1].format, "param": slope},
+            activation="leakyrelu",
+            activ_param=slope.max_value,
+            n_in=ranges[-1].low.size,
+        )
+
+    def rtl_function(self, source: FVArray) -> FVArray:
+        negative = [lane.is_negative() for lane in np.asarray(source)]
+        lanes = [
+            sign.msb_mux(lane * 2.0**LOG2_SLOPE, lane)
+            for sign, lane in zip(negative, np.asarray(source), strict=True)
+        ]
+        return type(source)(np.array(lanes), source.solver_options, hwconf=source.hwconf)
 
 
 LAYERS.add(LeakyReLU.name, LeakyReLU())

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codesign.ir import FixedPoint
+from codesign.ir import FixedPoint, Node, QuantizedNetwork
 from codesign.layers import LAYERS
-from codesign.layers._activation import Activation, floor_and_saturate, lower_elementwise
-from codesign.layers.base import FloatColumns
+from codesign.layers._activation import (
+    Activation,
+    add_hls_activation,
+    floor_and_saturate,
+    lower_elementwise,
+)
+from codesign.layers.base import FloatColumns, WordRange
 from hw_models.types import OpBatch
+
+if TYPE_CHECKING:
+    from alkaid.trace import FVArray
+
+    from codesign.layers._export import HlsGraph, OnnxGraph
 
 
 class Linear(Activation):
@@ -33,6 +46,24 @@ class Linear(Activation):
         self, values: torch.Tensor, source: FixedPoint, result: FixedPoint
     ) -> torch.Tensor:
         return floor_and_saturate(values, result)
+
+    def onnx_function(self, graph: OnnxGraph, source: str) -> str:
+        return source
+
+    def to_hls4ml(
+        self,
+        node: Node,
+        network: QuantizedNetwork,
+        graph: HlsGraph,
+        inputs: Sequence[str],
+        ranges: Sequence[WordRange],
+    ) -> str:
+        return add_hls_activation(
+            graph, "linear", node.name, inputs[0], ranges[-1].low.size, ranges[-1].format
+        )
+
+    def rtl_function(self, source: FVArray) -> FVArray:
+        return source
 
 
 LAYERS.add(Linear.name, Linear())

@@ -1,0 +1,144 @@
+"""Random quantized networks for property tests: widths, bits, activations, skips, formats."""
+
+import numpy as np
+
+from codesign.ir import Candidate, FixedPoint, HardwareConfig, Network, Node, QuantizedNetwork
+from codesign.layers import LAYERS, infer_formats, run_words
+
+ACTIVATIONS = ("relu", "relu", "leaky_relu", "linear", "tanh", "sigmoid")
+PART = "xcvu13p-flga2577-2-e"
+
+
+class _Builder:
+    """Grows a network node by node, with formats chosen from the exact ranges so far."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.nodes: list[Node] = []
+        self.result: dict[str, FixedPoint] = {}
+        self.weight_words: dict[str, np.ndarray] = {}
+        self.weight_format: dict[str, FixedPoint] = {}
+        self.bias_words: dict[str, np.ndarray] = {}
+        self.bias_format: dict[str, FixedPoint] = {}
+        self.widths: dict[str, int] = {}
+
+    def network(self, hardware: HardwareConfig) -> QuantizedNetwork:
+        network = Network(nodes=tuple(self.nodes))
+        return QuantizedNetwork(
+            candidate=Candidate(network=network, hardware=hardware),
+            network=network,
+            result=dict(self.result),
+            weight_words=dict(self.weight_words),
+            weight_format=dict(self.weight_format),
+            bias_words=dict(self.bias_words),
+            bias_format=dict(self.bias_format),
+        )
+
+    def add(self, layer: str, inputs: tuple[str, ...], n_out: int, **parameters: float) -> str:
+        name = f"{layer}_{sum(n.layer == layer for n in self.nodes)}"
+        self.nodes.append(Node(name=name, layer=layer, inputs=inputs, parameters=parameters))
+        self.widths[name] = n_out
+        return name
+
+    def dense(self, source: str, units: int, bits: int, zero_fraction: float) -> str:
+        rng, n_in = self.rng, self.widths[source]
+        name = self.add("dense", (source,), units, units=units, weight_bits=bits)
+        fmt = FixedPoint(bits=bits, integer_bits=int(rng.integers(-1, 3)))
+        words = rng.integers(fmt.min_word, fmt.max_word + 1, size=(n_in, units))
+        words[rng.random((n_in, units)) < zero_fraction] = 0
+        bias_format = FixedPoint(
+            bits=bits + int(rng.integers(0, 5)), integer_bits=int(rng.integers(0, 4))
+        )
+        self.weight_words[name], self.weight_format[name] = words.astype(np.int64), fmt
+        self.bias_words[name] = rng.integers(
+            bias_format.min_word, bias_format.max_word + 1, size=units
+        ).astype(np.int64)
+        self.bias_format[name] = bias_format
+        return name
+
+    def activation(self, layer: str, source: str, bits: int, hardware: HardwareConfig) -> str:
+        known = infer_formats(self.network(hardware))[source].format
+        name = self.add(layer, (source,), self.widths[source], result_bits=bits)
+        signed = LAYERS.get(layer).result_is_signed  # type: ignore[attr-defined]
+        if layer in ("tanh", "sigmoid"):
+            integer_bits = int(signed)
+        else:  # at or a little below the exact range, so that saturation happens
+            integer_bits = known.integer_bits - (known.signed and not signed) - int(self.rng.integers(0, 4))
+        self.result[name] = FixedPoint(bits=bits, integer_bits=integer_bits, signed=signed)
+        return name
+
+
+def random_network(
+    seed: int,
+    *,
+    max_width: int = 12,
+    max_bits: int = 8,
+    n_blocks: int | None = None,
+    strategies: tuple[str, ...] = ("distributed_arithmetic", "latency"),
+    activations: tuple[str, ...] = ACTIVATIONS,
+    clock_period_ns: float = 5.0,
+    part: str = PART,
+) -> QuantizedNetwork:
+    """Return a random network: the same one for the same arguments.
+
+    Args:
+        seed: of everything.
+        max_width: widest layer.
+        max_bits: widest weight or activation word.
+        n_blocks: hidden blocks (dense + activation, some with a skip); random when None.
+        strategies: strategies to draw each dense layer's from.
+        activations: activations to draw from.
+        clock_period_ns: target clock.
+        part: device part.
+    """
+    rng = np.random.default_rng(seed)
+    builder = _Builder(rng)
+    hardware = HardwareConfig(
+        part=part, clock_period_ns=clock_period_ns, io_type="io_parallel", strategy={}, reuse_factor={}
+    )
+    width = int(rng.integers(2, max_width + 1))
+    bits = int(rng.integers(2, max_bits + 1))
+    last = builder.add("input", (), width, width=width, result_bits=bits)
+    builder.result[last] = FixedPoint(bits=bits, integer_bits=int(rng.integers(0, bits + 1)))
+    for _ in range(int(rng.integers(1, 4)) if n_blocks is None else n_blocks):
+        skip = rng.choice(["none", "none", "add", "concat"])
+        units = builder.widths[last] if skip == "add" else int(rng.integers(1, max_width + 1))
+        dense = builder.dense(
+            last, units, int(rng.integers(2, max_bits + 1)), float(rng.choice([0.0, 0.5]))
+        )
+        block = builder.activation(
+            str(rng.choice(activations)), dense, int(rng.integers(2, max_bits + 1)), hardware
+        )
+        if skip != "none":
+            merged = units + builder.widths[last] * (skip == "concat")
+            last = builder.add(str(skip), (last, block), merged)
+        else:
+            last = block
+        if rng.random() < 0.2:
+            last = builder.add("flatten", (last,), builder.widths[last])
+    dense = builder.dense(
+        last, int(rng.integers(1, 6)), int(rng.integers(2, max_bits + 1)), float(rng.choice([0.0, 0.5]))
+    )
+    builder.activation("linear", dense, int(rng.integers(max_bits, max_bits + 5)), hardware)
+    with_multipliers = [n.name for n in builder.nodes if n.layer == "dense"]
+    return builder.network(
+        HardwareConfig(
+            part=part,
+            clock_period_ns=clock_period_ns,
+            io_type="io_parallel",
+            strategy={name: str(rng.choice(strategies)) for name in with_multipliers},
+            reuse_factor=dict.fromkeys(with_multipliers, 1),
+        )
+    )
+
+
+def random_words(network: QuantizedNetwork, n: int, seed: int = 0) -> np.ndarray:
+    """Return int64[n, n_inputs] random words inside the input format."""
+    fmt = network.input_format
+    width = int(network.network.nodes[0].parameters["width"])
+    return np.random.default_rng(seed).integers(fmt.min_word, fmt.max_word + 1, size=(n, width))
+
+
+def reference(network: QuantizedNetwork, words: np.ndarray) -> np.ndarray:
+    """Return the integer reference's output words."""
+    return np.asarray(run_words(network, words))
