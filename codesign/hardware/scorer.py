@@ -1,0 +1,281 @@
+"""Hardware scores of whole populations, and how far each candidate is from its budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.hardware.device import RESOURCES, Budget, Device
+from codesign.ir import Population, QuantizedNetwork
+from codesign.layers import LAYERS, infer_formats
+from codesign.space import population_from_candidates
+from hw_models.compose import estimate
+from hw_models.types import METRICS, STRATEGIES, DesignBatch, Estimate, OpBatch
+from hw_models.units import cycles_to_ns
+
+Float = NDArray[np.float64]
+
+#: How a candidate is realised: a plain RTL design of distributed arithmetic, or an hls4ml project.
+FLOWS = {"rtl": "alkaid", "hls": "vitis_hls"}
+_DISTRIBUTED = STRATEGIES.index("distributed_arithmetic")
+#: One-sided normal quantile that the ends of a 90 % interval stand for.
+_Z90 = 1.6448536269514722
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareScores:
+    """Predicted cost of a population.
+
+    Attributes:
+        metrics: `Estimate` per name: latency_cycles, interval_cycles, latency_ns, interval_ns and
+            the resources.
+        clock_period_ns: float[n], the clock each candidate is expected to reach.
+        energy_nj: float[n], NaN where no model applies.
+        utilization: float[n], greatest share of the budget's region over all resources.
+        is_rtl: bool[n], realised as plain distributed-arithmetic RTL.
+        stage: tool stage whose figures are predicted.
+        notes: per candidate, sentences a reader must see; empty tuples unless asked for.
+        per_node: per candidate index a list of (layer type, stage, metric mapping); empty unless asked for.
+    """
+
+    metrics: Mapping[str, Estimate]
+    clock_period_ns: Float
+    energy_nj: Float
+    utilization: Float
+    is_rtl: NDArray[np.bool_]
+    stage: str
+    notes: tuple[tuple[str, ...], ...]
+    per_node: tuple[tuple[Mapping[str, object], ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareScorer:
+    """Scores populations for one device.
+
+    Attributes:
+        device: where the design goes.
+        stage: which tool stage to predict.
+        io_type: "io_parallel" or "io_stream".
+    """
+
+    device: Device
+    stage: str = "implemented"
+    io_type: str = "io_parallel"
+
+    def score(self, population: Population, *, with_notes: bool = False, with_nodes: bool = False) -> HardwareScores:
+        """Predict the cost of every candidate, all at once.
+
+        Args:
+            population: the candidates.
+            with_notes: also say, per candidate, what the estimate rests on.
+            with_nodes: also return each primitive operation's share.
+        """
+        n = population.n_candidates
+        is_rtl = _is_rtl(population)
+        ops = lower(population)
+        values = {name: np.empty((3, n)) for name in METRICS}
+        clock, energy = np.empty(n), np.empty(n)
+        notes: list[tuple[str, ...]] = [()] * n
+        per_node: list[tuple[Mapping[str, object], ...]] = [()] * n
+        for flow, members in (("rtl", np.flatnonzero(is_rtl)), ("hls", np.flatnonzero(~is_rtl))):
+            if members.size == 0:
+                continue
+            metrics = estimate(
+                DesignBatch(
+                    n_designs=members.size,
+                    clock_period_ns=population.clock_period_ns[members],
+                    clock_uncertainty_ns=np.full(members.size, np.nan),
+                    part=self.device.part,
+                    tool=FLOWS[flow],
+                    tool_version="",
+                    io_type=self.io_type,
+                    ops=_restrict(ops, members, n),
+                ),
+                stage=self.stage,
+                with_notes=with_notes,
+                with_per_op=with_nodes,
+            )
+            for name in METRICS:
+                known = metrics.metrics[name]
+                values[name][:, members] = known.value, known.low, known.high
+            clock[members] = metrics.clock_period_ns
+            energy[members] = metrics.energy_nj
+            if with_notes:
+                for i, sentences in zip(members, metrics.notes, strict=True):
+                    notes[i] = sentences
+            if with_nodes:
+                for i, rows in zip(members, _rows_per_design(_restrict(ops, members, n), metrics.per_op), strict=True):
+                    per_node[i] = rows
+        estimates = {name: Estimate(value=v[0], low=v[1], high=v[2]) for name, v in values.items()}
+        for source, target in (("latency_cycles", "latency_ns"), ("interval_cycles", "interval_ns")):
+            known = estimates[source]
+            estimates[target] = Estimate(
+                **{end: cycles_to_ns(getattr(known, end), clock) for end in ("value", "low", "high")}
+            )
+        region = {r: float(getattr(self.device, r)) / self.device.n_slr for r in RESOURCES}
+        utilization = np.max(
+            [estimates[r].value / max(region[r], 1.0) for r in RESOURCES],
+            axis=0,
+        )
+        return HardwareScores(
+            metrics=estimates,
+            clock_period_ns=clock,
+            energy_nj=energy,
+            utilization=utilization,
+            is_rtl=is_rtl,
+            stage=self.stage,
+            notes=tuple(notes),
+            per_node=tuple(per_node),
+        )
+
+    def score_quantized(
+        self, networks: Sequence[QuantizedNetwork], *, with_notes: bool = False, with_nodes: bool = False
+    ) -> HardwareScores:
+        """Score trained networks: the exact weights and word widths replace their priors."""
+        population = population_from_candidates([q.candidate for q in networks])
+        return self.score(
+            _with_exact_weights(population, networks), with_notes=with_notes, with_nodes=with_nodes
+        )
+
+
+def _is_rtl(population: Population) -> NDArray[np.bool_]:
+    other = (population.columns["weight_bits"] > 0) & (population.columns["strategy"] != _DISTRIBUTED)
+    return np.bincount(population.candidate, other, minlength=population.n_candidates) == 0
+
+
+def lower(population: Population) -> tuple[OpBatch, ...]:
+    """Describe a population as primitive operations, one batch per primitive and layer type."""
+    ops: list[OpBatch] = []
+    for code in np.unique(population.layer):
+        rows = np.flatnonzero(population.layer == code)
+        ops += LAYERS.get(population.layer_names[code]).lower(
+            {name: values[rows] for name, values in population.columns.items()},
+            design=population.candidate[rows],
+            stage=population.stage[rows],
+        )
+    return tuple(ops)
+
+
+def _restrict(ops: Sequence[OpBatch], members: NDArray[np.int64], n: int) -> tuple[OpBatch, ...]:
+    """Keep the operations of some designs and renumber these 0, 1, ..."""
+    number = np.full(n, -1, dtype=np.int64)
+    number[members] = np.arange(members.size)
+    result = []
+    for op in ops:
+        design = number[op.design]
+        rows = np.flatnonzero(design >= 0)
+        if rows.size:
+            result.append(
+                OpBatch(
+                    primitive=op.primitive,
+                    design=design[rows],
+                    stage=op.stage[rows],
+                    parameters={name: values[rows] for name, values in op.parameters.items()},
+                )
+            )
+    return tuple(result)
+
+
+def _with_exact_weights(population: Population, networks: Sequence[QuantizedNetwork]) -> Population:
+    """Replace what training has settled: share of zero weights, digit counts, accumulator widths."""
+    columns = {name: values.copy() for name, values in population.columns.items()}
+    exact = {name: np.full(population.layer.shape, np.nan) for name in EXACT_COLUMNS}
+    row = 0
+    for network in networks:
+        ranges = infer_formats(network)
+        for node in network.candidate.network.nodes:
+            if node.name in network.weight_words:
+                words = network.weight_words[node.name]
+                columns["pruned_fraction"][row] = float((words == 0).mean())
+                columns["output_bits"][row] = ranges[node.name].format.bits
+                for name, value in _digit_counts(words).items():
+                    exact[name][row] = value
+            row += 1
+    return Population(
+        n_candidates=population.n_candidates,
+        layer_names=population.layer_names,
+        layer=population.layer,
+        candidate=population.candidate,
+        stage=population.stage,
+        columns={**columns, **exact},
+        edges=population.edges,
+        clock_period_ns=population.clock_period_ns,
+    )
+
+
+#: Columns that exist only once the weights are known; the primitive `matvec` documents them.
+EXACT_COLUMNS = ("csd_digits", "n_multipliers")
+
+
+def _digit_counts(words: NDArray[np.int64]) -> dict[str, float]:
+    """Count canonical-signed-digit digits of a weight matrix, and weights that need a multiplier.
+
+    The number of nonzero digits of the canonical signed digit form of w is the number of ones of
+    w XOR 3w (Reitwiesner 1960); a weight with at most two digits is a shift and one add.
+    """
+    magnitude = np.abs(words)
+    digits = np.bitwise_count((magnitude ^ (3 * magnitude)).astype(np.uint64)).astype(np.int64)
+    return {"csd_digits": float(digits.sum()), "n_multipliers": float((digits >= 3).sum())}
+
+
+def _rows_per_design(
+    ops: Sequence[OpBatch], per_op: Mapping[str, Mapping[str, Float]]
+) -> list[tuple[Mapping[str, object], ...]]:
+    rows: dict[int, list[Mapping[str, object]]] = {}
+    offset: dict[str, int] = {}
+    for op in ops:
+        start = offset.get(op.primitive, 0)
+        for k in range(op.design.size):
+            rows.setdefault(int(op.design[k]), []).append(
+                {
+                    "primitive": op.primitive,
+                    "stage": int(op.stage[k]),
+                    **{name: float(v[start + k]) for name, v in per_op.get(op.primitive, {}).items()},
+                }
+            )
+        offset[op.primitive] = start + op.design.size
+    n = max(rows, default=-1) + 1
+    return [tuple(sorted(rows.get(i, []), key=lambda r: int(str(r["stage"])))) for i in range(n)]
+
+
+def pessimistic(known: Estimate, confidence: float) -> Float:
+    """Return the value that the truth stays below with the given one-sided probability.
+
+    The interval's upper end is read as the 95 % point of a log-normal around the value.
+    """
+    from scipy.stats import norm
+
+    quantile = float(norm.ppf(confidence))
+    ratio = (known.high + 1.0) / (known.value + 1.0)
+    return np.asarray((known.value + 1.0) * ratio ** (quantile / _Z90) - 1.0)
+
+
+def constraint_names(budget: Budget) -> tuple[str, ...]:
+    """Names of the constraints that a budget sets, in the order of `violations`."""
+    names = ["latency_ns"]
+    names += ["interval_ns"] if budget.interval_ns is not None else []
+    names += ["interval_cycles"] if budget.interval_cycles is not None else []
+    return (*names, *RESOURCES)
+
+
+def limits(budget: Budget, device: Device) -> dict[str, float]:
+    """Return every limit of the budget on a device, by constraint name."""
+    known = {
+        "latency_ns": budget.latency_ns,
+        "interval_ns": budget.interval_ns,
+        "interval_cycles": budget.interval_cycles,
+        **{resource: budget.limit(resource, device) for resource in RESOURCES},
+    }
+    return {name: float(known[name]) for name in constraint_names(budget)}  # type: ignore[arg-type]
+
+
+def violations(scores: HardwareScores, budget: Budget, device: Device) -> Float:
+    """Return float[n, n_constraints], relative excess over each limit; at most 0 where it holds."""
+    columns = []
+    for name, limit in limits(budget, device).items():
+        value = pessimistic(scores.metrics[name], budget.confidence)
+        columns.append((value - limit) / max(limit, 1.0))
+    return np.stack(columns, axis=1)

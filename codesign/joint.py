@@ -1,0 +1,171 @@
+"""The joint problem: (architecture, hardware configuration) pairs scored for accuracy and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.errors import BudgetError
+from codesign.hardware.device import Budget
+from codesign.hardware.scorer import HardwareScores, HardwareScorer, constraint_names, limits, violations
+from codesign.ir import Population
+from codesign.search.problem import Evaluation
+from codesign.space import SearchSpace
+
+#: Maps a population to predicted accuracy: mean and standard deviation, float[n] each, in 0..1.
+AccuracyModel = Callable[[Population], tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointProblem:
+    """What the search optimises; implements `codesign.search.problem.Problem`.
+
+    Attributes:
+        space: decodes genomes.
+        scorer: predicts hardware cost.
+        budget: hard limits.
+        accuracy: predicts accuracy; asked only about candidates that fit the budget.
+        objectives: names, all turned into minimisation ("accuracy" becomes 1 - accuracy).
+        pessimism: how many standard deviations are subtracted from the predicted accuracy.
+    """
+
+    space: SearchSpace
+    scorer: HardwareScorer
+    budget: Budget
+    accuracy: AccuracyModel
+    objectives: Sequence[str]
+    pessimism: float = 0.0
+
+    @property
+    def upper(self) -> NDArray[np.int64]:
+        """Greatest index of each gene."""
+        return self.space.upper
+
+    @property
+    def ordered(self) -> NDArray[np.bool_]:
+        """Whether neighbouring values of a gene are alike."""
+        return np.array([gene.is_ordered for gene in self.space.genes])
+
+    @property
+    def objective_names(self) -> tuple[str, ...]:
+        """Names of the minimised quantities."""
+        return tuple("error" if name == "accuracy" else name for name in self.objectives)
+
+    @property
+    def constraint_names(self) -> tuple[str, ...]:
+        """Names of the hard limits."""
+        return constraint_names(self.budget) + (("accuracy",) if self.budget.minimum_accuracy else ())
+
+    def canonicalize(self, genomes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Set genes without effect to 0."""
+        return self.space.canonicalize(genomes)
+
+    def evaluate(self, genomes: NDArray[np.int64]) -> Evaluation:
+        """Score int64[n, n_genes]."""
+        population = self.space.decode(genomes)
+        scores = self.scorer.score(population)
+        excess = violations(scores, self.budget, self.scorer.device)
+        fits = (excess <= 0).all(axis=1)
+        mean, std = np.zeros(len(genomes)), np.zeros(len(genomes))
+        if fits.any():  # nobody reads the accuracy of a design that cannot be built
+            mean[fits], std[fits] = self.accuracy(take(population, fits))
+        if self.budget.minimum_accuracy:
+            lacking = np.where(fits, self.budget.minimum_accuracy - mean, 1.0)
+            excess = np.column_stack([excess, lacking])
+        columns = [
+            1.0 - (mean - self.pessimism * std) if name == "accuracy" else hardware_objective(scores, name)
+            for name in self.objectives
+        ]
+        return Evaluation(
+            objectives=np.stack(columns, axis=1),
+            violations=excess,
+            metrics={
+                "accuracy": mean,
+                "accuracy_std": std,
+                **{name: scores.metrics[name].value for name in ("latency_cycles", "latency_ns", "lut", "ff", "dsp", "bram_18k")},
+                "utilization": scores.utilization,
+                "clock_period_ns": scores.clock_period_ns,
+                "is_rtl": scores.is_rtl.astype(np.float64),
+            },
+        )
+
+
+def hardware_objective(scores: HardwareScores, name: str) -> NDArray[np.float64]:
+    """Return float[n], a hardware quantity to minimise."""
+    if name == "utilization":
+        return scores.utilization
+    if name == "energy_nj":
+        return scores.energy_nj
+    return scores.metrics[name].value
+
+
+def take(population: Population, members: NDArray[np.bool_]) -> Population:
+    """Return the candidates where `members` is true, in order."""
+    if members.all():
+        return population
+    keep = members[population.candidate]
+    row_number = np.cumsum(keep) - 1
+    candidate_number = np.cumsum(members) - 1
+    edges = population.edges[:, keep[population.edges[0]]]
+    return Population(
+        n_candidates=int(members.sum()),
+        layer_names=population.layer_names,
+        layer=population.layer[keep],
+        candidate=candidate_number[population.candidate[keep]],
+        stage=population.stage[keep],
+        columns={name: values[keep] for name, values in population.columns.items()},
+        edges=row_number[edges],
+        clock_period_ns=population.clock_period_ns[members],
+    )
+
+
+def check_budget(
+    space: SearchSpace, scorer: HardwareScorer, budget: Budget, *, seed: int, n_samples: int = 20_000
+) -> float:
+    """Estimate the share of the space that fits the budget; refuse a budget that nothing meets.
+
+    Looks at random pairs and at the corners where every ordered gene is least (the smallest designs).
+
+    Returns:
+        Share of random pairs that fit, 0..1.
+
+    Raises:
+        BudgetError: no pair fits; the message names each hopeless limit and by how much it is missed.
+    """
+    generator = np.random.default_rng(seed)
+    genomes = space.sample(n_samples, generator)
+    corners = genomes[: n_samples // 4].copy()
+    ordered = np.array([gene.is_ordered for gene in space.genes])
+    clock = [i for i, gene in enumerate(space.genes) if gene.name.startswith(("clock", "reuse"))]
+    small = ordered.copy()
+    small[clock] = False
+    corners[:, small] = 0
+    scores = scorer.score(space.decode(np.concatenate([genomes, space.canonicalize(corners)])))
+    excess = violations(scores, budget, scorer.device)
+    fits = (excess <= 0).all(axis=1)
+    if fits.any():
+        return float(fits[:n_samples].mean())
+    names = constraint_names(budget)
+    hopeless = [
+        f"{name} (limit {limit:g}, least found {_least(scores, name, excess[:, i], limit):.4g})"
+        for i, (name, limit) in enumerate(limits(budget, scorer.device).items())
+        if (excess[:, i] > 0).all()
+    ]
+    if hopeless:
+        raise BudgetError(
+            f"budget {budget.name!r} on {scorer.device.name}: of {len(excess)} designs of space {space.name!r} none meets"
+            f" {' or '.join(hopeless)}; raise that limit, or widen the space"
+        )
+    best = excess[np.argmin(np.maximum(excess, 0).max(axis=1))]
+    nearest = ", ".join(f"{name} by {100 * value:.0f} %" for name, value in zip(names, best, strict=True) if value > 0)
+    raise BudgetError(
+        f"budget {budget.name!r} on {scorer.device.name}: each limit can be met alone, but of {len(excess)} designs of space"
+        f" {space.name!r} none meets all together; the nearest misses {nearest}; relax these, or widen the space"
+    )
+
+
+def _least(scores: HardwareScores, name: str, excess: NDArray[np.float64], limit: float) -> float:
+    return float(excess.min() * max(limit, 1.0) + limit)
