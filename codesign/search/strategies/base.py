@@ -8,7 +8,7 @@ asks for the very genomes on record.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from codesign.errors import DesignError
 from codesign.registry import Registry
@@ -41,15 +41,6 @@ class StrategySettings:
 class Strategy(ABC):
     """Proposes genomes and learns from their evaluations."""
 
-    @classmethod
-    @abstractmethod
-    def create(cls, problem: Problem, *, seed: int, settings: StrategySettings) -> "Strategy":
-        """Build the strategy for one problem; nothing is asked or evaluated yet.
-
-        Raises:
-            DesignError: the settings or the problem do not fit this strategy.
-        """
-
     @abstractmethod
     def ask(self) -> Genomes:
         """Return the next canonical genomes int64[n, n_var]; n = 0 when there is nothing left.
@@ -63,7 +54,19 @@ class Strategy(ABC):
         """Learn what the genomes of the last `ask` are worth."""
 
 
-STRATEGIES: Final[Registry[type[Strategy]]] = Registry(
+class StrategyFactory(Protocol):
+    """What each strategy's file registers."""
+
+    def __call__(self, problem: Problem, *, seed: int, settings: StrategySettings) -> Strategy:
+        """Build the strategy for one problem; nothing is asked or evaluated yet.
+
+        Raises:
+            DesignError: the settings or the problem do not fit this strategy.
+        """
+        ...
+
+
+STRATEGIES: Final[Registry[StrategyFactory]] = Registry(
     kind="search strategy", package="codesign.search.strategies"
 )
 
@@ -79,7 +82,7 @@ def make_strategy(
     chosen = settings or StrategySettings()
     if chosen.initial is not None:
         check_genomes(problem, chosen.initial)
-    return STRATEGIES.get(name).create(problem, seed=seed, settings=chosen)
+    return STRATEGIES.get(name)(problem, seed=seed, settings=chosen)
 
 
 def refuse_reward(name: str, settings: StrategySettings) -> None:
