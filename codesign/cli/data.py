@@ -1,0 +1,177 @@
+"""`codesign data`: list tasks, show and check data, download the public set, generate jets."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+JSON_OPTION = typer.Option(False, "--json", help="Print one JSON object instead of a table.")
+OPTION_OPTION = typer.Option(
+    [], "--option", help="A task option as KEY=VALUE (value in YAML); may be given several times."
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the application."""
+    data = typer.Typer(no_args_is_help=True, help="List, check, download and generate data.")
+    data.command("list")(list_tasks)
+    data.command("show")(show)
+    data.command("check")(check)
+    data.command("fetch")(fetch)
+    data.command("generate")(generate)
+    app.add_typer(data, name="data")
+
+
+def list_tasks(as_json: bool = JSON_OPTION) -> None:
+    """List the tasks: every source of data that can be trained on."""
+    from codesign.tasks import TASKS
+
+    rows = [{"name": t.name, "needs": t.needs, "description": t.description} for t in TASKS]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        _print_table(("task", "needs", "what"), [tuple(row.values()) for row in rows])
+
+
+def show(
+    task: str = typer.Argument(help="A task's name; see `codesign data list`."),
+    option: list[str] = OPTION_OPTION,
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Load a task and say what is in it, what was checked, and the input scaling."""
+    from codesign.tasks import fit_scaling, load_task
+
+    data = load_task(task, _task_options(option))
+    if as_json:
+        typer.echo(json.dumps({**data.summary(), "scaling": fit_scaling(data).to_json()}, indent=2))
+    else:
+        _print_data(data)
+
+
+def check(
+    file: Annotated[
+        Path, typer.Argument(help="A .npz, .csv, .parquet, .arff, .z or .h5 file, or a folder.")
+    ],
+    option: list[str] = OPTION_OPTION,
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Check a file: load it as the task that its name suggests, with every check a run makes."""
+    from codesign.tasks import load_task
+    from codesign.tasks._detect import task_for_path
+
+    data = load_task(task_for_path(file), {**_task_options(option), "path": file})
+    if as_json:
+        typer.echo(json.dumps(data.summary(), indent=2))
+    else:
+        _print_data(data)
+
+
+def fetch(
+    source: str = typer.Argument(help="What to download: openml."),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Download a public set into the cache, checked against its publisher's checksum."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+    from codesign.errors import ConfigError, unknown_name
+    from codesign.tasks.openml import cached_path, fetch_openml
+
+    if source != "openml":
+        raise ConfigError(unknown_name("download", source, ["openml"]))
+    columns = ("openml", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        job = bar.add_task("openml", total=None)
+        statement = fetch_openml(
+            progress=lambda done, total: bar.update(job, completed=done, total=total)
+        )
+    if as_json:
+        typer.echo(json.dumps({"path": str(cached_path()), **statement}, indent=2))
+    else:
+        typer.echo(f"{cached_path()}: {statement['n_bytes']} bytes, SHA-256 {statement['sha256']}")
+
+
+def generate(
+    output: Annotated[Path, typer.Option("--output", help="The .npz file to write.")],
+    n_per_class: int = typer.Option(
+        4000, "--n-per-class", min=1, help="Jets of each of the five classes."
+    ),
+    seed: int = typer.Option(
+        2, "--seed", min=0, help="Same seed, same bits; 1 made the bundled jets."
+    ),
+    processes: int = typer.Option(
+        1, "--processes", min=1, help="Worker processes (at most 5 are used)."
+    ),
+    n_constituents: int = typer.Option(
+        0, "--n-constituents", min=0, help="Particles kept for each jet."
+    ),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Simulate jets with Pythia 8 (needs `codesign[generate]`; pythia8mc is GPL-2.0-or-later)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from codesign.errors import ConfigError
+    from codesign.tasks import _jetgen
+
+    if output.suffix != ".npz":
+        raise ConfigError(f"--output is {str(output)!r}; expected a name that ends in .npz")
+    if not output.absolute().parent.is_dir():
+        raise ConfigError(f"--output {output}: there is no folder {output.parent}; make it first")
+    settings = _jetgen.JetSettings(
+        n_per_class=n_per_class, seed=seed, n_constituents=n_constituents
+    )
+    columns = ("jets", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        job = bar.add_task("jets", total=len(_jetgen.CLASSES) * n_per_class)
+        jets = _jetgen.generate(
+            settings, n_processes=processes, progress=lambda n_done: bar.advance(job, n_done)
+        )
+    _jetgen.write_jets(jets, output)
+    if as_json:
+        typer.echo(json.dumps({"path": str(output), "n_jets": len(jets.y), "seed": seed}))
+    else:
+        typer.echo(f"{output}: {len(jets.y)} jets; use them with task: npz")
+
+
+def _task_options(pairs: list[str]) -> dict[str, Any]:
+    """Read KEY=VALUE pairs, values as YAML."""
+    import yaml
+
+    from codesign.errors import ConfigError
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise ConfigError(f"--option is {pair!r}; expected KEY=VALUE, such as seed=7")
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--option {key}: {value!r} is no YAML value; quote it") from error
+    return options
+
+
+def _print_data(data: Any) -> None:
+    typer.echo(
+        f"{data.name}: benchmark {data.benchmark}, {data.n_features} features, {data.n_classes} classes"
+    )
+    typer.echo(f"train {data.x_train.shape}, test {data.x_test.shape}; split {data.split}")
+    typer.echo(f"label order: {', '.join(data.class_names)}")
+    typer.echo(f"digest: {data.digest}")
+    for key, value in data.provenance.items():
+        typer.echo(f"{key}: {value}")
+    _print_table(
+        ("check", "outcome", "detail"), [(c.name, c.outcome, c.detail) for c in data.checks]
+    )
+
+
+def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*row)
+    Console(markup=False, emoji=False, highlight=False).print(table)

@@ -1,0 +1,39 @@
+"""Comma-separated tables with a header line."""
+
+from pathlib import Path
+from typing import Any
+
+from codesign.errors import DataError
+from codesign.tasks._frames import FrameOptions, load_frames
+from codesign.tasks._prepare import require_module
+from codesign.tasks.base import TASKS, Task, TaskData
+
+
+class CsvTask(Task):
+    """A csv file of one's own."""
+
+    name = "csv"
+    description = "a csv table with a header line: a label column, the rest features"
+    needs = "a path"
+    options_type = FrameOptions
+
+    def load(self, options: FrameOptions) -> TaskData:
+        """Load the table; see `Task.load`."""
+        return load_frames(self.name, options, _read)
+
+
+def _read(path: Path) -> Any:
+    pandas = require_module("pandas", extra="data")
+    try:
+        return pandas.read_csv(path)
+    except (
+        ValueError,
+        UnicodeDecodeError,
+    ) as error:  # ParserError and EmptyDataError are ValueErrors
+        raise DataError(
+            f"task.csv: {path.name} cannot be read ({' '.join(str(error).split())}); expected a csv table "
+            "with a header line"
+        ) from error
+
+
+TASKS.add(CsvTask.name, CsvTask())
