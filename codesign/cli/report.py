@@ -1,0 +1,50 @@
+"""`codesign report` and `codesign list`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs `report` and `list`."""
+
+    @app.command()
+    def report(
+        study: Annotated[Path, typer.Argument(help="Study folder.")],
+        json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+    ) -> None:
+        """Show a study: terminal tables and report.html, or one JSON object."""
+        from codesign.report.summary import summarize
+        from codesign.study import Study, write_atomically
+
+        opened = Study.open(study)
+        summary = summarize(opened)
+        if json:
+            import json as json_module
+
+            print(json_module.dumps(summary, indent=1, allow_nan=False))
+            return
+        from rich.console import Console
+
+        from codesign.report.page import render
+        from codesign.report.table import print_tables
+
+        write_atomically(opened.report_page, render(summary))
+        print_tables(summary, Console())
+        print(f"report: {opened.report_page}")
+
+    @app.command(name="list")
+    def list_(
+        what: Annotated[
+            str,
+            typer.Argument(help="devices, budgets, spaces, tasks, layers, strategies, methods, or backends."),
+        ] = "devices",
+    ) -> None:
+        """List what ships: devices, budgets, spaces, tasks, layers, strategies, methods, backends."""
+        from codesign.catalog import list_names
+
+        for name, description in list_names(what):
+            print(f"{name:24} {description}".rstrip())

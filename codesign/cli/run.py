@@ -1,0 +1,46 @@
+"""`codesign run`: the whole loop, from data and a budget to a proven firmware candidate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs `run` and `search`."""
+
+    @app.command()
+    def run(
+        config: Annotated[Path, typer.Argument(help="Study file, e.g. examples/jets_100ns.yaml.")],
+        output: Annotated[Optional[Path], typer.Option(help="Study folder.  [default: runs/<name>]")] = None,
+    ) -> None:
+        """Search, train, export, prove and report.  Run it again to resume after a stop."""
+        _run(config, output, until="report")
+
+    @app.command()
+    def search(
+        config: Annotated[Path, typer.Argument(help="Study file.")],
+        output: Annotated[Optional[Path], typer.Option(help="Study folder.  [default: runs/<name>]")] = None,
+    ) -> None:
+        """Only label, fit the predictor and search: leaves a Pareto front in the study folder."""
+        _run(config, output, until="search")
+
+
+def _run(config_path: Path, output: Path | None, *, until: str) -> None:
+    from rich.console import Console
+
+    from codesign.cli._progress import RichReporter
+    from codesign.pipeline import run_study
+    from codesign.report.summary import summarize
+    from codesign.report.table import print_tables
+    from codesign.study import Study, load_config
+
+    config = load_config(config_path)
+    study = Study.create_or_open(output or Path("runs") / config.name, config)
+    with RichReporter() as reporter:
+        run_study(study, until=until, reporter=reporter)
+    print_tables(summarize(study), Console())
+    where = study.report_page if until == "report" else study.folder
+    print(f"study: {study.folder}\nreport: {where}" if until == "report" else f"study: {study.folder}")
