@@ -1,0 +1,65 @@
+# Two commands do everything on a fresh machine: `make run` and `make test`.
+# Needs Python 3.11 with venv, g++, make and perl; everything else is installed into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CONFIG ?= examples/jets_100ns.yaml
+REPORTS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv run test test-slow check calibrate bench bench-estimators bench-predictor bench-search bench-labels clean
+
+help:
+	@echo "make run               the whole loop on the bundled jets, ending in runs/jets_100ns/report.html"
+	@echo "make run CONFIG=x.yaml the same for your own study"
+	@echo "make test              default test suite (under 5 minutes)"
+	@echo "make test-slow         the slow tests"
+	@echo "make check             formatting, lint and types"
+	@echo "make calibrate         fit the hardware models; REPORTS=dir reads your synthesis reports"
+	@echo "make bench             all benchmarks (bench-estimators, bench-predictor, bench-search, bench-labels)"
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Python 3.11 is needed, got " + sys.version.split()[0] + "; run make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV): about two minutes"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[data,cluster,bayes,dev]'
+	touch $(STAMP)
+
+venv: $(STAMP)
+
+run: $(STAMP)
+	$(BIN)/codesign run $(CONFIG)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow and not gpu and not hls and not network" -n 2 --dist loadfile
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m "slow and not gpu and not hls and not network" -n 2 --dist loadfile
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy codesign hw_models
+
+calibrate: $(STAMP)
+	$(BIN)/codesign calibrate $(REPORTS)
+
+bench: bench-estimators bench-predictor bench-search bench-labels
+
+bench-estimators: $(STAMP)
+	$(BIN)/python tests/benchmarks/bench_estimators.py
+
+bench-predictor: $(STAMP)
+	$(BIN)/python tests/benchmarks/bench_predictor.py
+
+bench-search: $(STAMP)
+	$(BIN)/python tests/benchmarks/bench_search.py
+
+bench-labels: $(STAMP)
+	$(BIN)/python tests/benchmarks/bench_labels.py
+
+clean:
+	rm -rf $(VENV) runs dist build .pytest_cache .mypy_cache .ruff_cache
