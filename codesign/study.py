@@ -221,19 +221,19 @@ class Study:
         return cls(folder=folder, config=parse(StudyConfig, section, where=str(path)))
 
     # ---- names inside the folder ---------------------------------------------------------------
-    def search_store(self, round_index: int) -> Path:
-        """Evaluations of one search round."""
-        return self.folder / f"search_{round_index}.db"
+    @property
+    def search_store(self) -> Path:
+        """Evaluations of all search rounds."""
+        return self.folder / "search.db"
 
     @property
     def label_store(self) -> Path:
         """Labels made by training."""
         return self.folder / "labels.db"
 
-    @property
-    def predictor_folder(self) -> Path:
-        """Checkpoint of the predictor."""
-        return self.folder / "predictor"
+    def predictor_file(self, round_index: int) -> Path:
+        """Checkpoint of the predictor that one round searched with."""
+        return self.folder / f"predictor_{round_index}.npz"
 
     @property
     def report_page(self) -> Path:
@@ -247,6 +247,10 @@ class Study:
         folder = self.folder / "candidates" / digest
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def weights_file(self, digest: str) -> Path:
+        """The trained network of one candidate."""
+        return self.candidate_folder(digest) / "weights.npz"
 
     def firmware_folder(self, digest: str) -> Path:
         """Everything exported for one candidate."""

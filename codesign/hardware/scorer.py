@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from codesign.hardware.device import RESOURCES, Budget, Device
 from codesign.ir import Population, QuantizedNetwork
 from codesign.layers import LAYERS, infer_formats
+from codesign.layers.dense import EXACT_COLUMNS
 from codesign.space import population_from_candidates
 from hw_models.compose import estimate
 from hw_models.types import METRICS, STRATEGIES, DesignBatch, Estimate, OpBatch
 from hw_models.units import cycles_to_ns
+from hw_models.weights import count_weights
 
 Float = NDArray[np.float64]
 
@@ -191,8 +193,9 @@ def _with_exact_weights(population: Population, networks: Sequence[QuantizedNetw
                 words = network.weight_words[node.name]
                 columns["pruned_fraction"][row] = float((words == 0).mean())
                 columns["output_bits"][row] = ranges[node.name].format.bits
-                for name, value in _digit_counts(words).items():
-                    exact[name][row] = value
+                counts = count_weights(words, int(columns["input_bits"][row]))
+                for name in ("n_multipliers", "n_lut_multipliers", "constant_adders", "csd_digits"):
+                    exact[name][row] = getattr(counts, name)
             row += 1
     return Population(
         n_candidates=population.n_candidates,
@@ -204,21 +207,6 @@ def _with_exact_weights(population: Population, networks: Sequence[QuantizedNetw
         edges=population.edges,
         clock_period_ns=population.clock_period_ns,
     )
-
-
-#: Columns that exist only once the weights are known; the primitive `matvec` documents them.
-EXACT_COLUMNS = ("csd_digits", "n_multipliers")
-
-
-def _digit_counts(words: NDArray[np.int64]) -> dict[str, float]:
-    """Count canonical-signed-digit digits of a weight matrix, and weights that need a multiplier.
-
-    The number of nonzero digits of the canonical signed digit form of w is the number of ones of
-    w XOR 3w (Reitwiesner 1960); a weight with at most two digits is a shift and one add.
-    """
-    magnitude = np.abs(words)
-    digits = np.bitwise_count((magnitude ^ (3 * magnitude)).astype(np.uint64)).astype(np.int64)
-    return {"csd_digits": float(digits.sum()), "n_multipliers": float((digits >= 3).sum())}
 
 
 def _rows_per_design(

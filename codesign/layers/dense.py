@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from codesign.layers._export import HlsGraph, OnnxGraph
 
 
+#: Counts of a trained layer's constants, when they are known; the primitive `matvec` documents them.
+EXACT_COLUMNS = (
+    "n_multipliers",
+    "n_lut_multipliers",
+    "constant_adders",
+    "csd_digits",
+    "adder_graph_cost",
+    "adder_graph_depth",
+)
+
+
 class Dense(Layer):
     """y = x W + b without any rounding: the activation that follows rounds."""
 
@@ -81,6 +92,7 @@ class Dense(Layer):
                     "accumulator_bits": columns["output_bits"],
                     "zero_fraction": columns["pruned_fraction"],
                     "has_bias": np.ones_like(columns["n_in"]),
+                    **{name: columns[name] for name in EXACT_COLUMNS if name in columns},
                 },
             )
         ]

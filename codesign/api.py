@@ -1,0 +1,86 @@
+"""The Python API: the same loop as the command line, in a few lines.
+
+    from codesign import api
+
+    summary = api.run("examples/jets_100ns.yaml", output="runs/mine")
+    print(summary["winner"]["digest"], summary["accuracy"]["quantized"], summary["lut"])
+
+    network = api.load_network("runs/mine")              # the winner, on its fixed-point grid
+    words = api.quantize_inputs("runs/mine", raw_inputs)  # raw features -> firmware input words
+    outputs = api.evaluate(network, words)                # the integer reference, bit for bit
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.errors import StudyError
+from codesign.ir import QuantizedNetwork
+from codesign.study import Study, StudyConfig, load_config
+
+
+def run(
+    config: str | Path | StudyConfig, *, output: str | Path | None = None, until: str = "report"
+) -> dict[str, Any]:
+    """Run (or resume) a study and return its summary; see `codesign.report.summary.summarize`.
+
+    Args:
+        config: a study file, or a configuration built in Python.
+        output: study folder; default runs/<name>.
+        until: last stage: "prepare", "search", "train", "export" or "report".
+
+    Raises:
+        CodesignError: whatever a stage refuses.
+    """
+    from codesign.pipeline import run_study
+    from codesign.report.summary import summarize
+
+    loaded = config if isinstance(config, StudyConfig) else load_config(Path(config))
+    study = Study.create_or_open(Path(output) if output else Path("runs") / loaded.name, loaded)
+    run_study(study, until=until)
+    return summarize(study)
+
+
+def load_network(folder: str | Path, digest: str | None = None) -> QuantizedNetwork:
+    """Return a trained candidate of a study: the winner, or the one named.
+
+    Raises:
+        StudyError: the study has trained no such candidate.
+    """
+    study = Study.open(Path(folder))
+    if digest is None:
+        winner = study.progress().get("train", {}).get("winner")
+        if winner is None:
+            raise StudyError(f"{folder} has no winner yet; run it to the stage `train` first")
+        digest = str(winner["digest"])
+    path = study.weights_file(digest)
+    if not path.exists():
+        raise StudyError(f"{folder} has trained no candidate {digest!r}; see `codesign report {folder}`")
+    return QuantizedNetwork.load(path)
+
+
+def quantize_inputs(folder: str | Path, raw: NDArray[np.floating], digest: str | None = None) -> NDArray[np.int64]:
+    """Scale raw features and put them on the input grid of a candidate, as the firmware's sender must.
+
+    Args:
+        folder: the study.
+        raw: float[n, n_features], in the units of the data set.
+        digest: candidate; default the winner.
+    """
+    from codesign.tasks._scaling import scaling_from_json
+
+    scaling = scaling_from_json(Study.open(Path(folder)).progress()["prepare"]["scaling"])
+    return load_network(folder, digest).input_format.words_from_values(scaling.apply(raw))
+
+
+def evaluate(network: QuantizedNetwork, words: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Evaluate input words with the integer reference; int64[n, n_outputs] words."""
+    from codesign.layers import run_words
+
+    outputs = run_words(network, words)
+    assert isinstance(outputs, np.ndarray)
+    return outputs
