@@ -1,0 +1,41 @@
+"""Hardware primitives, one file each; a new file is found by name, with no list to edit."""
+
+import importlib
+import pkgutil
+from functools import cache
+
+from hw_models.errors import UnsupportedError
+from hw_models.primitives.base import Primitive
+
+
+@cache
+def _primitives() -> dict[str, Primitive]:
+    found: dict[str, Primitive] = {}
+    for info in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
+        if info.name.startswith("_") or info.name == "base":
+            continue
+        primitive: Primitive = importlib.import_module(f"{__name__}.{info.name}").PRIMITIVE
+        if primitive.name in found:
+            raise AssertionError(f"primitive {primitive.name!r} is defined twice")
+        found[primitive.name] = primitive
+    return found
+
+
+def get_primitive(name: str) -> Primitive:
+    """Return the primitive called `name`.
+
+    Raises:
+        UnsupportedError: no such primitive.
+    """
+    primitives = _primitives()
+    if name not in primitives:
+        raise UnsupportedError(
+            f"unknown primitive {name!r}; expected one of {', '.join(primitives)}; "
+            "lower the layer to these, or add a file to hw_models/primitives"
+        )
+    return primitives[name]
+
+
+def primitive_names() -> tuple[str, ...]:
+    """Return the names of all primitives, sorted."""
+    return tuple(sorted(_primitives()))

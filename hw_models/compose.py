@@ -1,0 +1,392 @@
+"""From operations to designs: sum what is summed, take the slowest of what runs side by side.
+
+HLS, io_parallel: stages follow one another, operations of one stage run in parallel; the interval is
+the largest interval.  HLS, io_stream: every operation runs at once (dataflow), so the slowest decides
+and the others add their fill.  RTL (alkaid): one combinational graph, cut every few adder levels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw_models.coefficients import Coefficients, load_coefficients
+from hw_models.errors import ModelError, UnsupportedError
+from hw_models.families import adder_levels_per_cycle, family_of, tool_key, usable_period_ns
+from hw_models.primitives import get_primitive
+from hw_models.primitives.base import Array, Context, OpCost
+from hw_models.types import METRICS, STRATEGIES, DesignBatch, Estimate, HardwareMetrics
+from hw_models.units import pj_to_nj
+
+RESOURCES = ("lut", "ff", "dsp", "bram_18k")
+#: Tools whose designs are plain adder-graph RTL.
+RTL_TOOLS = ("alkaid", "yosys")
+#: Tool stages that can be predicted.  "calibrated" is a synonym of "csynth"; "synthesized" of "vsynth".
+PREDICTED_STAGES = {
+    "csynth": "csynth", "calibrated": "csynth", "analytic": "csynth",
+    "vsynth": "vsynth", "synthesized": "vsynth", "implemented": "implemented",
+}  # fmt: skip
+_MIXED = len(STRATEGIES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """What a batch is keyed by when coefficients are resolved."""
+
+    tool: str
+    version: str
+    family: str
+    io_type: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Offset keys, from the most general to the most special."""
+        version = (f"version={self.tool}:{self.version}",) if self.version else ()
+        return (f"io={self.io_type}", f"tool={self.tool}", *version, f"family={self.family}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawCosts:
+    """Costs of a batch before any fitted factor: what the fit sees.
+
+    Attributes:
+        terms: terms[target][term] = float[n_designs].
+        latency_cycles, interval_cycles: float[n_designs].
+        energy_pj: float[n_designs].
+        strategy: int[n_designs], code of STRATEGIES, or len(STRATEGIES) for a mix.
+        is_prior: bool[n_designs], weights unknown somewhere.
+        keys: of the batch.
+        ops: per batch of operations, its costs and parameters.
+    """
+
+    terms: Mapping[str, Mapping[str, Array]]
+    latency_cycles: Array
+    interval_cycles: Array
+    energy_pj: Array
+    strategy: NDArray[np.int64]
+    is_prior: NDArray[np.bool_]
+    keys: Keys
+    ops: tuple[tuple[str, OpCost, Mapping[str, Array]], ...]
+
+
+def _check(batch: DesignBatch) -> None:
+    if batch.io_type not in ("io_parallel", "io_stream"):
+        raise ModelError(
+            f"io_type {batch.io_type!r}: expected 'io_parallel' or 'io_stream'; choose one"
+        )
+    if batch.clock_period_ns.shape != (batch.n_designs,) or batch.clock_uncertainty_ns.shape != (
+        batch.n_designs,
+    ):
+        raise ModelError(
+            f"clock arrays have shapes {batch.clock_period_ns.shape} and {batch.clock_uncertainty_ns.shape}, "
+            f"expected ({batch.n_designs},); give one value per design"
+        )
+    if batch.n_designs and not np.all(batch.clock_period_ns > 0):
+        raise ModelError(
+            "clock_period_ns must be above 0 for every design; give the target in nanoseconds"
+        )
+
+
+def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
+    """Evaluate every cost law and compose the designs, without fitted factors.
+
+    Args:
+        batch: the designs.
+        timing: multipliers of timing constants.
+    """
+    _check(batch)
+    tool, family = tool_key(batch.tool), family_of(batch.part)
+    is_rtl, is_stream = tool in RTL_TOOLS, batch.io_type == "io_stream"
+    n = batch.n_designs
+    usable = usable_period_ns(batch.clock_period_ns, batch.clock_uncertainty_ns, tool)
+    cutoff = adder_levels_per_cycle(batch.clock_period_ns, batch.part)
+    n_stages = 1 + max((int(op.stage.max(initial=0)) for op in batch.ops), default=0)
+
+    terms: dict[str, dict[str, Array]] = {name: {} for name in RESOURCES}
+    latency = np.zeros(n * n_stages)
+    depth = np.zeros(n * n_stages)
+    interval = np.ones(n)
+    slowest = np.zeros(n)
+    fill = np.zeros(n)
+    boundaries = np.zeros(n)
+    crossing = np.zeros(n)
+    crossing_depth = np.zeros(n)
+    energy = np.zeros(n)
+    lowest, highest = np.full(n, _MIXED), np.full(n, -1)
+    is_prior = np.zeros(n, dtype=bool)
+    costs: list[tuple[str, OpCost, Mapping[str, Array]]] = []
+
+    for op in batch.ops:
+        primitive = get_primitive(op.primitive)
+        parameters = primitive.resolve(op.parameters, op.design.size)
+        context = Context(
+            usable_ns=usable[op.design],
+            levels_per_cycle=cutoff[op.design],
+            family=family,
+            tool=tool,
+            is_stream=is_stream,
+            is_rtl=is_rtl,
+            timing=timing,
+        )
+        cost = primitive.cost(parameters, context)
+        costs.append((op.primitive, cost, parameters))
+        for target in RESOURCES:
+            for term, value in getattr(cost, target).items():
+                total = np.bincount(op.design, value, minlength=n)
+                known = terms[target].get(term)
+                terms[target][term] = total if known is None else known + total
+        energy += np.bincount(
+            op.design, np.broadcast_to(cost.energy_pj, op.design.shape), minlength=n
+        )
+        position = op.design * n_stages + op.stage
+        if is_rtl:
+            np.maximum.at(depth, position, cost.depth_levels)
+            weight = cost.depth_levels + 1e-3
+            crossing += np.bincount(op.design, cost.cut_bits * weight, minlength=n)
+            crossing_depth += np.bincount(op.design, weight, minlength=n)
+        elif is_stream:
+            np.maximum.at(slowest, op.design, cost.latency_cycles - cost.fill)
+            fill += np.bincount(op.design, cost.fill, minlength=n)
+        else:
+            boundary = cost.boundary_cycles
+            boundaries += np.bincount(
+                op.design, np.broadcast_to(boundary, op.design.shape), minlength=n
+            )
+            np.maximum.at(latency, position, cost.latency_cycles + boundary)
+        np.maximum.at(interval, op.design, cost.interval_cycles)
+        if "strategy" in parameters:
+            code = parameters["strategy"].astype(np.int64)
+            np.minimum.at(lowest, op.design, code)
+            np.maximum.at(highest, op.design, code)
+            is_prior[op.design[np.broadcast_to(cost.prior, op.design.shape)]] = True
+
+    if is_rtl:
+        levels = depth.reshape(n, n_stages).sum(axis=1)
+        cycles = np.maximum(np.ceil(levels / cutoff - 1e-9), 1.0)
+        # registers at the input, at every cut and at the output
+        terms["ff"]["rtl.pipeline"] = (cycles + 1) * crossing / np.maximum(crossing_depth, 1e-3)
+        total = cycles
+    elif is_stream:
+        total = fill + slowest
+        interval = np.where(slowest > 0, interval + 1, interval)
+    else:
+        # the boundary of a lone layer is the boundary of the design: no register of its own
+        total = latency.reshape(n, n_stages).sum(axis=1) - (boundaries == 1)
+    return RawCosts(
+        terms=terms,
+        latency_cycles=total,
+        interval_cycles=interval,
+        energy_pj=energy,
+        strategy=np.where(lowest == highest, lowest, _MIXED),
+        is_prior=is_prior,
+        keys=Keys(tool=tool, version=batch.tool_version, family=family.name, io_type=batch.io_type),
+        ops=tuple(costs),
+    )
+
+
+def _value(raw: RawCosts, target: str, coefficients: Coefficients) -> Array:
+    """Return the fitted value of one target at csynth, float[n]."""
+    if target in RESOURCES:
+        value = np.zeros_like(raw.latency_cycles)
+        for term, amount in raw.terms[target].items():
+            value += coefficients.factor(target, term) * amount
+    else:
+        value = raw.latency_cycles if target == "latency_cycles" else raw.interval_cycles
+    offset = coefficients.log_offset(target, raw.keys.names)
+    strategies = coefficients.offsets.get(target, {})
+    if any(f"strategy={name}" in strategies for name in STRATEGIES):
+        table = np.array([strategies.get(f"strategy={name}", 0.0) for name in STRATEGIES] + [0.0])
+        value = value * np.exp(offset + table[raw.strategy])
+    elif offset:
+        value = value * np.exp(offset)
+    return value
+
+
+def _interval_ends(
+    raw: RawCosts, target: str, coefficients: Coefficients, extra: Array | float
+) -> tuple[Array | float, Array | float]:
+    """Return log offsets (low, high) per design, or scalars when all designs share a class."""
+    codes = np.unique(raw.strategy)
+    names = [*STRATEGIES, "mixed"]
+    table = np.array([coefficients.interval(target, name, raw.keys.io_type) for name in names])
+    ends = table[codes[0]] if codes.size == 1 else table[raw.strategy].T
+    return ends[0] - extra, ends[1] + extra
+
+
+def _unseen(raw: RawCosts, coefficients: Coefficients) -> list[str]:
+    """Return the keys of the batch that no fitted record had (empty when nothing was fitted)."""
+    if not coefficients.seen:
+        return []
+    return [key for key in raw.keys.names if key not in coefficients.seen]
+
+
+def _out_of_range(
+    batch: DesignBatch, raw: RawCosts, coefficients: Coefficients
+) -> tuple[Array, list[tuple[str, NDArray[np.int64], Array, Array, float]]]:
+    """Measure how far parameters of matvec operations lie outside the fitted range.
+
+    Returns:
+        float[n], the largest log distance; and per parameter that is out: its name, designs,
+        values, log distances, and the end of the range that was crossed.
+    """
+    distance = np.zeros(batch.n_designs)
+    details = []
+    for op, (name, _, parameters) in zip(batch.ops, raw.ops, strict=True):
+        for key, (low, high) in coefficients.ranges.items():
+            primitive, _, parameter = key.partition(".")
+            if primitive != name:
+                continue
+            value = parameters[parameter]
+            out = np.maximum(
+                np.log(np.maximum(value, 1e-9) / high), np.log(low / np.maximum(value, 1e-9))
+            )
+            rows = np.flatnonzero(out > 1e-9)
+            if rows.size:
+                np.maximum.at(distance, op.design[rows], out[rows])
+                details.append(
+                    (
+                        key,
+                        op.design[rows],
+                        value[rows],
+                        out[rows],
+                        low if value[rows[0]] < low else high,
+                    )
+                )
+    return distance, details
+
+
+def estimate(
+    batch: DesignBatch,
+    coefficients: Coefficients | None = None,
+    *,
+    stage: str = "csynth",
+    with_notes: bool = False,
+    with_per_op: bool = False,
+) -> HardwareMetrics:
+    """Predict what a population of designs costs.
+
+    Args:
+        batch: the designs.
+        coefficients: fitted numbers; those shipped with the package by default.
+        stage: tool stage whose report is predicted: "csynth", "vsynth" or "implemented".
+        with_notes: also say, per design, what the estimate rests on (slower).
+        with_per_op: also return each operation's contribution, in the order of `batch.ops`.
+
+    Returns:
+        One value and 90 % interval per metric and design; never negative.
+
+    Raises:
+        ModelError: the batch is malformed.
+        UnsupportedError: a primitive, part, tool or stage that no law covers.
+    """
+    if stage not in PREDICTED_STAGES:
+        raise UnsupportedError(
+            f"stage {stage!r} cannot be predicted; expected one of {', '.join(sorted(PREDICTED_STAGES))}"
+        )
+    target_stage = PREDICTED_STAGES[stage]
+    fitted = load_coefficients() if coefficients is None else coefficients
+    raw = raw_costs(batch, fitted.timing)
+    is_rtl = raw.keys.tool in RTL_TOOLS
+    extra: Array | float = sum(
+        fitted.widening.get(key.split("=")[0], 0.3) for key in _unseen(raw, fitted)
+    )
+    distance, details = _out_of_range(batch, raw, fitted)
+    if distance.any():
+        extra = extra + fitted.widening.get("range", 0.5) * distance
+
+    metrics: dict[str, Estimate] = {}
+    for target in METRICS:
+        value = _value(raw, target, fitted)
+        low, high = _interval_ends(raw, target, fitted, extra)
+        step = _stage_step(fitted, target_stage, target, is_rtl)
+        value = value * step["factor"]
+        low, high = low + step["low"], high + step["high"]
+        whole = np.maximum(np.rint(value), 0.0)
+        if target == "interval_cycles":
+            whole = np.maximum(whole, 1.0)
+        # the + 1 keeps an interval around zero: errors are measured on log(1 + value)
+        metrics[target] = Estimate(
+            value=whole,
+            low=np.clip(np.floor((value + 1) * np.exp(low) - 1), 0.0, whole),
+            high=np.maximum(np.ceil((value + 1) * np.exp(high) - 1), whole),
+        )
+    clock = _achieved_clock(batch, metrics["lut"].value, fitted, target_stage, is_rtl)
+    return HardwareMetrics(
+        stage=target_stage,
+        metrics=metrics,
+        clock_period_ns=clock,
+        energy_nj=pj_to_nj(raw.energy_pj) * fitted.energy_scale,
+        notes=_notes(batch, raw, fitted, details) if with_notes else ((),) * batch.n_designs,
+        per_op=_per_op(raw, fitted) if with_per_op else {},
+    )
+
+
+def _stage_step(
+    coefficients: Coefficients, stage: str, target: str, is_rtl: bool
+) -> Mapping[str, float]:
+    """Return factor and interval offsets from the native stage (csynth; adder graph in RTL) to `stage`."""
+    steps = coefficients.stages.get(f"rtl:{stage}" if is_rtl else stage, {})
+    return steps.get(target, {"factor": 1.0, "low": 0.0, "high": 0.0})
+
+
+def _achieved_clock(
+    batch: DesignBatch, lut: Array, coefficients: Coefficients, stage: str, is_rtl: bool
+) -> Array:
+    """Return the clock that is expected to be met: the target at csynth; after routing, slower when large.
+
+    achieved_ns = max(target, a + b * log2(LUT / 1e4)), constants from post-route designs of one family.
+    """
+    law = coefficients.achieved_clock
+    if stage != "implemented" or not is_rtl or not law:
+        return batch.clock_period_ns.copy()
+    routed = law["a_ns"] + law["b_ns"] * np.log2(np.maximum(lut, 1.0) / 1e4)
+    return np.maximum(batch.clock_period_ns, routed)
+
+
+def _notes(
+    batch: DesignBatch,
+    raw: RawCosts,
+    coefficients: Coefficients,
+    details: list[tuple[str, NDArray[np.int64], Array, Array, float]],
+) -> tuple[tuple[str, ...], ...]:
+    """Write, per design, what a reader must know."""
+    common: list[str] = []
+    if not coefficients.provenance:
+        common.append(
+            "no calibration: every factor is the law's own, intervals are a factor of three"
+        )
+    unseen = _unseen(raw, coefficients)
+    if unseen:
+        common.append(f"not in the fitted records: {', '.join(unseen)}; the interval is wider")
+    notes: list[list[str]] = [list(common) for _ in range(batch.n_designs)]
+    for i in np.flatnonzero(raw.is_prior):
+        notes[i].append(
+            "weights unknown: multipliers and constants come from a prior on the weights"
+        )
+    for key, designs, values, distance, end in details:
+        for i, value, far in zip(designs, values, distance, strict=True):
+            notes[i].append(
+                f"{key} = {value:g} lies outside the fitted range (end {end:g}, factor {np.exp(far):.2g} away); "
+                "the interval is wider"
+            )
+    if any(name == "recurrent" for name, _, _ in raw.ops):
+        for i in range(batch.n_designs):
+            notes[i].append("recurrent layers: only a handful of reports support this law")
+    return tuple(tuple(dict.fromkeys(sentences)) for sentences in notes)
+
+
+def _per_op(raw: RawCosts, coefficients: Coefficients) -> dict[str, dict[str, Array]]:
+    """Collect each operation's fitted contribution, operations of one primitive joined in batch order."""
+    joined: dict[str, dict[str, list[Array]]] = {}
+    for name, cost, _ in raw.ops:
+        rows = joined.setdefault(name, {metric: [] for metric in METRICS})
+        rows["latency_cycles"].append(cost.latency_cycles)
+        rows["interval_cycles"].append(cost.interval_cycles)
+        for target in RESOURCES:
+            scale = np.exp(coefficients.log_offset(target, raw.keys.names))
+            total = np.zeros_like(cost.latency_cycles)
+            for term, value in getattr(cost, target).items():
+                total = total + coefficients.factor(target, term) * scale * value
+            rows[target].append(total)
+    return {name: {k: np.concatenate(v) for k, v in rows.items()} for name, rows in joined.items()}

@@ -1,0 +1,49 @@
+"""FIFO between two layers of an io_stream design.
+
+Source: Vivado HLS writes one FIFO per channel: shift registers up to 16 deep, else memory of
+ceil(bits / 18) * 2^ceil(log2(depth / 1024)) blocks (13,958 of 13,958 FIFOs of the shared synthesis
+records, 2020.1); Vitis packs the channels into one word.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hw_models.primitives.base import Array, Context, OpCost, Parameter, Primitive, ceil_log2
+
+PARAMETERS = (
+    Parameter(name="n_channels", unit="channels"),
+    Parameter(name="bits", unit="bits"),
+    Parameter(name="depth", unit="words"),
+)
+
+
+def cost(p: Mapping[str, Array], context: Context) -> OpCost:
+    """Cost of m FIFOs."""
+    channels, bits, depth = p["n_channels"], p["bits"], p["depth"]
+    stack = 2.0 ** ceil_log2(depth / 1024)
+    if context.tool == "vitis_hls":
+        total = channels * bits
+        in_memory = depth * total > 1024
+        bram = np.where(in_memory & (depth > 4), np.ceil(total / 18) * stack, 0.0)
+        n_fifos, width = np.ones_like(channels), total
+        registers = np.where(in_memory, 24.0 + total, 12.0)
+        shift = np.where(in_memory, 30.0, total * np.ceil(depth / 32) + 20)
+    else:
+        in_memory = depth > 16
+        bram = np.where(in_memory, channels * np.ceil(bits / 18) * stack, 0.0)
+        n_fifos, width = channels, bits
+        registers = np.where(in_memory, bits + 24.0, 6.0)
+        shift = np.where(in_memory, 20.0, width * np.ceil(depth / 32) + 10)
+    zero = np.zeros_like(channels)
+    return OpCost(
+        latency_cycles=zero,
+        interval_cycles=np.ones_like(zero),
+        depth_levels=zero,
+        lut={"fifo.control": n_fifos * shift},
+        ff={"fifo.registers": n_fifos * registers},
+        bram_18k={"fifo.memory": bram},
+    )
+
+
+PRIMITIVE = Primitive(name="fifo", parameters=PARAMETERS, cost=cost)

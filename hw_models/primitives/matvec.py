@@ -1,0 +1,456 @@
+"""Product of a constant matrix and a vector: Dense, and the kernel of a convolution.
+
+Sources: hls4ml 1.3 templates (nnet_dense_latency.h, nnet_dense_resource.h, nnet_mult.h), checked on
+the shared synthesis records; adder graphs: random matrices through alkaid 0.8.2.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hw_models import weights
+from hw_models.primitives.base import (
+    Array,
+    Context,
+    OpCost,
+    Parameter,
+    Primitive,
+    bram_18k_for,
+    ceil_log2,
+)
+from hw_models.types import STRATEGIES
+
+_LATENCY, _RESOURCE, _UNROLLED, _RESOURCE_UNROLLED, _DISTRIBUTED = range(len(STRATEGIES))
+
+PARAMETERS = (
+    Parameter(name="n_in", unit="inputs"),
+    Parameter(name="n_out", unit="outputs"),
+    Parameter(name="reuse_factor", unit="multiplications per multiplier"),
+    Parameter(name="strategy", unit="code of STRATEGIES"),
+    Parameter(name="weight_bits", unit="bits"),
+    Parameter(name="input_bits", unit="bits"),
+    Parameter(name="input_is_signed", unit="0 or 1"),
+    Parameter(name="accumulator_bits", unit="bits", unknown="input + weight + log2(n_in) bits"),
+    Parameter(
+        name="zero_fraction",
+        unit="share of weights at zero",
+        unknown="what rounding of the prior gives",
+    ),
+    Parameter(name="has_bias", unit="0 or 1"),
+    Parameter(
+        name="n_positions", unit="products per inference, one after another (pixels)", default=1.0
+    ),
+    Parameter(name="n_instances", unit="copies working in parallel (partitions)", default=1.0),
+    Parameter(
+        name="weight_sigma_words",
+        unit="standard deviation of the weights in units of their last bit",
+        unknown="weights scaled to fill their format",
+        default=float("nan"),
+    ),
+    Parameter(name="n_multipliers", unit="weights in DSPs", unknown="prior", default=float("nan")),
+    Parameter(
+        name="n_lut_multipliers",
+        unit="weights multiplied in LUTs",
+        unknown="prior",
+        default=float("nan"),
+    ),
+    Parameter(
+        name="constant_adders", unit="adds inside constants", unknown="prior", default=float("nan")
+    ),
+    Parameter(
+        name="csd_digits",
+        unit="signed digits of all weights",
+        unknown="prior",
+        default=float("nan"),
+    ),
+    Parameter(
+        name="adder_graph_cost",
+        unit="LUTs of the solved adder graph",
+        unknown="law",
+        default=float("nan"),
+    ),
+    Parameter(
+        name="adder_graph_depth",
+        unit="levels of the solved graph",
+        unknown="law",
+        default=float("nan"),
+    ),
+)
+
+# log of the adder graph's cost over its digit-by-digit cost: shared subexpressions save more where
+# many outputs see many digits.  Fitted on random matrices (bench_estimators.py repeats it).
+GRAPH_COST = {
+    "one": -0.35,
+    "log_n_out": -0.12,
+    "log_n_in": 0.02,
+    "log_digits": 0.0,
+    "log_input_bits": 0.0,
+}
+
+# Dynamic energy of an operation, 45 nm ASIC at 0.9 V: integer add 0.03 pJ at 8 bit and 0.1 pJ at 32 bit,
+# multiply 0.2 pJ at 8 x 8 and 3.1 pJ at 32 x 32 (Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323,
+# figure 1.1.9): linear in bits for adds, in the product of both widths for multiplies.  Soft logic in
+# an FPGA takes about 14 times the dynamic power of cells (Kuon and Rose 2007,
+# doi:10.1109/TCAD.2006.884574); DSP blocks are cells.
+ADD_PJ_PER_BIT = 0.1 / 32
+MULTIPLY_PJ_PER_BIT2 = 3.1 / 32**2
+SOFT_LOGIC_FACTOR = 14.0
+
+
+def dsp_per_multiplier(first_bits: Array, second_bits: Array) -> Array:
+    """Count DSP blocks of one wide product: tiles of 18 x 26 bits (AMD UG579: 27 x 18 two's complement)."""
+    wide, narrow = np.maximum(first_bits, second_bits), np.minimum(first_bits, second_bits)
+    return np.ceil(wide / 26) * np.ceil(narrow / 18)
+
+
+def _weights(p: Mapping[str, Array]) -> dict[str, Array]:
+    """Return counts of constants, from exact numbers where given and from the prior elsewhere."""
+    n = p["n_in"] * p["n_out"]
+    sigma = p["weight_sigma_words"]
+    sigma = np.where(
+        np.isnan(sigma), 2.0 ** (p["weight_bits"] - 1) / weights.FULL_SCALE_SIGMAS, sigma
+    )
+    natural = weights.natural_zero_fraction(sigma)
+    zero = np.where(np.isnan(p["zero_fraction"]), 0.0, p["zero_fraction"])
+    # pruned weights include those that would have rounded to zero
+    zero = np.maximum(zero, natural)
+    nonzero = n * (
+        1 - np.where(np.isnan(p["zero_fraction"]) | (p["zero_fraction"] < natural), natural, zero)
+    )
+    nonzero = np.where(p["zero_fraction"] < natural, n * (1 - p["zero_fraction"]), nonzero)
+    shares = weights.prior_shares(sigma, zero, p["input_bits"])
+
+    def known(name: str, prior: Array) -> Array:
+        given = p[name]
+        return np.where(np.isnan(given), prior, given)
+
+    multipliers = known("n_multipliers", nonzero * shares.multiplied)
+    return {
+        "nonzero": nonzero,
+        "multipliers": multipliers,
+        "lut_multipliers": known(
+            "n_lut_multipliers", nonzero * (shares.multiplied_any - shares.multiplied)
+        ),
+        "adders": known("constant_adders", nonzero * shares.adders),
+        "digits": known("csd_digits", nonzero * shares.digits),
+    }
+
+
+def _accumulator_bits(p: Mapping[str, Array]) -> Array:
+    full = p["input_bits"] + p["weight_bits"] + ceil_log2(p["n_in"])
+    return np.where(np.isnan(p["accumulator_bits"]), full, p["accumulator_bits"])
+
+
+def _energy_pj(p: Mapping[str, Array], w: Mapping[str, Array], a: Array) -> Array:
+    multiply = w["multipliers"] * MULTIPLY_PJ_PER_BIT2 * p["input_bits"] * p["weight_bits"]
+    soft = (
+        SOFT_LOGIC_FACTOR
+        * ADD_PJ_PER_BIT
+        * (w["nonzero"] * a + w["adders"] * (p["input_bits"] + 2))
+    )
+    return (multiply + soft) * p["n_positions"] * p["n_instances"]
+
+
+def unrolled_levels(
+    p: Mapping[str, Array], nonzero: Array, multipliers: Array, context: Context
+) -> Array:
+    """Return levels of the longest path: multiplier and adder tree of the fullest column.
+
+    levels = ceil(log2(max_fan + 1)) + m; max_fan = fan + 2 sqrt(fan (1 - fan / n_in)), at most n_in;
+    m = the family's multiplier levels where a DSP is used, 1 otherwise, 0 at 3-bit weights and below.
+    """
+    fan = nonzero / p["n_out"]
+    spread = np.sqrt(np.maximum(fan * (1 - fan / p["n_in"]), 0))
+    max_fan = np.minimum(fan + 2 * spread, p["n_in"])
+    family = context.family
+    dsp_levels = family.multiplier_levels * context.constant(f"multiplier_levels|{family.name}")
+    multiply = np.where(multipliers >= 1, dsp_levels, np.where(p["weight_bits"] <= 3, 0.0, 1.0))
+    return ceil_log2(max_fan + 1) + multiply
+
+
+def levels_per_cycle(p: Mapping[str, Array], a: Array, context: Context) -> Array:
+    """Return whole add levels per clock cycle in HLS: floor(usable_ns / adder_ns), at least 1.
+
+    adder_ns of the family is for 16 bits; width w scales it by 0.55 + 0.45 (w + 2) / 18.
+    """
+    family = context.family
+    adder_ns = (
+        family.adder_ns
+        * context.constant(f"adder_ns|{family.name}")
+        * context.constant(f"adder_ns|{context.tool}")
+    )
+    width = np.minimum(a, p["input_bits"] + p["weight_bits"])
+    delay = adder_ns * (0.55 + 0.45 * (width + 2) / 18)
+    return np.maximum(np.floor(context.usable_ns / delay), 1.0)
+
+
+def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
+    """Latency strategy, and reuse 1 of every strategy: all weights are constants of the logic."""
+    x, a = p["input_bits"], _accumulator_bits(p)
+    w = _weights(p)
+    n = p["n_in"] * p["n_out"]
+    reuse = np.minimum(p["reuse_factor"], n)
+    k = w["multipliers"]
+    tiles = dsp_per_multiplier(x, p["weight_bits"])
+    # hls4ml's ALLOCATION pragma: ceil(N / RF) - floor(zeros / RF) multiplier operations
+    limit = np.maximum(np.ceil(n / reuse) - np.floor((n - w["nonzero"]) / reuse), 1.0)
+    shared = (reuse > 1) & (k > limit)
+    dsp = np.where(shared, limit, k) * tiles
+
+    levels = unrolled_levels(p, w["nonzero"], k, context)
+    per_cycle = levels_per_cycle(p, a, context)
+    cuts = np.maximum(np.ceil(levels / per_cycle) - 1, 0.0)
+    latency = np.where(shared, np.maximum(np.ceil(k / limit) + 1, cuts), cuts)
+    interval = np.where(reuse > 1, np.minimum(reuse, latency + 1), 1.0)
+
+    # values alive at each cut of the adder tree, in units of n_out accumulators
+    fan = w["nonzero"] / p["n_out"]
+    multiply = levels - ceil_log2(fan + 1)
+    alive = np.zeros_like(fan)
+    for j in range(1, int(min(cuts.max(initial=0.0), 40)) + 1):
+        here = np.clip(fan * 2.0 ** (multiply - j * per_cycle), 1.0, 2 * fan + 1)
+        alive += np.where(j <= cuts, here, 0.0)
+    return OpCost(
+        latency_cycles=latency,
+        interval_cycles=interval,
+        depth_levels=levels,
+        lut={
+            "latency.accumulate": a * w["nonzero"] * 1.1,
+            "latency.constant": 0.6 * (x + 2) * w["adders"],
+            "latency.multiply": 0.8 * x * w["lut_multipliers"],
+        },
+        ff={
+            "latency.boundary": p["n_in"] * x + p["n_out"] * a,
+            "latency.cuts": 0.8 * p["n_out"] * alive * a,
+            "latency.shared": np.where(shared, 2.0 * a * limit * np.log2(reuse + 1), 0.0),
+        },
+        dsp={"latency.multipliers": dsp},
+        boundary_cycles=np.ones_like(cuts),
+        energy_pj=_energy_pj(p, w, a),
+        prior=np.isnan(p["n_multipliers"]),
+    )
+
+
+def _resource(p: Mapping[str, Array], context: Context) -> OpCost:
+    """Resource strategy with reuse above 1: block factor multipliers, weights in memory.
+
+    II = RF; latency = RF + 2, or RF + 1 at 4 bits and below with RF = 2 n_in; DSP = ceil(N / RF) from
+    8 bits up, 0.95 of it at 6, none at 4 and below (16-bit data).
+    """
+    x, w, a = p["input_bits"], p["weight_bits"], _accumulator_bits(p)
+    n_in, n_out = p["n_in"], p["n_out"]
+    reuse = np.minimum(p["reuse_factor"], n_in * n_out)
+    block = np.ceil(n_in * n_out / reuse)
+    # a 6-bit weight times 16-bit data is the narrowest product in a DSP: 22 bits in all
+    margin = x + w - weights.DSP_WIDTH_SUM_BITS
+    share = np.where(
+        margin >= 2, 1.0, np.where(margin >= 0, 0.95, np.where(margin >= -1, 0.5, 0.0))
+    )
+    dsp = np.where(share < 1, share * block, block) * dsp_per_multiplier(x, w)
+    soft = (1 - share) * block
+
+    is_static = reuse <= n_in  # the output index is a constant of the unrolled loop
+    is_double = reuse == 2 * n_in
+    mux = (
+        np.where(is_static, 16.0, np.where(is_double, 41.0, 5.4 * 2.0 ** ceil_log2(n_out))) * a / 16
+    )
+    register = np.where(is_double | is_static, 8.0, 16.0)
+    bits = block * w
+    index_rom = np.where(reuse > 2 * n_in, 1.0, 0.0)
+    return OpCost(
+        latency_cycles=reuse + np.where((w <= 4) & is_double, 1.0, 2.0),
+        interval_cycles=reuse,
+        depth_levels=np.zeros_like(reuse),
+        lut={
+            "resource.lanes": 33 * n_in * x / 16 + 24 * n_out * a / 16,
+            "resource.mux": mux * block,
+            "resource.multiply": 0.8 * x * w * soft * 0.1,
+            "resource.control": np.full_like(reuse, 300.0),
+        },
+        ff={
+            "resource.lanes": n_out * a,
+            "resource.product": register * block * a / 16,
+            "resource.control": np.full_like(reuse, 130.0),
+        },
+        dsp={"resource.multipliers": dsp},
+        bram_18k={"resource.weights": bram_18k_for(reuse, bits) + index_rom},
+        energy_pj=(
+            n_in * n_out * (MULTIPLY_PJ_PER_BIT2 * x * w + SOFT_LOGIC_FACTOR * ADD_PJ_PER_BIT * a)
+        ),
+    )
+
+
+def _resource_unrolled(p: Mapping[str, Array], context: Context) -> OpCost:
+    """Unrolled kernels with reuse above 1: known zeros vanish, the rest share ceil(nonzero / RF) multipliers.
+
+    Source: hls4ml 1.3 nnet_dense_resource_unrolled (generated code); no report of it in the records.
+    """
+    x, w, a = p["input_bits"], p["weight_bits"], _accumulator_bits(p)
+    counts = _weights(p)
+    n = p["n_in"] * p["n_out"]
+    reuse = np.minimum(p["reuse_factor"], n)
+    block = np.ceil(counts["nonzero"] / reuse)
+    in_dsp = x + w >= weights.DSP_WIDTH_SUM_BITS
+    return OpCost(
+        latency_cycles=reuse + 2,
+        interval_cycles=reuse,
+        depth_levels=np.zeros_like(reuse),
+        lut={
+            "unrolled.accumulate": a * block + 24 * p["n_out"] * a / 16,
+            # each multiplier selects among RF constants: one 6-input LUT holds 64 cases of one bit
+            "unrolled.select": w * block * np.ceil(reuse / 64) + x * block * np.ceil(reuse / 4),
+            "unrolled.multiply": np.where(in_dsp, 0.0, 0.8 * x * w * block),
+        },
+        ff={
+            "unrolled.boundary": p["n_in"] * x + p["n_out"] * a,
+            "unrolled.product": (x + w) * block,
+        },
+        dsp={"unrolled.multipliers": np.where(in_dsp, block * dsp_per_multiplier(x, w), 0.0)},
+        energy_pj=_energy_pj(p, counts, a),
+        prior=np.isnan(p["zero_fraction"]),
+    )
+
+
+def graph_cost(
+    n_in: Array, n_out: Array, digits: Array, nonzero: Array, input_bits: Array
+) -> Array:
+    """Predict the cost of a solved adder graph, in LUTs, from counts alone.
+
+    cost = adders * width * exp(b . features); adders = digits - n_out,
+    width = input_bits + log2(digits per output) / 2 + 1; features in `GRAPH_COST`.
+    """
+    per_output = digits / n_out
+    adders = np.maximum(digits - n_out, 0.0)
+    width = input_bits + 0.5 * np.log2(np.maximum(per_output, 1.0)) + 1
+    b = GRAPH_COST
+    log_ratio = (
+        b["one"]
+        + b["log_n_out"] * np.log(n_out)
+        + b["log_n_in"] * np.log(n_in)
+        + b["log_digits"] * np.log(np.maximum(digits, 1.0) / np.maximum(nonzero, 1.0))
+        + b["log_input_bits"] * np.log(input_bits)
+    )
+    return adders * width * np.exp(log_ratio)
+
+
+def graph_depth(n_out: Array, digits: Array, input_bits: Array, weight_bits: Array) -> Array:
+    """Predict the depth of a solved adder graph in unit delays (alkaid's delay model)."""
+    per_output = digits / n_out
+    depth = (
+        -3.51 + 1.87 * np.log2(per_output + 1) + 0.94 * np.log2(input_bits) + 0.29 * np.log2(n_out)
+    )
+    return np.maximum(depth + 0.23 * np.log2(weight_bits), np.where(per_output > 1, 1.09, 0.0))
+
+
+def _distributed(p: Mapping[str, Array], context: Context) -> OpCost:
+    """Distributed arithmetic: the whole product is one graph of adders, II = 1, no DSP."""
+    x, a = p["input_bits"], _accumulator_bits(p)
+    w = _weights(p)
+    cost = graph_cost(p["n_in"], p["n_out"], w["digits"], w["nonzero"], x)
+    cost = np.where(np.isnan(p["adder_graph_cost"]), cost, p["adder_graph_cost"])
+    cost = cost + p["has_bias"] * p["n_out"] * a * 0.5
+    depth = graph_depth(p["n_out"], w["digits"], x, p["weight_bits"])
+    depth = np.where(np.isnan(p["adder_graph_depth"]), depth, p["adder_graph_depth"])
+    depth = depth + p["has_bias"] * 1.09
+    if context.is_rtl:
+        cuts = np.zeros_like(cost)
+    else:
+        cuts = np.maximum(np.ceil(depth / levels_per_cycle(p, a, context)) - 1, 0.0)
+    return OpCost(
+        latency_cycles=cuts,
+        interval_cycles=np.ones_like(cost),
+        depth_levels=depth,
+        boundary_cycles=0.0 if context.is_rtl else 1.0,
+        lut={"distributed.graph": cost},
+        ff={} if context.is_rtl else {
+            "distributed.boundary": p["n_in"] * x + p["n_out"] * a,
+            "distributed.cuts": cuts * (cost / np.maximum(depth, 1.0)),
+        },
+        energy_pj=SOFT_LOGIC_FACTOR * ADD_PJ_PER_BIT * cost * p["n_positions"] * p["n_instances"],
+        # a cut through a tree of adders crosses about the adders of one level
+        cut_bits=cost / np.maximum(depth, 1.0),
+        prior=np.isnan(p["adder_graph_cost"]),
+    )  # fmt: skip
+
+
+_LAWS = {
+    _LATENCY: _latency,
+    _RESOURCE: _resource,
+    _UNROLLED: _resource_unrolled,
+    _RESOURCE_UNROLLED: _resource_unrolled,
+    _DISTRIBUTED: _distributed,
+}
+
+
+def _merge(parts: list[tuple[np.ndarray, OpCost]], m: int) -> OpCost:
+    """Scatter the costs of disjoint subsets into one cost of all m operations."""
+
+    def scatter(name: str) -> Array:
+        whole = np.zeros(m)
+        for index, cost in parts:
+            whole[index] = getattr(cost, name)
+        return whole
+
+    def terms(name: str) -> dict[str, Array]:
+        whole: dict[str, Array] = {}
+        for index, cost in parts:
+            for term, value in getattr(cost, name).items():
+                whole.setdefault(term, np.zeros(m))[index] = value
+        return whole
+
+    return OpCost(
+        latency_cycles=scatter("latency_cycles"),
+        interval_cycles=scatter("interval_cycles"),
+        depth_levels=scatter("depth_levels"),
+        lut=terms("lut"),
+        ff=terms("ff"),
+        dsp=terms("dsp"),
+        bram_18k=terms("bram_18k"),
+        energy_pj=scatter("energy_pj"),
+        cut_bits=scatter("cut_bits"),
+        boundary_cycles=scatter("boundary_cycles"),
+        prior=scatter("prior").astype(bool),
+    )
+
+
+def cost(p: Mapping[str, Array], context: Context) -> OpCost:
+    """Cost of m products, each by the law of its strategy; reuse 1 makes every strategy but
+    distributed arithmetic a constant-weight kernel.
+    """
+    strategy = p["strategy"].astype(np.int64)
+    law = np.where((p["reuse_factor"] <= 1) & (strategy != _DISTRIBUTED), _LATENCY, strategy)
+    codes = np.flatnonzero(np.bincount(law, minlength=len(STRATEGIES)))
+    if codes.size == 1:
+        result = _LAWS[int(codes[0])](p, context)
+    else:
+        parts = []
+        for code in codes:
+            index = np.flatnonzero(law == code)
+            parts.append(
+                (index, _LAWS[int(code)]({k: v[index] for k, v in p.items()}, context.rows(index)))
+            )
+        result = _merge(parts, law.size)
+    if np.any(p["n_instances"] != 1):
+        for name in ("lut", "ff", "dsp", "bram_18k"):
+            for term in getattr(result, name):
+                getattr(result, name)[term] = getattr(result, name)[term] * p["n_instances"]
+    if np.any(p["n_positions"] != 1):
+        _repeat(result, p, context)
+    return result
+
+
+def _repeat(result: OpCost, p: Mapping[str, Array], context: Context) -> None:
+    """Turn the cost of one product into that of `n_positions` products one after another."""
+    serial = p["n_positions"] > 1
+    if context.is_stream:
+        overhead = 8.0 * context.constant(f"pixel_overhead|{context.tool}")
+        per_pixel = np.where(result.interval_cycles > 1, result.interval_cycles + overhead, 1.0)
+    else:
+        per_pixel = result.interval_cycles
+    total = p["n_positions"] * per_pixel + result.latency_cycles + 2
+    result.fill_cycles = np.where(serial, result.latency_cycles + 4, result.latency_cycles)
+    result.latency_cycles = np.where(serial, total, result.latency_cycles)
+    result.interval_cycles = np.where(serial, p["n_positions"] * per_pixel, result.interval_cycles)
+
+
+PRIMITIVE = Primitive(name="matvec", parameters=PARAMETERS, cost=cost)

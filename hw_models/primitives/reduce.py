@@ -1,0 +1,63 @@
+"""Pooling: the largest or the mean of each window.
+
+Source: hls4ml 1.3 nnet_pooling.h, nnet_pooling_stream.h.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hw_models.primitives.base import Array, Context, OpCost, Parameter, Primitive, ceil_log2
+from hw_models.primitives.matvec import ADD_PJ_PER_BIT, SOFT_LOGIC_FACTOR
+
+#: Codes of the parameter `kind`; only append.
+KINDS = ("max", "mean")
+
+PARAMETERS = (
+    Parameter(name="kind", unit="code of KINDS"),
+    Parameter(name="n_lanes", unit="channels"),
+    Parameter(name="n_window", unit="values reduced to one"),
+    Parameter(name="n_outputs", unit="windows per inference"),
+    Parameter(name="bits", unit="bits"),
+    Parameter(name="n_positions", unit="pixels of the input", default=1.0),
+)
+
+
+def cost(p: Mapping[str, Array], context: Context) -> OpCost:
+    """Cost of m poolings: (window - 1) compares or adds per lane; all windows at once in io_parallel."""
+    copies = 1.0 if context.is_stream else p["n_outputs"]
+    compares = p["n_lanes"] * (p["n_window"] - 1) * copies
+    levels = ceil_log2(p["n_window"])
+    lut = compares * p["bits"] * np.where(p["kind"] == 0, 1.5, 1.2)
+    energy = (
+        SOFT_LOGIC_FACTOR
+        * ADD_PJ_PER_BIT
+        * p["n_lanes"]
+        * p["n_window"]
+        * p["n_outputs"]
+        * p["bits"]
+    )
+    if context.is_stream:
+        slope = np.where(context.tool == "vitis_hls", 1.0, 2.0)
+        return OpCost(
+            latency_cycles=slope * p["n_positions"] + 4,
+            interval_cycles=slope * p["n_positions"],
+            depth_levels=levels,
+            fill_cycles=np.full_like(lut, 4.0),
+            lut={"reduce.compare": lut, "reduce.control": np.full_like(lut, 250.0)},
+            ff={"reduce.window": p["n_lanes"] * p["n_window"] * p["bits"] + 100},
+            energy_pj=energy,
+        )
+    cycles = np.ceil(levels * context.family.adder_ns / context.usable_ns)
+    return OpCost(
+        latency_cycles=cycles,
+        interval_cycles=np.ones_like(lut),
+        depth_levels=levels,
+        lut={"reduce.compare": lut},
+        ff={"reduce.window": p["n_lanes"] * copies * p["bits"] * cycles},
+        energy_pj=energy,
+        cut_bits=p["n_lanes"] * copies * p["bits"],
+    )
+
+
+PRIMITIVE = Primitive(name="reduce", parameters=PARAMETERS, cost=cost)

@@ -1,0 +1,92 @@
+"""Functions looked up in a table: sigmoid, tanh, elu, and softmax with its two tables and a sum.
+
+Source: hls4ml 1.3 nnet_activation.h; module tables of the shared synthesis records.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hw_models.primitives.base import (
+    Array,
+    Context,
+    OpCost,
+    Parameter,
+    Primitive,
+    bram_18k_for,
+    ceil_log2,
+)
+from hw_models.primitives.matvec import ADD_PJ_PER_BIT, SOFT_LOGIC_FACTOR
+
+#: Codes of the parameter `kind`; only append.
+KINDS = ("function", "softmax")
+
+PARAMETERS = (
+    Parameter(name="n_lanes", unit="lanes"),
+    Parameter(name="input_bits", unit="bits"),
+    Parameter(name="output_bits", unit="bits"),
+    Parameter(name="table_size", unit="words"),
+    Parameter(name="kind", unit="code of KINDS", default=0.0),
+    Parameter(
+        name="table_bits",
+        unit="bits of a table word",
+        unknown="output bits, at most 18",
+        default=float("nan"),
+    ),
+    Parameter(name="n_positions", unit="vectors per inference (stream)", default=1.0),
+)
+
+#: A table of at most this many bits is built from LUTs rather than a memory block.
+LUT_TABLE_BITS = 1024.0
+
+
+def cost(p: Mapping[str, Array], context: Context) -> OpCost:
+    """Cost of m table look-ups; two lanes share a dual-ported block."""
+    lanes, x, y = p["n_lanes"], p["input_bits"], p["output_bits"]
+    is_softmax = p["kind"] == 1
+    word = np.where(np.isnan(p["table_bits"]), np.minimum(y, 18.0), p["table_bits"])
+    size = p["table_size"]
+    small = (size * word <= LUT_TABLE_BITS) | context.is_rtl
+    blocks = bram_18k_for(size, word)
+    bram = np.where(small, 0.0, np.ceil(lanes / 2) * blocks + np.where(is_softmax, blocks, 0.0))
+    # 64 words of one bit fit a 6-input LUT
+    table_lut = np.where(small, lanes * word * np.maximum(size / 64, 1.0), 0.0)
+    glue = np.where(is_softmax, 90.0, 110.0) * lanes * x / 16
+    softmax_sum = np.where(is_softmax, lanes * 18.0, 0.0)
+    # an exponent table, a tree of adds, an inversion table and a product
+    slow = context.usable_ns < 3.5 * context.family.adder_ns
+    cycles = np.where(is_softmax, 4.0 + np.where(slow, ceil_log2(lanes), 0.0), 2.0)
+    vectors = p["n_positions"]
+    stream = context.is_stream
+    return OpCost(
+        latency_cycles=np.where(is_softmax, vectors * 2 + cycles, vectors + 3)
+        if stream
+        else cycles,
+        interval_cycles=vectors + 1 if stream else np.ones_like(lanes),
+        depth_levels=np.where(
+            is_softmax, 6.0 + ceil_log2(lanes), 0.5 * np.maximum(np.log2(size) - 6, 1.0)
+        ),
+        fill_cycles=cycles + 3 if stream else None,
+        lut={
+            "table.glue": np.zeros_like(lanes) if context.is_rtl else glue,
+            "table.words": table_lut,
+            "table.sum": softmax_sum,
+        },
+        ff={
+            "table.registers": np.zeros_like(lanes)
+            if context.is_rtl
+            else lanes * (word + 0.5 * x) * 1.2
+        },
+        dsp={"table.softmax": np.where(is_softmax & (not context.is_rtl), lanes, 0.0)},
+        bram_18k={"table.memory": bram},
+        energy_pj=SOFT_LOGIC_FACTOR
+        * ADD_PJ_PER_BIT
+        * lanes
+        * word
+        * np.maximum(size / 64, 1.0)
+        * vectors,
+        cut_bits=lanes * y,
+    )
+
+
+PRIMITIVE = Primitive(name="table", parameters=PARAMETERS, cost=cost)
