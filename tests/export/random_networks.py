@@ -63,7 +63,9 @@ class _Builder:
         if layer in ("tanh", "sigmoid"):
             integer_bits = int(signed)
         else:  # at or a little below the exact range, so that saturation happens
-            integer_bits = known.integer_bits - (known.signed and not signed) - int(self.rng.integers(0, 4))
+            integer_bits = (
+                known.integer_bits - (known.signed and not signed) - int(self.rng.integers(0, 4))
+            )
         self.result[name] = FixedPoint(bits=bits, integer_bits=integer_bits, signed=signed)
         return name
 
@@ -94,7 +96,11 @@ def random_network(
     rng = np.random.default_rng(seed)
     builder = _Builder(rng)
     hardware = HardwareConfig(
-        part=part, clock_period_ns=clock_period_ns, io_type="io_parallel", strategy={}, reuse_factor={}
+        part=part,
+        clock_period_ns=clock_period_ns,
+        io_type="io_parallel",
+        strategy={},
+        reuse_factor={},
     )
     width = int(rng.integers(2, max_width + 1))
     bits = int(rng.integers(2, max_bits + 1))
@@ -117,7 +123,10 @@ def random_network(
         if rng.random() < 0.2:
             last = builder.add("flatten", (last,), builder.widths[last])
     dense = builder.dense(
-        last, int(rng.integers(1, 6)), int(rng.integers(2, max_bits + 1)), float(rng.choice([0.0, 0.5]))
+        last,
+        int(rng.integers(1, 6)),
+        int(rng.integers(2, max_bits + 1)),
+        float(rng.choice([0.0, 0.5])),
     )
     builder.activation("linear", dense, int(rng.integers(max_bits, max_bits + 5)), hardware)
     with_multipliers = [n.name for n in builder.nodes if n.layer == "dense"]

@@ -1,0 +1,466 @@
+"""hls4ml projects whose every type, strategy, reuse factor and clock is exactly the candidate's.
+
+The model graph is built from a layer list with all types spelled out, so hls4ml infers nothing and has no
+default to fall back on.  Dense results have the exact covering format of the sum; only the activations
+round.  hls4ml may still change what it is given (it rounds illegal reuse factors, falls back to other
+strategies): after conversion everything is read back and compared, and a change is an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import json
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.errors import DesignError, ExportError, ToolError
+from codesign.export.backends import BACKENDS, Backend
+from codesign.export.plan import ProjectPlan
+from codesign.export.templates import check_identifier, check_part
+from codesign.ir import FixedPoint, QuantizedNetwork
+from codesign.layers import LAYERS, infer_formats
+from codesign.tools import require_tool, run_tool
+
+if TYPE_CHECKING:
+    from hls4ml.model.graph import ModelGraph
+
+
+@dataclass(frozen=True, kw_only=True)
+class HlsProject:
+    """A network as an hls4ml project.
+
+    Attributes:
+        backend: registered name of the back end.
+        name: top function and project.
+        plan: every file, hls4ml's and ours.
+        layers: what was read back: per hls4ml layer its class, types, strategy and reuse factor.
+    """
+
+    backend: str
+    name: str
+    plan: ProjectPlan
+    layers: Mapping[str, Mapping[str, Any]]
+
+
+def hls4ml_type(fmt: FixedPoint) -> str:
+    """Return hls4ml's spelling of a format, `fixed<8,3,TRN,SAT,0>`."""
+    prefix = "fixed" if fmt.signed else "ufixed"
+    return f"{prefix}<{fmt.bits},{fmt.integer_bits},{fmt.rounding},{fmt.overflow},0>"
+
+
+class _HlsGraph:
+    """hls4ml layers under construction.  Implements `layers._export.HlsGraph`."""
+
+    def __init__(self, network: QuantizedNetwork, backend: Backend) -> None:
+        self._network, self._backend = network, backend
+        self.layers: list[dict[str, Any]] = []
+        self.configuration: dict[str, dict[str, Any]] = {}
+        self.precision: dict[str, dict[str, FixedPoint]] = {}
+
+    def add(
+        self,
+        class_name: str,
+        name: str,
+        inputs: Sequence[str],
+        *,
+        precision: Mapping[str, FixedPoint],
+        configuration: Mapping[str, Any] | None = None,
+        **attributes: Any,
+    ) -> str:
+        layer: dict[str, Any] = {"class_name": class_name, "name": name, **attributes}
+        if inputs:
+            layer["inputs"] = list(inputs)
+        self.layers.append(layer)
+        self.precision[name] = dict(precision)
+        self.configuration[name] = {
+            "Precision": {key: hls4ml_type(fmt) for key, fmt in precision.items()},
+            **(configuration or {}),
+        }
+        return name
+
+    def table(
+        self,
+        name: str,
+        source: str,
+        *,
+        function: str,
+        words: NDArray[np.int64],
+        n_lanes: int,
+        result: FixedPoint,
+    ) -> str:
+        if self._backend.has_own_tables:
+            # hls4ml indexes this table with the raw bits of the word, read as unsigned
+            values = np.roll(result.values_from_words(words), len(words) // 2)
+            return self.add(
+                "UnaryLUT",
+                name,
+                [source],
+                precision={"result": result, "table": result},
+                activation="unary_lut",
+                n_in=n_lanes,
+                table_data=values,
+            )
+        return self.add(
+            "Activation",
+            name,
+            [source],
+            precision={"result": result, "table": result},
+            configuration={"TableSize": len(words)},
+            activation=function,
+            n_in=n_lanes,
+        )
+
+    def hardware(self, name: str) -> Mapping[str, Any]:
+        hardware = self._network.candidate.hardware
+        return {"Strategy": hardware.strategy[name], "ReuseFactor": hardware.reuse_factor[name]}
+
+
+def _build_graph(
+    network: QuantizedNetwork, backend: Backend, name: str, folder: Path
+) -> tuple[ModelGraph, _HlsGraph]:
+    """Convert a network; everything hls4ml prints is kept and shown when it fails."""
+    import hls4ml  # noqa: F401  (registers back ends and layers)
+    from hls4ml.model.graph import ModelGraph
+
+    ranges = infer_formats(network)
+    graph = _HlsGraph(network, backend)
+    written: dict[str, str] = {}
+    for node in network.network.nodes:
+        written[node.name] = LAYERS.get(node.layer).to_hls4ml(
+            node,
+            network,
+            graph,
+            [written[source] for source in node.inputs],
+            [*(ranges[source] for source in node.inputs), ranges[node.name]],
+        )
+    hardware = network.candidate.hardware
+    configuration = {
+        "OutputDir": str(folder),
+        "ProjectName": name,
+        "Backend": backend.hls4ml_name,
+        "IOType": hardware.io_type,
+        "HLSConfig": {
+            "Model": {
+                # never used: every type of every layer is given; a wrong use would be seen at once
+                "Precision": {"default": "fixed<2,1>", "maximum": "fixed<64,32>"},
+                "ReuseFactor": 1,
+                "Strategy": "Latency",
+            },
+            "LayerName": graph.configuration,
+        },
+        **backend.configuration(network),
+    }
+    outputs = [written[network.network.nodes[-1].name]]
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            model = ModelGraph.from_layer_list(
+                configuration,
+                graph.layers,
+                inputs=[written[network.network.nodes[0].name]],
+                outputs=outputs,
+            )
+    except Exception as error:  # hls4ml raises bare Exception for everything it refuses
+        raise ExportError(
+            f"hls4ml's back end {backend.hls4ml_name} refused the network: {error}"
+            f" {' '.join(printed.getvalue().split())[-300:]}"
+        ) from error
+    return model, graph
+
+
+def _read_back(
+    model: ModelGraph, graph: _HlsGraph, network: QuantizedNetwork
+) -> dict[str, dict[str, Any]]:
+    """Read types, strategies and reuse factors out of the converted graph and compare with what was asked.
+
+    Raises:
+        ExportError: hls4ml changed something.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    layers = {layer.name: layer for layer in model.get_layers()}
+    for name, asked in graph.precision.items():
+        layer = layers.get(name)
+        if layer is None:
+            # a rounding to the type that the source has already is removed; nothing changes
+            if _is_removable(name, graph):
+                continue
+            raise ExportError(
+                f"{name}: hls4ml removed this layer; the project would not be the candidate"
+            )
+        types = {"result": layer.get_output_variable().type.precision}
+        for key in ("weight", "bias", "accum", "table", "param"):
+            attribute = layer.get_attr(f"{key}_t")
+            if key in asked and attribute is not None:
+                types[key] = attribute.precision
+        entry: dict[str, Any] = {"class": layer.class_name, "types": {}}
+        for key, fmt in asked.items():
+            got = _format_of(types.get(key))
+            if got != fmt and not _may_differ(layer, key):
+                raise ExportError(
+                    f"{name}: hls4ml turned the {key} type {hls4ml_type(fmt)} into {types.get(key)};"
+                    " the project would not be the candidate"
+                )
+            entry["types"][key] = hls4ml_type(fmt)
+        if name in network.candidate.hardware.strategy:
+            entry.update(_read_back_hardware(name, layer, network))
+        found[name] = entry
+    return found
+
+
+def _is_removable(name: str, graph: _HlsGraph) -> bool:
+    layer = next(entry for entry in graph.layers if entry["name"] == name)
+    (source,) = layer.get("inputs", [""])
+    return (
+        layer.get("activation") == "linear"
+        and graph.precision[source]["result"] == graph.precision[name]["result"]
+    )
+
+
+def _format_of(precision: Any) -> FixedPoint | None:
+    if precision is None:
+        return None
+    if precision.fractional == 0 and precision.__class__.__name__.endswith("IntegerPrecisionType"):
+        return FixedPoint(
+            bits=precision.width,
+            integer_bits=precision.width,
+            signed=bool(precision.signed),
+            overflow="WRAP",
+        )
+    return FixedPoint(
+        bits=precision.width,
+        integer_bits=precision.integer,
+        signed=bool(precision.signed),
+        rounding=precision.rounding_mode.name,
+        overflow=precision.saturation_mode.name,
+    )
+
+
+def _may_differ(layer: Any, key: str) -> bool:
+    """Distributed arithmetic holds weights and sums in its adder graph, not in types."""
+    return layer.get_attr("strategy") == "distributed_arithmetic" and key in (
+        "weight",
+        "bias",
+        "accum",
+    )
+
+
+def _read_back_hardware(name: str, layer: Any, network: QuantizedNetwork) -> dict[str, Any]:
+    hardware = network.candidate.hardware
+    asked_reuse, asked_strategy = hardware.reuse_factor[name], hardware.strategy[name]
+    reuse = int(layer.get_attr("reuse_factor"))
+    if reuse != asked_reuse:
+        raise ExportError(
+            f"{name}: hls4ml turned reuse factor {asked_reuse} into {reuse}; choose one that is legal for its shape"
+        )
+    strategy = str(layer.get_attr("strategy"))
+    if asked_strategy == "unrolled" and strategy == "latency":
+        strategy = (
+            "unrolled"  # hls4ml 1.3 builds Dense layers of both strategies with the same template
+        )
+    if strategy != asked_strategy:
+        raise ExportError(
+            f"{name}: hls4ml turned strategy {asked_strategy!r} into {strategy!r}; choose {strategy!r} yourself"
+        )
+    return {"strategy": strategy, "reuse_factor": reuse}
+
+
+def export_hls4ml(
+    network: QuantizedNetwork,
+    *,
+    backend: str = "vitis",
+    name: str = "codesign_nn",
+    golden: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+) -> HlsProject:
+    """Export a network as an hls4ml project.
+
+    Args:
+        network: the network.
+        backend: registered name of a back end.
+        name: project and top function.
+        golden: input and output words for hls4ml's testbench.
+
+    Raises:
+        ExportError: the back end cannot realise the candidate exactly.
+    """
+    check_identifier(name)
+    check_part(network.candidate.hardware.part)
+    leaf = BACKENDS.get(backend)
+    leaf.check(network)
+    with tempfile.TemporaryDirectory(prefix="codesign-hls-") as folder:
+        target = Path(folder) / name
+        model, graph = _build_graph(network, leaf, name, target)
+        layers = _read_back(model, graph, network)
+        printed = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(printed):
+                model.write()
+        except Exception as error:  # hls4ml raises bare Exception for everything it refuses
+            raise ExportError(f"hls4ml could not write the {backend} project: {error}") from error
+        plan = ProjectPlan.read(target)
+        stamp = str(model.config.get_config_value("Stamp"))
+    files = {
+        # paths of this machine and a random stamp would make two equal projects differ
+        path: content.replace(str(target).encode(), b".").replace(
+            stamp.encode(), network.digest[:8].encode()
+        )
+        for path, content in plan.files.items()
+        if not path.endswith(".tar.gz")
+    }
+    hardware = network.candidate.hardware
+    context = {
+        "name": name,
+        "digest": network.digest,
+        "part": hardware.part,
+        "clock_period_ns": hardware.clock_period_ns,
+        "io_type": hardware.io_type,
+        "n_vectors": 0 if golden is None else len(golden[0]),
+    }
+    if golden is not None:
+        files |= _testbench_data(network, golden)
+    files["codesign_layers.json"] = (json.dumps(layers, indent=2, sort_keys=True) + "\n").encode()
+    rendered = leaf.rendered(context)
+    files |= rendered
+    return HlsProject(
+        backend=backend,
+        name=name,
+        plan=ProjectPlan(files=files, executables=plan.executables | leaf.executables),
+        layers=layers,
+    )
+
+
+def _testbench_data(
+    network: QuantizedNetwork, golden: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> dict[str, bytes]:
+    """Return what hls4ml's testbench reads: real values, one vector a line, exact in decimal."""
+
+    def lines(values: NDArray[np.float64]) -> bytes:
+        return "".join(" ".join(repr(v) for v in row) + "\n" for row in values.tolist()).encode()
+
+    return {
+        "tb_data/tb_input_features.dat": lines(network.input_format.values_from_words(golden[0])),
+        "tb_data/tb_output_predictions.dat": lines(
+            network.output_format.values_from_words(golden[1])
+        ),
+    }
+
+
+class CSimulation:
+    """hls4ml's C++ of a network, compiled: words in, words out.
+
+    Args:
+        library: shared library that `build_c_simulation` made.
+        name: top function.
+        network: the network.
+    """
+
+    def __init__(self, library: Path, name: str, network: QuantizedNetwork) -> None:
+        self._network = network
+        ranges = infer_formats(network)
+        self._n_in = ranges[network.network.nodes[0].name].low.size
+        self._n_out = ranges[network.network.nodes[-1].name].low.size
+        self._function = getattr(ctypes.CDLL(str(library)), f"{name}_double")
+        self._function.restype = None
+        self._function.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+
+    def run(self, words: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return int64[n, n_outputs] output words of int64[n, n_inputs] input words.
+
+        Raises:
+            DesignError: the words have the wrong shape.
+        """
+        from codesign.export.onnx import checked_words
+
+        if words.ndim != 2 or words.shape[1] != self._n_in:
+            raise DesignError(f"input words have shape {words.shape}; expected (n, {self._n_in})")
+        values = np.ascontiguousarray(self._network.input_format.values_from_words(words))
+        output = np.empty((len(words), self._n_out))
+        step_in, step_out = values.strides[0], output.strides[0]
+        first_in, first_out = values.ctypes.data, output.ctypes.data
+        for i in range(len(words)):
+            self._function(first_in + i * step_in, first_out + i * step_out)
+        return checked_words(output, self._network.output_format, "hls4ml's C++")
+
+
+#: Options of hls4ml's own build script, at a level that compiles fast.
+_CXX_FLAGS = ("-std=c++17", "-fPIC", "-fno-gnu-unique", "-w")
+
+
+def build_c_simulation(
+    project: HlsProject,
+    network: QuantizedNetwork,
+    folder: Path,
+    *,
+    optimize: bool = True,
+    timeout_s: float = 1800.0,
+) -> CSimulation:
+    """Compile hls4ml's C++ with g++ and load it.
+
+    Args:
+        project: what `export_hls4ml` returned.
+        network: its network.
+        folder: where to build; the project is written there.
+        optimize: optimise the C++ (slower to build, faster to run).
+        timeout_s: of the compiler.
+
+    Raises:
+        ToolError: g++ is missing or failed, or the back end needs a vendor's compiler.
+    """
+    if not BACKENDS.get(project.backend).has_c_simulation:
+        raise ToolError(
+            f"the {project.backend} back end compiles with its vendor's compiler only; nothing was run"
+        )
+    compiler = require_tool("g++")
+    folder = folder.resolve()
+    project.plan.write(folder)
+    library = folder / f"lib{project.name}.so"
+    run_tool(
+        [
+            compiler, *_CXX_FLAGS, "-O1" if optimize else "-O0", "-shared", "-Ifirmware", "-Ifirmware/ap_types",
+            "-Ifirmware/ac_types", f'-DWEIGHTS_DIR="{folder}/firmware/weights"',
+            f"firmware/{project.name}.cpp", f"{project.name}_bridge.cpp", "-o", library,
+        ],
+        folder=folder,
+        timeout_s=timeout_s,
+    )  # fmt: skip
+    return CSimulation(library, project.name, network)
+
+
+def read_project(folder: Path) -> dict[str, Any]:
+    """Read a written project back: what its own files say about part, clock, types, strategies, reuse.
+
+    Args:
+        folder: a project that `HlsProject.plan` wrote.
+
+    Returns:
+        `part`, `clock_period_ns`, `io_type`, and per layer its Precision, Strategy and ReuseFactor as in
+        `hls4ml_config.yml`.
+
+    Raises:
+        ExportError: the folder holds no hls4ml project.
+    """
+    import yaml
+
+    path = folder / "hls4ml_config.yml"
+    try:
+        value = yaml.safe_load(re.sub(r"!\S+", "", path.read_text()))
+        return {
+            "part": str(value["Part"]),
+            "clock_period_ns": float(value["ClockPeriod"]),
+            "io_type": str(value["IOType"]),
+            "layers": {
+                name: dict(layer) for name, layer in value["HLSConfig"]["LayerName"].items()
+            },
+        }
+    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise ExportError(
+            f"{path} is no hls4ml configuration ({error}); export the candidate again"
+        ) from error

@@ -1,0 +1,414 @@
+"""ONNX of a quantized network: standard operators, and QONNX for arbitrary widths.
+
+Both graphs compute on real values and take real inputs.  Rounding down is not what QuantizeLinear does
+(it rounds to nearest, ties to even), so every rounding is written out: multiply by 2**f, Floor, divide,
+Clip; a QuantizeLinear/DequantizeLinear pair follows that is then exact and tells tools the width
+(words up to 16 bits; wider ones go without the pair).  Every constant factor is a power of two.
+
+Arithmetic is float32 while every word and partial sum fits its 24 bits, else float64 (53 bits): the
+export says which, and refuses what float64 cannot hold.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.errors import ExportError, ToolError
+from codesign.ir import FixedPoint, QuantizedNetwork
+from codesign.layers import LAYERS, infer_formats
+
+if TYPE_CHECKING:
+    import onnx
+
+#: Operator set: 21 is the first whose QuantizeLinear knows 16-bit words.
+OPSET = 21
+#: File format version: ONNX Runtime 1.31 reads up to 13, the library's default is 14.
+IR_VERSION = 10
+QONNX_DOMAIN = "qonnx.custom_op.general"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxExport:
+    """A network as ONNX.
+
+    Attributes:
+        flavor: "standard" or "qonnx".
+        content: the file.
+        arithmetic: "float32" or "float64".
+        without_pair: nodes that round without a QuantizeLinear/DequantizeLinear pair (over 16 bits).
+    """
+
+    flavor: str
+    content: bytes
+    arithmetic: str
+    without_pair: tuple[str, ...]
+
+
+def words_needed_bits(network: QuantizedNetwork) -> tuple[int, str]:
+    """Return how many bits a float's significand needs for every word and partial sum, and which node asks.
+
+    Partial sums are bounded in any order: the sum of the magnitudes of all terms.
+    """
+    ranges = infer_formats(network)
+    worst, where = 1, network.network.nodes[0].name
+    for node in network.network.nodes:
+        known = ranges[node.name]
+        largest = int(max(np.abs(known.low).max(), np.abs(known.high).max()))
+        if node.name in network.weight_words:
+            (source,) = (ranges[name] for name in node.inputs)
+            magnitude = np.maximum(np.abs(source.low), np.abs(source.high))
+            weight, bias = network.weight_format[node.name], network.bias_format[node.name]
+            fraction = known.format.fraction_bits
+            shift = fraction - source.format.fraction_bits - weight.fraction_bits
+            terms = (np.abs(network.weight_words[node.name]) * magnitude[:, None]).sum(
+                axis=0
+            ) << shift
+            terms += np.abs(network.bias_words[node.name]) << (fraction - bias.fraction_bits)
+            largest = max(largest, int(terms.max()))
+        if largest.bit_length() > worst:
+            worst, where = largest.bit_length(), node.name
+    return worst, where
+
+
+def _arithmetic(network: QuantizedNetwork) -> str:
+    bits, where = words_needed_bits(network)
+    if bits <= 24:
+        return "float32"
+    if bits <= 53:
+        return "float64"
+    raise ExportError(
+        f"{where}: sums need {bits} bits, ONNX's widest type (float64) holds 53; use fewer weight or activation bits"
+    )
+
+
+class _Graph:
+    """What both flavours share: nodes, constants, unique names.  Implements `layers._export.OnnxGraph`."""
+
+    def __init__(self, arithmetic: str) -> None:
+        self.arithmetic = arithmetic
+        self.dtype = np.dtype(arithmetic)
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+        self.scope = ""
+        self.without_pair: list[str] = []
+        self._n_names = 0
+
+    def _name(self, stem: str) -> str:
+        self._n_names += 1
+        return f"{self.scope}_{stem}_{self._n_names}"
+
+    def operator(self, op_type: str, *inputs: str, **attributes: Any) -> str:
+        import onnx
+
+        output = self._name(op_type.lower())
+        self.nodes.append(
+            onnx.helper.make_node(op_type, list(inputs), [output], name=output, **attributes)
+        )
+        return output
+
+    def constant(self, values: NDArray[Any], name: str) -> str:
+        import onnx
+
+        self.constants[name] = onnx.numpy_helper.from_array(
+            np.ascontiguousarray(values).reshape(values.shape), name
+        )
+        return name
+
+    def real(self, values: NDArray[np.float64]) -> str:
+        return self.constant(np.asarray(values, dtype=self.dtype), self._name("constant"))
+
+    def indices(self, tensor: str) -> str:
+        import onnx
+
+        return self.operator("Cast", tensor, to=onnx.TensorProto.INT64)
+
+    def _cast(self, tensor: str, source: str, target: str) -> str:
+        import onnx
+
+        if source == target:
+            return tensor
+        return self.operator(
+            "Cast", tensor, to=onnx.helper.np_dtype_to_tensor_dtype(np.dtype(target))
+        )
+
+
+class _StandardGraph(_Graph):
+    """Standard operators with QuantizeLinear/DequantizeLinear."""
+
+    @staticmethod
+    def _storage(fmt: FixedPoint) -> np.dtype[Any] | None:
+        width = 8 if fmt.bits <= 8 else 16 if fmt.bits <= 16 else None
+        return None if width is None else np.dtype(f"{'' if fmt.signed else 'u'}int{width}")
+
+    def stored(self, name: str, words: NDArray[np.int64], fmt: FixedPoint) -> str:
+        if fmt.bits > 24:  # float32, in which DequantizeLinear computes, would round
+            return self.constant(fmt.values_from_words(words).astype(self.dtype), name)
+        storage = self._storage(fmt) or np.dtype("int32")
+        integers = self.constant(words.astype(storage), name)
+        scale = self.constant(np.float32(fmt.lsb)[()] * np.ones((), np.float32), f"{name}_scale")
+        return self._cast(
+            self.operator("DequantizeLinear", integers, scale), "float32", self.arithmetic
+        )
+
+    def quantize(self, tensor: str, fmt: FixedPoint) -> str:
+        steps = self.operator(
+            "Floor", self.operator("Mul", tensor, self.real(np.array(1.0 / fmt.lsb)))
+        )
+        rounded = self.operator("Mul", steps, self.real(np.array(fmt.lsb)))
+        clipped = self.operator(
+            "Clip", rounded, self.real(np.array(fmt.min_value)), self.real(np.array(fmt.max_value))
+        )
+        storage = self._storage(fmt)
+        if storage is None:
+            self.without_pair.append(self.scope)
+            return clipped
+        scale = self.constant(np.array(fmt.lsb, dtype=np.float32), self._name("scale"))
+        zero = self.constant(np.zeros((), dtype=storage), self._name("zero"))
+        narrow = self._cast(clipped, self.arithmetic, "float32")
+        pair = self.operator(
+            "DequantizeLinear", self.operator("QuantizeLinear", narrow, scale, zero), scale, zero
+        )
+        return self._cast(pair, "float32", self.arithmetic)
+
+
+class _QonnxGraph(_Graph):
+    """QONNX: `Quant` nodes that round down (FLOOR) and saturate."""
+
+    def _quant(self, tensor: str, fmt: FixedPoint, output: str) -> str:
+        import onnx
+
+        scale = self.constant(np.array(fmt.lsb, dtype=self.dtype), f"{output}_scale")
+        zero = self.constant(np.zeros((), dtype=self.dtype), f"{output}_zero")
+        bits = self.constant(np.array(fmt.bits, dtype=self.dtype), f"{output}_bits")
+        self.nodes.append(
+            onnx.helper.make_node(
+                "Quant",
+                [tensor, scale, zero, bits],
+                [output],
+                name=output,
+                domain=QONNX_DOMAIN,
+                signed=int(fmt.signed),
+                narrow=0,
+                rounding_mode="FLOOR",
+            )
+        )
+        return output
+
+    def stored(self, name: str, words: NDArray[np.int64], fmt: FixedPoint) -> str:
+        values = self.constant(fmt.values_from_words(words).astype(self.dtype), f"{name}_values")
+        return self._quant(values, fmt, name)
+
+    def quantize(self, tensor: str, fmt: FixedPoint) -> str:
+        return self._quant(tensor, fmt, self._name("quant"))
+
+
+def _metadata(
+    network: QuantizedNetwork, flavor: str, arithmetic: str, study: str, scaling: Mapping[str, Any]
+) -> dict[str, str]:
+    return {
+        "codesign_study": study,
+        "codesign_candidate_digest": network.candidate.digest,
+        "codesign_network_digest": network.digest,
+        "codesign_flavor": flavor,
+        "codesign_arithmetic": arithmetic,
+        "codesign_input_format": network.input_format.to_hls(),
+        "codesign_output_format": network.output_format.to_hls(),
+        "codesign_precision": json.dumps(
+            {name: known.format.to_hls() for name, known in infer_formats(network).items()},
+            sort_keys=True,
+        ),
+        "codesign_input_scaling": json.dumps(dict(scaling), sort_keys=True),
+    }
+
+
+def _export(
+    network: QuantizedNetwork,
+    graph: _Graph,
+    flavor: str,
+    study: str,
+    scaling: Mapping[str, Any],
+    batch: int | str,
+) -> OnnxExport:
+    import onnx
+
+    ranges = infer_formats(network)
+    outputs: dict[str, str] = {}
+    for node in network.network.nodes:
+        graph.scope = node.name
+        inputs = [outputs[name] for name in node.inputs] or ["input"]
+        outputs[node.name] = LAYERS.get(node.layer).to_onnx(
+            node, network, graph, inputs, ranges[node.name].format
+        )
+    last = network.network.nodes[-1]
+    graph.nodes.append(
+        onnx.helper.make_node("Identity", [outputs[last.name]], ["output"], name="output_identity")
+    )
+    element = onnx.helper.np_dtype_to_tensor_dtype(graph.dtype)
+    width_in, width_out = (
+        int(network.network.nodes[0].parameters["width"]),
+        ranges[last.name].low.size,
+    )
+    opsets = [onnx.helper.make_opsetid("", OPSET)]
+    if flavor == "qonnx":
+        opsets.append(onnx.helper.make_opsetid(QONNX_DOMAIN, 1))
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            graph.nodes,
+            "codesign_network",
+            [onnx.helper.make_tensor_value_info("input", element, [batch, width_in])],
+            [onnx.helper.make_tensor_value_info("output", element, [batch, width_out])],
+            list(graph.constants.values()),
+        ),
+        opset_imports=opsets,
+        ir_version=IR_VERSION,
+        producer_name="codesign",
+    )
+    onnx.helper.set_model_props(model, _metadata(network, flavor, graph.arithmetic, study, scaling))
+    if flavor == "standard":
+        onnx.checker.check_model(model, full_check=True)
+        model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    else:
+        model = _infer_qonnx_shapes(model)
+    return OnnxExport(
+        flavor=flavor,
+        content=model.SerializeToString(deterministic=True),
+        arithmetic=graph.arithmetic,
+        without_pair=tuple(dict.fromkeys(graph.without_pair)),
+    )
+
+
+def _infer_qonnx_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.transformation.infer_shapes import InferShapes
+
+    inferred = ModelWrapper(model).transform(InferShapes())
+    if unknown := [
+        name
+        for name in inferred.get_all_tensor_names()
+        if not inferred.get_tensor_shape(name)
+        and name not in {c.name for c in model.graph.initializer}
+    ]:
+        raise ExportError(
+            f"QONNX shape inference found no shape for {unknown[0]!r}; this layer's export is wrong"
+        )
+    return inferred.model
+
+
+def export_onnx(
+    network: QuantizedNetwork, *, study: str = "", scaling: Mapping[str, Any] | None = None
+) -> OnnxExport:
+    """Export a network as standard ONNX (operator set 21, IR 10), checked and shape-inferred.
+
+    Args:
+        network: the network.
+        study: name of the study, for the metadata.
+        scaling: the input scaling the firmware needs, for the metadata.
+
+    Raises:
+        ExportError: a sum needs more than float64's 53 bits.
+    """
+    return _export(
+        network, _StandardGraph(_arithmetic(network)), "standard", study, scaling or {}, "batch"
+    )
+
+
+def export_qonnx(
+    network: QuantizedNetwork, *, study: str = "", scaling: Mapping[str, Any] | None = None
+) -> OnnxExport:
+    """Export a network as QONNX: `Quant` nodes of arbitrary width.
+
+    Raises:
+        ExportError: a sum needs more than float64's 53 bits.
+    """
+    return _export(network, _QonnxGraph(_arithmetic(network)), "qonnx", study, scaling or {}, 1)
+
+
+def run_onnx(
+    export: OnnxExport, network: QuantizedNetwork, words: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Run standard ONNX in ONNX Runtime on raw input words.
+
+    Args:
+        export: what `export_onnx` returned.
+        network: its network.
+        words: int64[n, n_inputs].
+
+    Returns:
+        int64[n, n_outputs] raw output words.
+
+    Raises:
+        ToolError: ONNX Runtime cannot be loaded.
+        ExportError: the model computes values off the output grid.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ToolError(
+            f"onnxruntime cannot be loaded ({error}); install codesign's dependencies"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        export.content, options, providers=["CPUExecutionProvider"]
+    )
+    values = network.input_format.values_from_words(words).astype(export.arithmetic)
+    (output,) = session.run(["output"], {"input": values})
+    return checked_words(output, network.output_format, "ONNX Runtime")
+
+
+def checked_words(values: NDArray[Any], fmt: FixedPoint, origin: str) -> NDArray[np.int64]:
+    """Return the words of real values that must lie on the grid of `fmt`.
+
+    Raises:
+        ExportError: a value lies off the grid or is not finite.
+    """
+    scaled = np.ldexp(np.asarray(values, dtype=np.float64), fmt.fraction_bits)
+    if not np.isfinite(scaled).all() or (scaled != np.rint(scaled)).any():
+        raise ExportError(
+            f"{origin} returned values off the grid of {fmt.to_hls()}; the export is wrong"
+        )
+    return scaled.astype(np.int64)
+
+
+def run_qonnx(
+    export: OnnxExport, network: QuantizedNetwork, words: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Run QONNX on raw input words: `Quant` by the qonnx library, the rest by ONNX' reference evaluator.
+
+    (qonnx 1.0's own executor writes a file version for every node that ONNX Runtime 1.31 refuses.)
+
+    Args and Returns: as `run_onnx`.
+
+    Raises:
+        ToolError: qonnx cannot be loaded.
+        ExportError: the model computes values off the output grid.
+    """
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+    from onnx.reference.op_run import OpRun
+
+    try:
+        from qonnx.custom_op.general.quant import quant
+    except ImportError as error:
+        raise ToolError(
+            f"qonnx cannot be loaded ({error}); install codesign's dependencies"
+        ) from error
+
+    class Quant(OpRun):  # type: ignore[misc]
+        op_domain = QONNX_DOMAIN
+
+        def _run(  # type: ignore[no-untyped-def]
+            self, x, scale, zero, bits, signed=None, narrow=None, rounding_mode=None
+        ):
+            return (quant(x, scale, zero, bits, signed, narrow, rounding_mode).astype(x.dtype),)
+
+    model = onnx.ModelProto.FromString(export.content)
+    values = network.input_format.values_from_words(words).astype(export.arithmetic)
+    (output,) = ReferenceEvaluator(model, new_ops=[Quant]).run(["output"], {"input": values})
+    return checked_words(output, network.output_format, "qonnx")

@@ -1,0 +1,127 @@
+"""A project as data: relative file names and their bytes, deterministic, written in one step."""
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from codesign.errors import ExportError
+
+_PART = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.+\-]*$")
+
+
+def _check_name(name: str) -> None:
+    parts = name.split("/")
+    if "\\" in name or PurePosixPath(name).is_absolute() or not all(_PART.match(p) for p in parts):
+        raise ExportError(
+            f"{name!r} is no file name for a project; use relative names of letters, digits and ._+-,"
+            " without '..', parts separated by '/'"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectPlan:
+    """Files of a project, not yet on disk.
+
+    Attributes:
+        files: content by relative POSIX name, in sorted order.
+        executables: names of the files that a person may run.
+
+    Raises:
+        ExportError: a name is absolute, leaves the folder, or holds odd characters.
+    """
+
+    files: Mapping[str, bytes]
+    executables: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        for name in self.files:
+            _check_name(name)
+        if missing := self.executables - set(self.files):
+            raise ExportError(f"executables {sorted(missing)} are not among the project's files")
+        object.__setattr__(self, "files", dict(sorted(self.files.items())))
+
+    @property
+    def digest(self) -> str:
+        """First 16 hex digits of the SHA-256 over names, modes and contents."""
+        total = hashlib.sha256()
+        for name, content in self.files.items():
+            mode = "x" if name in self.executables else "-"
+            total.update(f"{mode} {name} {hashlib.sha256(content).hexdigest()}\n".encode())
+        return total.hexdigest()[:16]
+
+    def file_digests(self) -> dict[str, str]:
+        """Return the full SHA-256 of every file, by name."""
+        return {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
+
+    def merged(self, other: "ProjectPlan", *, below: str = "") -> "ProjectPlan":
+        """Return this plan with the files of another, below a folder.
+
+        Raises:
+            ExportError: a file is in both.
+        """
+        prefix = f"{below}/" if below else ""
+        added = {prefix + name: content for name, content in other.files.items()}
+        if both := set(added) & set(self.files):
+            raise ExportError(f"{min(both)!r} would be written twice; export into separate folders")
+        return ProjectPlan(
+            files={**self.files, **added},
+            executables=self.executables | {prefix + name for name in other.executables},
+        )
+
+    @classmethod
+    def read(cls, folder: Path, *, ignore: frozenset[str] = frozenset()) -> "ProjectPlan":
+        """Return the files below `folder` as a plan.
+
+        Args:
+            folder: a project on disk.
+            ignore: relative names to leave out.
+
+        Raises:
+            ExportError: the folder is missing.
+        """
+        if not folder.is_dir():
+            raise ExportError(f"{folder} is no project folder; export the candidate first")
+        files, executables = {}, set()
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            if path.is_file() and name not in ignore:
+                files[name] = path.read_bytes()
+                if path.stat().st_mode & 0o100:
+                    executables.add(name)
+        return cls(files=files, executables=frozenset(executables))
+
+    def write(self, folder: Path) -> Path:
+        """Write all files, replacing `folder` as a whole: it holds all of the project or none of it.
+
+        The files go to a temporary folder beside it that is then renamed.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OSError: the disk is full or not writable; what was there before is untouched.
+        """
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            temporary.chmod(0o755)
+            for name, content in self.files.items():
+                path = temporary / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+                path.chmod(0o755 if name in self.executables else 0o644)
+            if folder.exists():
+                replaced = temporary.with_name(temporary.name + ".old")
+                folder.rename(replaced)
+                temporary.rename(folder)
+                shutil.rmtree(replaced)
+            else:
+                temporary.rename(folder)
+        finally:
+            if temporary.exists():
+                shutil.rmtree(temporary)
+        return folder

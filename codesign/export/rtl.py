@@ -1,0 +1,358 @@
+"""RTL of a quantized network: traced with alkaid, pipelined for the clock, Verilog or VHDL.
+
+alkaid solves every matrix product as a graph of adders (distributed arithmetic) and cuts the whole
+network into pipeline stages; a top module around its core has plain ports: lane i of `x` and of `y` is
+the raw two's-complement word of input i and output i, in exactly the network's formats.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.errors import ExportError
+from codesign.export.plan import ProjectPlan
+from codesign.export.templates import check_identifier, check_part, render
+from codesign.ir import FixedPoint, QuantizedNetwork
+from codesign.layers import LAYERS, infer_formats
+from hw_models.families import DEFAULT_UNCERTAINTY, adder_levels_per_cycle
+
+if TYPE_CHECKING:
+    from alkaid.codegen import RTLModel
+    from alkaid.types import CombLogic
+
+FLAVORS = {"verilog": "v", "vhdl": "vhd"}
+
+#: Name of modules that alkaid gives the same name in every design.
+_SHARED_NAME = re.compile(rb"\blogic(\d+)\b")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RtlExport:
+    """A network as RTL.
+
+    Attributes:
+        name: top module.
+        flavor: "verilog" or "vhdl".
+        plan: sources, constraints, scripts, testbench.
+        sources: names of the HDL files in compilation order, without the testbench.
+        latency_cycles: clock edges from the edge that samples `x` to the edge that sets `y`.
+        interval_cycles: cycles between two inputs.
+        adder_cost: alkaid's estimate of LUTs.
+        register_bits: flip-flops, predicted.
+        adder_levels: longest path through adders, in alkaid's delay units (one full adder level is about 1).
+        levels_per_cycle: delay units allowed between two registers at this clock.
+    """
+
+    name: str
+    flavor: str
+    plan: ProjectPlan
+    sources: tuple[str, ...]
+    latency_cycles: int
+    interval_cycles: int
+    adder_cost: float
+    register_bits: int
+    adder_levels: float
+    levels_per_cycle: float
+
+
+def trace_network(network: QuantizedNetwork) -> CombLogic:
+    """Trace a network with alkaid: exact combinational logic from input words to output words.
+
+    Raises:
+        ExportError: no output depends on any input, so there is nothing to build.
+    """
+    from alkaid.trace import FVArrayInput, HWConfig, trace
+
+    ranges = infer_formats(network)
+    width = int(network.network.nodes[0].parameters["width"])
+    source = FVArrayInput((width,), HWConfig(1, -1, -1))
+    lanes: dict[str, Any] = {}
+    for node in network.network.nodes:
+        inputs = [lanes[name] for name in node.inputs] or [source]
+        lanes[node.name] = LAYERS.get(node.layer).to_rtl(
+            node, network, inputs, ranges[node.name].format
+        )
+    logic = trace(source, lanes[network.network.nodes[-1].name], keep_dead_inputs=True)
+    if not np.asarray(logic.inp_kifs).sum(axis=0).any():
+        raise ExportError(
+            "the outputs depend on no input, so there is no logic to build; train the network again"
+        )
+    return logic
+
+
+def run_trace(
+    logic: CombLogic, network: QuantizedNetwork, words: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Evaluate traced logic with alkaid's bit-exact interpreter: what the RTL computes, without building it.
+
+    Args:
+        logic: what `trace_network` returned for `network`.
+        network: the network.
+        words: int64[n, n_inputs].
+
+    Returns:
+        int64[n, n_outputs].
+    """
+    from codesign.export.onnx import checked_words
+
+    values = network.input_format.values_from_words(np.asarray(words, dtype=np.int64))
+    output = logic.predict(np.ascontiguousarray(values), n_threads=1)
+    return checked_words(output, network.output_format, "alkaid's interpreter")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Map:
+    """How bits of one lane connect; None where there is nothing to connect."""
+
+    port_high: int
+    port_low: int
+    core_high: int | None
+    core_low: int | None
+    zero_high: int | None = None
+    zero_low: int | None = None
+    sign_high: int | None = None
+    sign_low: int | None = None
+    sign_bit: int | None = None
+
+
+def _input_maps(precisions: Any, fmt: FixedPoint) -> tuple[list[_Map], int]:
+    """Connect the lanes of `x` to the core's packed inputs; lanes the network ignores stay open."""
+    maps, position = [], 0
+    for i, (signed, integer, fraction) in enumerate(precisions):
+        width = int(signed) + int(integer) + int(fraction)
+        if width <= 0:
+            continue
+        low = i * fmt.bits + fmt.fraction_bits - int(fraction)
+        if fraction > fmt.fraction_bits or low + width > (i + 1) * fmt.bits:
+            raise ExportError(
+                f"input {i}: alkaid wants bits that {fmt.to_hls()} does not have; report this"
+            )
+        maps.append(
+            _Map(
+                port_high=low + width - 1,
+                port_low=low,
+                core_high=position + width - 1,
+                core_low=position,
+            )
+        )
+        position += width
+    return maps, position
+
+
+def _output_maps(precisions: Any, fmt: FixedPoint) -> tuple[list[_Map], int]:
+    """Connect the core's packed outputs to the lanes of `y`, with zeros below and sign bits above."""
+    maps, position = [], 0
+    for i, (signed, integer, fraction) in enumerate(precisions):
+        width = int(signed) + int(integer) + int(fraction)
+        first, end = i * fmt.bits, (i + 1) * fmt.bits
+        if width <= 0:
+            maps.append(
+                _Map(
+                    port_high=0,
+                    port_low=0,
+                    core_high=None,
+                    core_low=None,
+                    zero_high=end - 1,
+                    zero_low=first,
+                )
+            )
+            continue
+        low = first + fmt.fraction_bits - int(fraction)
+        high = low + width - 1
+        if low < first or high >= end:
+            raise ExportError(
+                f"output {i}: alkaid gives bits that {fmt.to_hls()} does not have; report this"
+            )
+        maps.append(
+            _Map(
+                port_high=high,
+                port_low=low,
+                core_high=position + width - 1,
+                core_low=position,
+                zero_high=low - 1 if low > first else None,
+                zero_low=first if low > first else None,
+                sign_high=end - 1 if high < end - 1 else None,
+                sign_low=high + 1 if high < end - 1 else None,
+                sign_bit=position + width - 1 if signed else None,
+            )
+        )
+        position += width
+    return maps, position
+
+
+def _core_sources(model: RTLModel, name: str, suffix: str) -> dict[str, bytes]:
+    """Return alkaid's HDL files, modules renamed so that two networks fit into one design."""
+    with tempfile.TemporaryDirectory(prefix="codesign-rtl-") as folder:
+        model._path = Path(folder)  # the model is built without a place to write to
+        model.write()
+        files = {}
+        for path in sorted((Path(folder) / "src").rglob(f"*.{suffix}")):
+            if path.stem.endswith("_wrapper"):
+                continue  # our own top replaces it
+            text = _SHARED_NAME.sub(rb"%s_logic\1" % name.encode(), path.read_bytes())
+            stem = re.sub(r"^logic(\d+)$", rf"{name}_logic\1", path.stem)
+            files[f"src/{stem}.{suffix}"] = text
+    return files
+
+
+def _compilation_order(name: str) -> Any:
+    """Return a sort key: shared blocks, tables, stages, core."""
+
+    def key(path: str) -> tuple[int, int, str]:
+        stem = Path(path).stem
+        stage = re.match(rf"^{name}_logic(\d+)$", stem)
+        if stage:
+            return (2, int(stage.group(1)), stem)
+        return (3 if stem == f"{name}_core" else 1 if stem.endswith("_tables") else 0, 0, stem)
+
+    return key
+
+
+def pack_hex(words: NDArray[np.int64], bits: int) -> str:
+    """Return one line of hexadecimal per vector: its lanes packed, lane 0 least significant."""
+    mask = (1 << bits) - 1
+    digits = -(-words.shape[1] * bits // 4)
+    lines = []
+    for vector in words.tolist():
+        packed = 0
+        for lane, word in enumerate(vector):
+            packed |= (word & mask) << (lane * bits)
+        lines.append(f"{packed:0{digits}x}\n")
+    return "".join(lines)
+
+
+def export_rtl(
+    network: QuantizedNetwork,
+    *,
+    name: str = "codesign_nn",
+    flavor: str = "verilog",
+    logic: CombLogic | None = None,
+    golden: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+) -> RtlExport:
+    """Export a network as RTL, pipelined to its candidate's clock.
+
+    Args:
+        network: the network.
+        name: top module, a lower-case identifier.
+        flavor: "verilog" or "vhdl".
+        logic: what `trace_network(network)` returned, to trace only once.
+        golden: input and output words for the testbench.
+
+    Raises:
+        ExportError: no output depends on an input, or a name is not allowed.
+    """
+    from alkaid.codegen import RTLModel
+
+    check_identifier(name)
+    hardware = network.candidate.hardware
+    part = check_part(hardware.part)
+    if flavor not in FLAVORS:
+        raise ExportError(f"RTL flavor {flavor!r} unknown; choose from {', '.join(FLAVORS)}")
+    suffix = FLAVORS[flavor]
+    logic = trace_network(network) if logic is None else logic
+    cutoff = float(adder_levels_per_cycle(hardware.clock_period_ns, part))
+    model = RTLModel(
+        logic,
+        Path(name),  # not written to: see `_core_sources`
+        f"{name}_core",
+        flavor=flavor,
+        latency_cutoff=cutoff,
+        part_name=part,
+        clock_period=hardware.clock_period_ns,
+        print_latency=False,
+    )
+    (source,), (sink,) = model.fsm.inp_signals, model.fsm.out_signals
+    inputs, core_in_bits = _input_maps(source.precisions, network.input_format)
+    outputs, core_out_bits = _output_maps(sink.precisions, network.output_format)
+    latency = model.latency
+    if latency is None or core_out_bits == 0:
+        raise ExportError(
+            "alkaid could not pipeline this network (constant outputs); train the network again"
+        )
+    files = _core_sources(model, name, suffix)
+    context = {
+        "name": name,
+        "digest": network.digest,
+        "flavor": flavor,
+        "part": part,
+        "clock_period_ns": hardware.clock_period_ns,
+        "clock_uncertainty_ns": round(DEFAULT_UNCERTAINTY["alkaid"] * hardware.clock_period_ns, 4),
+        "io_delay_ns": round(0.1 * hardware.clock_period_ns, 4),
+        "n_in": len(source.precisions),
+        "n_out": len(sink.precisions),
+        "in_bits": network.input_format.bits,
+        "out_bits": network.output_format.bits,
+        "in_format": network.input_format.to_hls(),
+        "out_format": network.output_format.to_hls(),
+        "out_signed": network.output_format.signed,
+        "core_in_bits": core_in_bits,
+        "core_out_bits": core_out_bits,
+        "inputs": inputs,
+        "outputs": outputs,
+        "latency_cycles": int(latency),
+    }
+    sources = (*sorted(files, key=_compilation_order(name)), f"src/{name}.{suffix}")
+    context["sources"] = sources
+    files[f"src/{name}.{suffix}"] = render(f"rtl/top.{suffix}.j2", **context)
+    files[f"{name}.xdc"] = render("rtl/constraints.xdc.j2", **context)
+    files[f"{name}.sdc"] = render("rtl/constraints.sdc.j2", **context)
+    files["vivado.tcl"] = render("rtl/vivado.tcl.j2", **context)
+    files["quartus.tcl"] = render("rtl/quartus.tcl.j2", **context)
+    if golden is not None:
+        vectors_in, vectors_out = golden
+        files["golden_in.hex"] = pack_hex(vectors_in, network.input_format.bits).encode()
+        files["golden_out.hex"] = pack_hex(vectors_out, network.output_format.bits).encode()
+        files[f"{name}_tb.v"] = render("rtl/testbench.v.j2", n_vectors=len(vectors_in), **context)
+    if flavor == "verilog":
+        files["sim/harness.cc"] = render("rtl/harness.cc.j2", **context)
+    export = RtlExport(
+        name=name,
+        flavor=flavor,
+        plan=ProjectPlan(files={}),
+        sources=sources,
+        latency_cycles=int(latency),
+        interval_cycles=1,
+        adder_cost=float(logic.cost),
+        register_bits=int(model.reg_bits),
+        adder_levels=float(logic.latency[1]),
+        levels_per_cycle=cutoff,
+    )
+    files["rtl.json"] = (json.dumps(_facts(export, network), indent=2) + "\n").encode()
+    return RtlExport(**{**vars(export), "plan": ProjectPlan(files=files)})
+
+
+def _facts(export: RtlExport, network: QuantizedNetwork) -> dict[str, Any]:
+    def port(fmt: FixedPoint, lanes: int) -> dict[str, Any]:
+        return {
+            "lanes": lanes,
+            "bits": fmt.bits,
+            "fraction_bits": fmt.fraction_bits,
+            "is_signed": fmt.signed,
+        }
+
+    ranges = infer_formats(network)
+    nodes = network.network.nodes
+    return {
+        "schema": 1,
+        "top": export.name,
+        "flavor": export.flavor,
+        "network_digest": network.digest,
+        "part": network.candidate.hardware.part,
+        "clock_period_ns": network.candidate.hardware.clock_period_ns,
+        "latency_cycles": export.latency_cycles,
+        "interval_cycles": export.interval_cycles,
+        "predicted": {"lut": export.adder_cost, "ff": export.register_bits},
+        "adder_levels": export.adder_levels,
+        "levels_per_cycle": export.levels_per_cycle,
+        "x": port(network.input_format, ranges[nodes[0].name].low.size),
+        "y": port(network.output_format, ranges[nodes[-1].name].low.size),
+        "sources": list(export.sources),
+    }

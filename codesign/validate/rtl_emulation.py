@@ -1,0 +1,142 @@
+"""Exported Verilog, built with Verilator and driven cycle by cycle on raw words."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.errors import DesignError, ExportError, ToolError
+from codesign.export.rtl import RtlExport
+from codesign.ir import QuantizedNetwork
+from codesign.layers import infer_formats
+from codesign.tools import require_tool, run_tool
+from codesign.validate.verilator import verilator_environment
+
+
+class RtlEmulation:
+    """The Verilog of an export, built with Verilator and driven cycle by cycle.
+
+    Args:
+        export: a Verilog export.
+        network: its network.
+        library: shared library that `build_emulation` made.
+    """
+
+    def __init__(self, export: RtlExport, network: QuantizedNetwork, library: Path) -> None:
+        self.latency_cycles = export.latency_cycles
+        ranges = infer_formats(network)
+        self._n_in = ranges[network.network.nodes[0].name].low.size
+        self._n_out = ranges[network.network.nodes[-1].name].low.size
+        self._library = ctypes.CDLL(str(library))
+        self._library.rtl_open.restype = ctypes.c_void_p
+        self._library.rtl_close.argtypes = [ctypes.c_void_p]
+        self._library.rtl_clock.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_int64,
+            ctypes.c_void_p,
+        ]
+        self._handle = ctypes.c_void_p(self._library.rtl_open())
+
+    def clock(self, words: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Clock in one vector per edge and return what the output port shows after each edge."""
+        words = np.ascontiguousarray(words, dtype=np.int64)
+        if words.ndim != 2 or words.shape[1] != self._n_in:
+            raise DesignError(f"input words have shape {words.shape}; expected (n, {self._n_in})")
+        out = np.empty((len(words), self._n_out), dtype=np.int64)
+        self._library.rtl_clock(self._handle, words.ctypes.data, len(words), out.ctypes.data)
+        return out
+
+    def run(self, words: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the output words of input words sent back to back, one per cycle."""
+        words = np.asarray(words, dtype=np.int64)
+        flush = np.zeros((self.latency_cycles, self._n_in), dtype=np.int64)
+        return self.clock(np.concatenate([words, flush]))[self.latency_cycles :]
+
+    def measure_latency_cycles(self, words: NDArray[np.int64], limit_cycles: int = 1000) -> int:
+        """Measure the latency: edges between a change at the input and the change it makes at the output.
+
+        Args:
+            words: int64[2, n_inputs], two vectors with different outputs.
+            limit_cycles: give up after so many edges.
+
+        Raises:
+            DesignError: the output never changes.
+        """
+        before = self.clock(np.repeat(words[:1], limit_cycles, axis=0))[-1]
+        after = self.clock(np.repeat(words[1:2], limit_cycles, axis=0))
+        changed = np.flatnonzero((after != before).any(axis=1))
+        if changed.size == 0:
+            raise DesignError("the two vectors have equal outputs; choose two that differ")
+        return int(changed[0])
+
+    def close(self) -> None:
+        """End the simulation."""
+        if self._handle is not None:
+            self._library.rtl_close(self._handle)
+            self._handle = None  # type: ignore[assignment]
+
+
+def build_emulation(
+    export: RtlExport,
+    network: QuantizedNetwork,
+    folder: Path,
+    *,
+    optimize: bool = True,
+    timeout_s: float = 1800.0,
+) -> RtlEmulation:
+    """Build the Verilog of an export with Verilator.
+
+    Args:
+        export: a Verilog export.
+        network: its network.
+        folder: where to build; the sources are written there.
+        optimize: optimise the C++ (slower to build, faster to run).
+        timeout_s: of each of the two tools.
+
+    Raises:
+        ToolError: Verilator, g++, make or perl is missing or failed.
+        ExportError: the export is VHDL, which Verilator does not read.
+    """
+    if export.flavor != "verilog":
+        raise ExportError("Verilator reads Verilog only; export with flavor='verilog'")
+    environment, compiler = verilator_environment(), require_tool("g++")
+    folder = folder.resolve()
+    export.plan.write(folder)
+    objects, level = folder / "sim" / "objects", "-O1" if optimize else "-O0"
+    run_tool(
+        [
+            "verilator", "--cc", "--build", "-j", "1", "--top-module", export.name, "--prefix", f"V{export.name}",
+            "-Wno-lint", "-Wno-style", "-Wno-fatal", "-Mdir", objects, "-CFLAGS", f"-fPIC {level}",
+            "-MAKEFLAGS", f"OPT_FAST={level} OPT_SLOW=-O0 OPT_GLOBAL={level}",
+            *export.sources,
+        ],
+        folder=folder,
+        timeout_s=timeout_s,
+        environment=environment,
+    )  # fmt: skip
+    root = environment.get("VERILATOR_ROOT")
+    if root is None:
+        answer = run_tool(
+            ["verilator", "--getenv", "VERILATOR_ROOT"],
+            folder=folder,
+            timeout_s=60.0,
+            environment=environment,
+        )
+        root = answer.output.strip()
+    library = folder / "sim" / f"lib{export.name}.so"
+    run_tool(
+        [
+            compiler, "-std=c++17", level, "-fPIC", "-shared", "-pthread", "-o", library, "sim/harness.cc",
+            f"-I{objects}", f"-I{root}/include", f"-I{root}/include/vltstd",
+            objects / f"libV{export.name}.a", objects / "libverilated.a",
+        ],
+        folder=folder,
+        timeout_s=timeout_s,
+    )  # fmt: skip
+    if not library.is_file():
+        raise ToolError(f"g++ wrote no {library.name}; look at {folder}")
+    return RtlEmulation(export, network, library)
