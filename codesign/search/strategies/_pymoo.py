@@ -17,8 +17,8 @@ from pymoo.core.infill import InfillCriterion
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem as PymooProblem
 from pymoo.core.sampling import Sampling
-from pymoo.problems.static import StaticProblem
 from pymoo.core.termination import NoTermination
+from pymoo.problems.static import StaticProblem
 
 from codesign.errors import DesignError
 from codesign.search.problem import Evaluation, Floats, Genomes, Problem
@@ -101,26 +101,25 @@ class IntegerMating(InfillCriterion):  # type: ignore[misc]
         n_offsprings: int,
         *args: Any,
         random_state: np.random.Generator,
-        parents: NDArray[np.int64] | None = None,
+        parents: Population | None = None,
         **kwargs: Any,
     ) -> Population:
-        """Return the offspring; with `parents` int[n, 2] exactly one per row, in order."""
+        """Return the offspring; with `parents` [n, 2] exactly one per row, in order."""
         pool: Genomes = pop.get("X")
         if parents is None:
             children = self._breed_any(pool, pop, n_offsprings, random_state)
         else:
-            children = self._breed_rows(pool, parents, random_state)
+            # pymoo's selections hand over individuals, not their row numbers
+            mothers: Genomes = parents[:, 0].view(Population).get("X")
+            fathers: Genomes = parents[:, 1].view(Population).get("X")
+            children = self._breed_rows(mothers, fathers, random_state)
         self._memory.add(self._domain.canonicalize(children))
         return Population.new("X", children)
 
     def _cross(
-        self,
-        pool: Genomes,
-        parents: NDArray[np.int64],
-        generator: np.random.Generator,
-        attempt: int,
+        self, mothers: Genomes, fathers: Genomes, generator: np.random.Generator, attempt: int
     ) -> Genomes:
-        mixed = crossover(pool[parents[:, 0]], pool[parents[:, 1]], self._probability, generator)
+        mixed = crossover(mothers, fathers, self._probability, generator)
         return mutate(
             mixed,
             self._domain.upper,
@@ -136,22 +135,25 @@ class IntegerMating(InfillCriterion):  # type: ignore[misc]
         children = np.zeros((0, pool.shape[1]), dtype=np.int64)
         for attempt in range(N_ATTEMPTS):
             n_pairs = 2 * (n - len(children)) + 4
-            parents = tournament(pop, 2 * n_pairs, generator).reshape(n_pairs, 2)
-            children = np.concatenate([children, self._cross(pool, parents, generator, attempt)])
+            mothers, fathers = pool[tournament(pop, 2 * n_pairs, generator)].reshape(
+                2, n_pairs, pool.shape[1]
+            )
+            born = self._cross(mothers, fathers, generator, attempt)
+            children = np.concatenate([children, born])
             children = children[self._memory.is_new(self._domain.canonicalize(children))][:n]
             if len(children) == n:
                 break
         return children
 
     def _breed_rows(
-        self, pool: Genomes, parents: NDArray[np.int64], generator: np.random.Generator
+        self, mothers: Genomes, fathers: Genomes, generator: np.random.Generator
     ) -> Genomes:
-        children = self._cross(pool, parents, generator, 0)
+        children = self._cross(mothers, fathers, generator, 0)
         for attempt in range(1, N_ATTEMPTS):
             stale = ~self._memory.is_new(self._domain.canonicalize(children))
             if not stale.any():
                 break
-            children[stale] = self._cross(pool, parents[stale], generator, attempt)
+            children[stale] = self._cross(mothers[stale], fathers[stale], generator, attempt)
         return children
 
 

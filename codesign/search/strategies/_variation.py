@@ -131,3 +131,51 @@ def mutate(
     stepped = np.clip(np.where(over, genomes - step, stepped), 0, upper)
     small = ordered & (generator.random((n, n_var)) < 0.8) & (stepped != genomes)
     return np.where(hit, np.where(small, stepped, jumped), genomes)
+
+
+def first_generation(
+    problem: Problem,
+    memory: GenomeMemory,
+    initial: Genomes | None,
+    n_genomes: int,
+    generator: np.random.Generator,
+) -> Genomes:
+    """Return up to `n_genomes` raw genomes: the given ones first, then uniform ones; all new."""
+    drawn = sample_new(problem, memory, n_genomes, generator)
+    if initial is None:
+        return drawn
+    genomes = np.concatenate([initial, drawn])
+    return genomes[memory.is_new(problem.canonicalize(genomes))][:n_genomes]
+
+
+def mutate_new(
+    problem: Problem,
+    memory: GenomeMemory,
+    genomes: Genomes,
+    generator: np.random.Generator,
+    *,
+    strength: float = 1.0,
+) -> tuple[Genomes, NDArray[np.int64]]:
+    """Mutate every genome into one whose canonical form is new.
+
+    Returns:
+        The mutants and the row that each comes from.  Rows whose neighbourhood is used up get a
+        uniform genome; none when (nearly) the whole space is known.
+    """
+    mutants = mutate(genomes, problem.upper, problem.ordered, generator, strength=strength)
+    for attempt in range(1, N_ATTEMPTS):
+        stale = ~memory.is_new(problem.canonicalize(mutants))
+        if not stale.any():
+            break
+        mutants[stale] = mutate(
+            genomes[stale],
+            problem.upper,
+            problem.ordered,
+            generator,
+            strength=strength * (1.0 + 0.25 * attempt),
+        )
+    rows = np.flatnonzero(memory.is_new(problem.canonicalize(mutants)))
+    if len(rows) > 0:
+        return mutants[rows], rows
+    drawn = sample_new(problem, memory, len(genomes), generator)
+    return drawn, np.arange(len(drawn))
