@@ -1,0 +1,526 @@
+"""hls4ml project folders: which network, in which configuration, as written in the firmware's C++.
+
+The C++ is what the tool compiled; the YAML beside it only says what was asked for.  Only scalar keys
+of the YAML are read (hls4ml writes Python-tagged YAML that no safe loader accepts).
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw_models.calibration.parsers.errors import ReportError
+from hw_models.calibration.parsers.numbers import period_ns_of, uncertainty_ns_of
+
+#: Largest source or configuration file that is read, in bytes.
+MAX_TEXT_BYTES = 64 * 2**20
+
+_STRUCT = re.compile(
+    r"^struct\s+(\w+)\s*(?::\s*(?:public\s+)?nnet::(\w+)\s*)?\{(.*?)^\};", re.MULTILINE | re.DOTALL
+)
+_MEMBER = re.compile(r"static\s+const(?:expr)?\s+[\w:<>*\s]*?(\w+)\s*=\s*([^;]+);")
+_TYPEDEF = re.compile(r"^\s*typedef\s+([^;]+?)\s+(\w+)\s*;", re.MULTILINE)
+_DEFINE = re.compile(r"^#define\s+(\w+)\s+(\d+)\s*$", re.MULTILINE)
+_CALL = re.compile(
+    r"^\s*nnet::(\w+)\s*<(.+)>\s*\(([^;]*)\)\s*;[ \t]*(?://[ \t]*(\S+))?", re.MULTILINE
+)
+
+_DENSE = {
+    "dense",
+    "compute_layer",
+    "dense_resource",
+    "dense_latency",
+    "dense_large",
+    "dense_compressed",
+}
+_ACTIVATIONS = {
+    "relu", "relu6", "relu_max", "leaky_relu", "thresholded_relu", "prelu", "elu", "selu", "sigmoid",
+    "hard_sigmoid", "hard_tanh", "tanh", "softmax", "softplus", "softsign", "linear", "binary_tanh", "ternary_tanh",
+    "softmax_multidim", "unary_lut",
+}  # fmt: skip
+_TYPES = {
+    "normalize": "BatchNormalization",
+    "conv_1d_cl": "Conv1D", "conv_1d": "Conv1D", "pointwise_conv_1d_cl": "Conv1D",
+    "conv_2d_cl": "Conv2D", "conv_2d": "Conv2D", "pointwise_conv_2d_cl": "Conv2D",
+    "conv_2d_large_cl": "Conv2D", "depthwise_conv_1d_cl": "DepthwiseConv1D", "depthwise_conv_2d_cl": "DepthwiseConv2D",
+    "separable_conv_1d_cl": "SeparableConv1D", "separable_conv_2d_cl": "SeparableConv2D",
+    "pooling1d_cl": "Pooling1D", "pooling2d_cl": "Pooling2D",
+    "global_pooling1d_cl": "GlobalPooling1D", "global_pooling2d_cl": "GlobalPooling2D",
+    "gru": "GRU", "gru_stack": "GRU", "lstm": "LSTM", "lstm_stack": "LSTM",
+}  # fmt: skip
+_STRATEGIES = {
+    "latency": "latency", "resource": "resource", "unrolled": "unrolled", "resource_unrolled": "resource_unrolled",
+    "distributed_arithmetic": "distributed_arithmetic", "da": "distributed_arithmetic",
+    "compressed": "compressed",
+}  # fmt: skip
+
+
+def read_text(path: Path) -> str:
+    """Read a text file of bounded size.
+
+    Raises:
+        ReportError: it is larger than `MAX_TEXT_BYTES` or cannot be read.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_TEXT_BYTES:
+            raise ReportError(
+                f"{path}: {size / 2**20:.0f} MiB, more than any report has; remove it"
+            )
+        return path.read_bytes().decode("utf-8", errors="replace")
+    except OSError as error:
+        raise ReportError(
+            f"{path}: cannot be read ({error.strerror}); check the permissions"
+        ) from error
+
+
+def _split_arguments(text: str) -> list[str]:
+    """Split template arguments at top-level commas."""
+    parts, depth, start = [], 0, 0
+    for i, character in enumerate(text):
+        if character in "<([":
+            depth += 1
+        elif character in ">)]":
+            depth -= 1
+        elif character == "," and depth == 0:
+            parts.append(text[start:i].strip())
+            start = i + 1
+    parts.append(text[start:].strip())
+    return parts
+
+
+def _evaluate(expression: str, names: Mapping[str, int]) -> int | None:
+    """Evaluate a product of integers and known names, divisions included; None for anything else."""
+    tokens = re.split(r"\s*([*/])\s*", expression.strip())
+    value: int | None = None
+    for i, token in enumerate(tokens):
+        if i % 2:
+            continue
+        if re.fullmatch(r"-?\d+u?", token):
+            number = int(token.rstrip("u"))
+        elif token in names:
+            number = names[token]
+        elif token in ("true", "false"):
+            number = int(token == "true")
+        else:
+            return None
+        if value is None:
+            value = number
+        elif tokens[i - 1] == "*":
+            value *= number
+        elif number == 0:
+            return None
+        else:
+            value //= number
+    return value
+
+
+def _structs(parameters: str, constants: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """Read every configuration struct: integer members, word members, type definitions, kind."""
+    structs: dict[str, dict[str, Any]] = {}
+    for name, kind, body in _STRUCT.findall(parameters):
+        known = dict(constants)
+        members: dict[str, Any] = {"kind": kind, "types": {}}
+        for member, expression in _MEMBER.findall(body):
+            value = _evaluate(expression, known)
+            if value is not None:
+                known[member] = value
+                members[member] = value
+            else:
+                members[member] = expression.strip().removeprefix("nnet::")
+        for definition, alias in _TYPEDEF.findall(body):
+            members["types"][alias] = definition.strip()
+        structs[name] = members
+    return structs
+
+
+def scalar_type(text: str, types: Mapping[str, str]) -> tuple[str, int | None]:
+    """Resolve a C++ type to a fixed-point type and, for a stream word, its lanes.
+
+    Returns:
+        The type as written ("ap_fixed<16,6>"), and n for `nnet::array<..., n>`.
+    """
+    lanes, seen = None, set()
+    current = text.strip()
+    while current in types and current not in seen:
+        seen.add(current)
+        current = types[current].strip()
+    array = re.fullmatch(r"nnet::array<(.+),\s*([\d\s*]+)>", current)
+    if array:
+        lanes = _evaluate(array[2], {})
+        current = scalar_type(array[1], types)[0]
+    return re.sub(r",\s+", ",", current), lanes
+
+
+def _member(config: Mapping[str, Any], *names: str) -> int | None:
+    for name in names:
+        value = config.get(name)
+        if isinstance(value, int) and value >= 0:
+            return value
+    return None
+
+
+def _conv_shapes(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    channels = _member(config, "n_chan", "n_filt")
+    filters = _member(config, "n_filt", "n_chan")
+    if kind.endswith("2D"):
+        dims = ("height", "width")
+        shape_in = [_member(config, f"in_{d}") for d in dims]
+        shape_out = [_member(config, f"out_{d}") for d in dims]
+        kernel = [_member(config, f"filt_{d}", f"pool_{d}") for d in dims]
+        stride = [_member(config, f"stride_{d}") for d in dims]
+        pad = [_member(config, f"pad_{side}") for side in ("top", "bottom", "left", "right")]
+    else:
+        shape_in = [_member(config, "in_width", "n_in")]
+        shape_out = [_member(config, "out_width", "n_out")]
+        kernel = [_member(config, "filt_width", "pool_width")]
+        stride = [_member(config, "stride_width", "stride")]
+        pad = [_member(config, f"pad_{side}") for side in ("left", "right")]
+    if kind.startswith("GlobalPooling"):
+        return {
+            "in_shape": [*shape_in, channels],
+            "out_shape": [channels],
+            "pool_op": config.get("pool_op"),
+        }
+    record: dict[str, Any] = {
+        "in_shape": [*shape_in, channels],
+        "out_shape": [*shape_out, filters],
+        "kernel": kernel,
+        "stride": stride,
+        "pad": pad,
+        "implementation": config.get("implementation"),
+    }
+    if "Pooling" in kind:
+        record["pool_op"] = config.get("pool_op")
+    else:
+        record["filters"] = filters
+        if (partitions := _member(config, "n_partitions")) is not None:
+            record["n_partitions"] = partitions
+    return record
+
+
+def _elementwise_shapes(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    if kind in ("GRU", "LSTM"):
+        units, steps = _member(config, "n_state", "n_out"), _member(config, "n_sequence")
+        steps_out = _member(config, "n_sequence_out")
+        return {
+            "in_shape": [steps, _member(config, "n_in")],
+            "out_shape": [steps_out, units],
+            "units": units,
+        }
+    n_in = _member(config, "n_in", "n_elem", "N")
+    return {"in_shape": [n_in], "out_shape": [_member(config, "n_out") or n_in]}
+
+
+def _layer(
+    function: str,
+    arguments: list[str],
+    weights: list[str],
+    name: str | None,
+    structs: Mapping[str, Mapping[str, Any]],
+    types: Mapping[str, str],
+) -> dict[str, Any]:
+    config = structs.get(arguments[-1], {})
+    multiply = structs.get(str(config.get("types", {}).get("mult_config", "")), {})
+    kind = (
+        "Dense"
+        if function in _DENSE
+        else "Activation"
+        if function in _ACTIVATIONS
+        else _TYPES.get(function, function)
+    )
+    record: dict[str, Any] = {"name": name or arguments[-1], "type": kind}
+    if kind == "Dense":
+        record |= {"in_shape": [_member(config, "n_in")], "out_shape": [_member(config, "n_out")]}
+        record["units"] = _member(config, "n_out")
+    elif kind.startswith(("Conv", "Depthwise", "Separable", "Pooling", "GlobalPooling")):
+        record |= _conv_shapes(kind, config)
+    else:
+        record |= _elementwise_shapes(kind, config)
+    if kind == "Activation":
+        record["activation"] = function
+        if (size := _member(config, "table_size")) is not None:
+            record["table_size"] = size
+    if (reuse := _member(config, "reuse_factor")) is not None:
+        record["reuse_factor"] = reuse
+    strategy = config.get("strategy", multiply.get("strategy"))
+    if isinstance(strategy, str):
+        record["strategy"] = _STRATEGIES.get(strategy, strategy)
+    n_zeros = _member(multiply, "n_zeros")
+    n_zeros = _member(config, "n_zeros") if n_zeros is None else n_zeros
+    if n_zeros is not None:
+        record["n_zeros"] = n_zeros
+    for alias, key in (("weight_t", "weight_precision"), ("bias_t", "bias_precision"), ("accum_t", "accum_precision"),
+                       ("table_t", "table_precision"), ("scale_t", "weight_precision")):  # fmt: skip
+        if alias in config.get("types", {}):
+            record[key] = scalar_type(config["types"][alias], types)[0]
+    data = [argument for argument in arguments[:-1] if not re.fullmatch(r"\d+", argument)]
+    if data:
+        record["input_precision"] = scalar_type(data[0], types)[0]
+        record["result_precision"] = scalar_type(data[-1], types)[0]
+    if weights:
+        record["weight_names"] = weights
+    return record
+
+
+def _fixed_point(text: str) -> tuple[int, int] | None:
+    """Return width and integer bits of a fixed-point type, or None."""
+    match = re.match(r"(?:ap_|ac_)?u?fixed<\s*(\d+)\s*,\s*(-?\d+)", text)
+    if match:
+        return int(match[1]), int(match[2])
+    match = re.match(r"(?:ap_|ac_)?u?int<\s*(\d+)", text)
+    return (int(match[1]), int(match[1])) if match else None
+
+
+def read_weight_words(folder: Path, name: str, precision: str) -> NDArray[np.int64] | None:
+    """Read the weights called `name` as raw words of `precision` (round to nearest, as ap_fixed from double truncates).
+
+    Args:
+        folder: the project's `firmware/weights` (or `src/firmware/weights`).
+        name: C++ name, "w2".
+        precision: fixed-point type.
+
+    Returns:
+        int[n], or None when the folder holds no such file or the precision is no fixed-point type.
+
+    Raises:
+        ReportError: the file holds anything but numbers.
+    """
+    fixed = _fixed_point(precision)
+    if fixed is None:
+        return None
+    text_path, header_path = folder / f"{name}.txt", folder / f"{name}.h"
+    if text_path.is_file():
+        body, origin = read_text(text_path), text_path
+    elif header_path.is_file():
+        match = re.search(
+            rf"\b{re.escape(name)}\s*\[\d+\]\s*=\s*\{{(.*?)\}}", read_text(header_path), re.DOTALL
+        )
+        if not match:
+            return None
+        body, origin = match[1], header_path
+    else:
+        return None
+    try:
+        values = np.array([float(token) for token in re.split(r"[,\s]+", body.strip()) if token])
+    except ValueError as error:
+        raise ReportError(
+            f"{origin}: {error}; expected numbers; write the project again"
+        ) from error
+    if values.size == 0 or not np.isfinite(values).all():
+        raise ReportError(f"{origin}: holds no finite numbers; write the project again")
+    width, integer = fixed
+    is_signed = not re.match(r"(?:ap_|ac_)?u", precision)
+    words = np.floor(values * 2.0 ** (width - integer)).astype(np.int64)
+    low = -(2 ** (width - 1)) if is_signed else 0
+    return np.clip(words, low, low + 2**width - 1)
+
+
+def count_digits(words: NDArray[np.int64]) -> dict[str, int]:
+    """Count what a matrix of constants costs: zeros, canonical signed digits, constants of three digits or more.
+
+    Source: a non-adjacent form has a digit wherever the bits of n and 3n differ (Reitwiesner 1960);
+    hls4ml's compilers build constants of at most two digits from shifts (shared synthesis records).
+    """
+    magnitude = np.abs(words)
+    digits = np.bitwise_count(magnitude ^ (3 * magnitude))
+    return {
+        "n_weights": int(words.size),
+        "n_zeros": int((words == 0).sum()),
+        "n_csd_digits": int(digits.sum()),
+        "n_multiplier_constants": int((digits >= 3).sum()),
+    }
+
+
+def yaml_scalars(text: str) -> dict[str, str]:
+    """Read the scalar keys of hls4ml's configuration that matter, wherever they are indented.
+
+    Only the `Model` section of `HLSConfig` gives the default precision, reuse and strategy.
+    """
+    result: dict[str, str] = {}
+    for key in (
+        "Backend",
+        "ClockPeriod",
+        "ClockUncertainty",
+        "IOType",
+        "Part",
+        "XilinxPart",
+        "ProjectName",
+        "Board",
+    ):
+        match = re.search(rf"^{key}:\s*['\"]?([^'\"\n#]*)['\"]?\s*$", text, re.MULTILINE)
+        if match and match[1].strip() and match[1].strip() != "null":
+            result[key] = match[1].strip()
+    model = re.search(r"^  Model:\s*\n((?:    .*\n|\s*\n)*)", text + "\n", re.MULTILINE)
+    if model:
+        for key in ("ReuseFactor", "Strategy", "Precision", "default"):
+            match = re.search(rf"^\s+{key}:\s*['\"]?([^'\"\n#]+)['\"]?\s*$", model[1], re.MULTILINE)
+            if match:
+                result["Precision" if key == "default" else key] = match[1].strip()
+    return result
+
+
+def _tcl_variables(folder: Path) -> dict[str, str]:
+    path = folder / "project.tcl"
+    return (
+        dict(re.findall(r"^\s*set\s+(\w+)\s+\"?([^\"\n]+?)\"?\s*$", read_text(path), re.MULTILINE))
+        if path.is_file()
+        else {}
+    )
+
+
+def _configuration(folder: Path) -> dict[str, str]:
+    for name in ("hls4ml_config.yml", "hls4ml_config.yaml", "keras-config.yml"):
+        if (folder / name).is_file():
+            return yaml_scalars(read_text(folder / name))
+    return {}
+
+
+def is_project(folder: Path) -> bool:
+    """Tell whether a folder is the root of an hls4ml project."""
+    return (
+        (folder / "project.tcl").is_file()
+        or (folder / "hls4ml_config.yml").is_file()
+        or (folder / "firmware" / "parameters.h").is_file()
+        or (folder / "src" / "firmware" / "parameters.h").is_file()
+    )
+
+
+def _layers(firmware: Path, top: str | None) -> tuple[list[dict[str, Any]], str]:
+    defines = read_text(firmware / "defines.h") if (firmware / "defines.h").is_file() else ""
+    parameters = read_text(firmware / "parameters.h")
+    sources = (
+        [firmware / f"{top}.cpp"]
+        if top and (firmware / f"{top}.cpp").is_file()
+        else sorted(firmware.glob("*.cpp"))
+    )
+    types = {
+        alias: definition for definition, alias in _TYPEDEF.findall(defines + "\n" + parameters)
+    }
+    constants = {name: int(value) for name, value in _DEFINE.findall(defines + "\n" + parameters)}
+    structs = _structs(parameters, constants)
+    layers: list[dict[str, Any]] = []
+    io_type = "io_parallel"
+    for source in sources:
+        text = read_text(source)
+        if "hls::stream<" in text or "nnet::array<" in defines:
+            io_type = "io_stream"
+        for function, template, call, comment in _CALL.findall(text):
+            if function.startswith("load_weights"):
+                continue
+            arguments = _split_arguments(template)
+            weights = [
+                argument
+                for argument in _split_arguments(call)
+                if re.fullmatch(r"[ws]\d+(_\w+)?", argument)
+            ]
+            layers.append(_layer(function, arguments, weights, comment or None, structs, types))
+        if layers:
+            break
+    return layers, io_type
+
+
+def read_project(folder: Path) -> dict[str, Any]:
+    """Read an hls4ml project's network and configuration.
+
+    Args:
+        folder: the project's root.
+
+    Returns:
+        The descriptive keys of a synthesis record: `top`, `part`, `clock_period_ns`,
+        `clock_uncertainty_ns`, `backend`, `strategy`, `io_type`, `model_precision`, `family`, `layers`;
+        and `config_numbers`, the numbers N of the C++ structs `configN`.
+        Layers carry exact zero and digit counts where the firmware's weights are there.
+
+    Raises:
+        ReportError: the folder is no hls4ml project, or its files cannot be read.
+    """
+    if not is_project(folder):
+        raise ReportError(
+            f"{folder}: no hls4ml project (no project.tcl, hls4ml_config.yml or firmware/parameters.h); "
+            "give the folder that hls4ml wrote"
+        )
+    configuration, variables = _configuration(folder), _tcl_variables(folder)
+    top = (
+        variables.get("project_name")
+        or variables.get("myproject")
+        or configuration.get("ProjectName")
+    )
+    what = f"{folder}: clock"
+    period = configuration.get("ClockPeriod") or variables.get("clock_period")
+    period_ns = period_ns_of(period, what=what) if period else None
+    uncertainty = configuration.get("ClockUncertainty") or variables.get("clock_uncertainty")
+    firmware = next(
+        (
+            f
+            for f in (folder / "firmware", folder / "src" / "firmware")
+            if (f / "parameters.h").is_file()
+        ),
+        None,
+    )
+    layers, io_type = _layers(firmware, top) if firmware else ([], None)
+    config_numbers: list[int] = []
+    if firmware:
+        structs = _STRUCT.findall(read_text(firmware / "parameters.h"))
+        config_numbers = sorted(
+            {int(n) for name, _, _ in structs for n in re.findall(r"config(\d+)", name)}
+        )
+        for layer in layers:
+            _count_weights(layer, firmware / "weights")
+    strategies = {layer["strategy"] for layer in layers if "strategy" in layer}
+    return {
+        "top": top,
+        "part": (
+            configuration.get("Part") or configuration.get("XilinxPart") or variables.get("part")
+        ),
+        "clock_period_ns": period_ns,
+        "clock_uncertainty_ns": uncertainty_ns_of(uncertainty, period_ns, what=what)
+        if uncertainty and period_ns
+        else None,
+        "backend": configuration.get("Backend") or variables.get("backend"),
+        "strategy": strategies.pop() if len(strategies) == 1 else configuration.get("Strategy"),
+        "io_type": configuration.get("IOType") or io_type,
+        "model_precision": configuration.get("Precision"),
+        "family": _family(layers),
+        "layers": layers,
+        "config_numbers": config_numbers,
+    }
+
+
+def _count_weights(layer: dict[str, Any], folder: Path) -> None:
+    names = layer.pop("weight_names", [])
+    precision = layer.get("weight_precision")
+    if not names or precision is None:
+        return
+    words = read_weight_words(folder, names[0], precision)
+    if words is None:
+        return
+    counts = count_digits(words)
+    n_in, n_out = layer["in_shape"][0], layer["out_shape"][0]
+    if (
+        layer["type"] == "Dense"
+        and None not in (n_in, n_out)
+        and counts["n_weights"] != n_in * n_out
+    ):
+        raise ReportError(
+            f"{folder}: {names[0]} holds {counts['n_weights']} weights, layer {layer['name']} has {n_in} x {n_out}; "
+            "the weights are of another network; write the project again"
+        )
+    layer |= counts
+
+
+def _family(layers: list[dict[str, Any]]) -> str | None:
+    kinds = " ".join(layer["type"] for layer in layers)
+    for marker, family in (
+        ("LSTM", "RNN"),
+        ("GRU", "RNN"),
+        ("2D", "CNN2D"),
+        ("1D", "CNN1D"),
+        ("Dense", "MLP"),
+    ):
+        if marker in kinds:
+            return family
+    return None
