@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
+    from codesign.layers._training import TrainModule, TrainNodes
 
 RESULT_BITS = Parameter(
     name="result_bits",
@@ -47,6 +48,18 @@ class Activation(Layer):
             "output_bits": parameters["output_bits"],
             "output_signed": np.full_like(inputs.n_in, float(self.result_is_signed)),
         }
+
+    @abstractmethod
+    def train_function(self, values: torch.Tensor) -> torch.Tensor:
+        """Compute the real function on float32[k, width, batch], differentiably.
+
+        Rounding follows; saturating to an unsigned format already cuts negative values.
+        """
+
+    def train_module(self, nodes: TrainNodes) -> TrainModule:
+        from codesign.layers._train_activation import ActivationModule
+
+        return ActivationModule(self, nodes)
 
     @abstractmethod
     def apply_words(

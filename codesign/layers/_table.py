@@ -43,6 +43,18 @@ class TableActivation(Activation):
     def function(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Evaluate the real function."""
 
+    @abstractmethod
+    def smooth(self, values: torch.Tensor) -> torch.Tensor:
+        """Evaluate the real function in torch, differentiably."""
+
+    def train_function(self, values: torch.Tensor) -> torch.Tensor:
+        from codesign.layers._training import floor_saturate
+
+        index = self.index_format
+        bits = torch.tensor(float(index.bits), device=values.device)
+        integer_bits = torch.tensor(float(index.integer_bits), device=values.device)
+        return self.smooth(floor_saturate(values, bits, integer_bits, is_signed=True))
+
     @property
     def index_format(self) -> FixedPoint:
         """Format to which inputs are rounded before the look-up."""

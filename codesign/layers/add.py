@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
+    from codesign.layers._training import TrainModule, TrainNodes
 
 
 class Add(Layer):
@@ -43,6 +44,11 @@ class Add(Layer):
         self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
     ) -> list[OpBatch]:
         return lower_elementwise("add", columns, design=design, stage=stage)
+
+    def train_module(self, nodes: TrainNodes) -> TrainModule:
+        from codesign.layers._train_merge import AddModule
+
+        return AddModule()
 
     def infer(
         self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
+    from codesign.layers._training import TrainModule, TrainNodes
 
 FloatColumns = Mapping[str, NDArray[np.float64]]
 
@@ -93,6 +94,7 @@ class Layer(ABC):
         n_inputs: least and greatest number of inputs.
         parameters: declared parameters.
         has_multipliers: whether strategy and reuse_factor apply.
+        folds_into_source: trained as part of the node it reads, absent from quantized networks.
     """
 
     name: ClassVar[str]
@@ -100,6 +102,7 @@ class Layer(ABC):
     n_inputs: ClassVar[tuple[int, int]] = (1, 1)
     parameters: ClassVar[tuple[Parameter, ...]] = ()
     has_multipliers: ClassVar[bool] = False
+    folds_into_source: ClassVar[bool] = False
 
     # ---- populations ------------------------------------------------------------------------
     @abstractmethod
@@ -119,6 +122,11 @@ class Layer(ABC):
             design: int64[k], index of each node's candidate.
             stage: int64[k], position of each node along the data flow.
         """
+
+    # ---- training -----------------------------------------------------------------------------
+    @abstractmethod
+    def train_module(self, nodes: TrainNodes) -> TrainModule:
+        """Build the torch module that trains k nodes of this type at once, on the fixed-point grid."""
 
     # ---- the exact reference ------------------------------------------------------------------
     @abstractmethod

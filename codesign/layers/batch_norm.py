@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
+    from codesign.layers._training import TrainModule, TrainNodes
 
 
 class BatchNorm(Layer):
     """(x - mean) / sqrt(variance + epsilon) * gamma + beta; directly after a dense node."""
 
     name = "batch_norm"
+    folds_into_source = True
 
     def propagate(
         self, parameters: FloatColumns, inputs: InputColumns
@@ -37,6 +39,9 @@ class BatchNorm(Layer):
         self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
     ) -> list[OpBatch]:
         return []  # folded into the dense layer before it
+
+    def train_module(self, nodes: TrainNodes) -> TrainModule:
+        raise AssertionError("batch norms are trained inside the dense layer before them")
 
     def infer(
         self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]

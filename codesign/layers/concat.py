@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
+    from codesign.layers._training import TrainModule, TrainNodes
 
 
 class Concat(Layer):
@@ -37,6 +38,11 @@ class Concat(Layer):
         self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
     ) -> list[OpBatch]:
         return []  # wires in io_parallel
+
+    def train_module(self, nodes: TrainNodes) -> TrainModule:
+        from codesign.layers._train_merge import ConcatModule
+
+        return ConcatModule(nodes)
 
     def infer(
         self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
+    from codesign.layers._training import TrainModule, TrainNodes
 
 
 #: Counts of a trained layer's constants, when they are known; the primitive `matvec` documents them.
@@ -96,6 +97,11 @@ class Dense(Layer):
                 },
             )
         ]
+
+    def train_module(self, nodes: TrainNodes) -> TrainModule:
+        from codesign.layers._train_dense import DenseModule
+
+        return DenseModule(nodes)
 
     def infer(
         self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
+    from codesign.layers._training import TrainModule, TrainNodes
 
 
 class Flatten(Layer):
@@ -35,6 +36,11 @@ class Flatten(Layer):
         self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
     ) -> list[OpBatch]:
         return []  # wires
+
+    def train_module(self, nodes: TrainNodes) -> TrainModule:
+        from codesign.layers._train_merge import FlattenModule
+
+        return FlattenModule()
 
     def infer(
         self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
+    from codesign.layers._training import TrainModule, TrainNodes
 
 
 class Input(Layer):
@@ -47,6 +48,11 @@ class Input(Layer):
         self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
     ) -> list[OpBatch]:
         return []  # ports: the first layer's registers belong to it
+
+    def train_module(self, nodes: TrainNodes) -> TrainModule:
+        from codesign.layers._train_input import InputModule
+
+        return InputModule(nodes)
 
     def infer(
         self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]

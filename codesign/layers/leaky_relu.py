@@ -39,6 +39,9 @@ class LeakyReLU(Activation):
     ) -> list[OpBatch]:
         return lower_elementwise("leaky_relu", columns, design=design, stage=stage)
 
+    def train_function(self, values: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.leaky_relu(values, 2.0**LOG2_SLOPE)
+
     def apply_words(
         self, words: NDArray[np.int64], source: FixedPoint, result: FixedPoint
     ) -> NDArray[np.int64]:

@@ -37,6 +37,9 @@ class ReLU(Activation):
     ) -> list[OpBatch]:
         return lower_elementwise("relu", columns, design=design, stage=stage)
 
+    def train_function(self, values: torch.Tensor) -> torch.Tensor:
+        return values  # saturation to an unsigned word cuts negative values
+
     def apply_words(
         self, words: NDArray[np.int64], source: FixedPoint, result: FixedPoint
     ) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from codesign.layers import LAYERS
@@ -18,6 +19,9 @@ class Sigmoid(TableActivation):
 
     def function(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         return 1.0 / (1.0 + np.exp(-values))
+
+    def smooth(self, values: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(values)
 
 
 LAYERS.add(Sigmoid.name, Sigmoid())
