@@ -1,0 +1,305 @@
+"""Gaussian process on global features, bags of walks and Weisfeiler-Lehman colours."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from torch import Tensor
+
+from codesign.encoding.bags import BagVocabulary, walks, weisfeiler_lehman
+from codesign.encoding.batch import GraphBatch
+from codesign.encoding.features import FeatureSchema, chunks
+from codesign.errors import PredictorError
+from codesign.predictor.base import (
+    METHODS,
+    Accuracy,
+    Arrays,
+    Floats,
+    Method,
+    Predictor,
+    check_labels,
+    fold,
+    unfold,
+)
+from codesign.predictor.scores import NormalScores
+
+#: Graphs on which kernel parameters are tuned (cubic cost); all graphs are conditioned on.
+MOST_TUNED = 800
+TUNING_STEPS = 60
+WALK_LENGTH = 4
+COLOUR_ROUNDS = 2
+#: log of: amplitudes (3), length scales (3), noise variance.
+_START = np.log([0.7, 0.5, 0.5, 6.0, 0.7, 0.7, 0.05])
+_PRIOR_STD = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.5])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Inputs:
+    """What the kernel compares: globals float32[n, G]; unit rows of walks and colours or None."""
+
+    globals: NDArray[np.float32]
+    bags: tuple[Any, ...]
+
+
+def _distances(a: _Inputs, b: _Inputs) -> list[NDArray[np.float32]]:
+    """Return squared distances float32[n_a, n_b] per kernel block; globals per column."""
+    square = (a.globals**2).sum(axis=1)[:, None] + (b.globals**2).sum(axis=1)
+    square -= 2.0 * (a.globals @ b.globals.T)
+    out = [np.maximum(square, 0.0) / max(1, a.globals.shape[1]) * 50.0]
+    for x, y in zip(a.bags, b.bags, strict=True):
+        out.append(np.maximum(2.0 - 2.0 * (x @ y.T).toarray(), 0.0))
+    return out
+
+
+def _kernel(distances: list[Tensor], log_parameters: Tensor) -> Tensor:
+    """Sum of amplitude^2 exp(-distance / (2 length^2)) over the blocks.
+
+    For unit rows, |x - y|^2 = 2 - 2 cos: the block is an exponentiated cosine.
+    """
+    parameters = log_parameters.exp()
+    total = torch.zeros_like(distances[0])
+    for i, distance in enumerate(distances):
+        total = total + parameters[i] ** 2 * torch.exp(distance / (-2.0 * parameters[3 + i] ** 2))
+    return total
+
+
+def _tune(distances: list[NDArray[np.float32]], scores: Floats) -> NDArray[np.float64]:
+    """Maximise the marginal likelihood with weak log-normal priors; return log parameters [7]."""
+    d = [torch.from_numpy(x.astype(np.float64)) for x in distances]
+    y = torch.from_numpy(scores)[:, None]
+    start, std = torch.from_numpy(_START), torch.from_numpy(_PRIOR_STD)
+    parameters = start.clone().requires_grad_(True)
+    eye = torch.eye(len(scores), dtype=torch.float64)
+    optimiser = torch.optim.Adam([parameters], lr=0.1)
+    for _ in range(TUNING_STEPS):
+        optimiser.zero_grad()
+        covariance = _kernel(d, parameters) + (parameters[6].exp() + 1e-6) * eye
+        factor = torch.linalg.cholesky(covariance)
+        fit = (y * torch.cholesky_solve(y, factor)).sum() / 2.0
+        loss = fit + factor.diagonal().log().sum()
+        loss = loss + (((parameters - start) / std) ** 2).sum() / 2.0
+        loss.backward()
+        optimiser.step()
+    return np.asarray(parameters.detach().numpy())
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpPredictor(Predictor):
+    """A conditioned Gaussian process.
+
+    Attributes:
+        schema: features.
+        vocabularies: of walks and colours; empty when the bags are not used.
+        scores: the label map.
+        train: inputs of the training graphs.
+        log_parameters: float64[7].
+        weights: float32[n], covariance^-1 (scores - offset).
+        precision: float32[n, n], inverse of the covariance.
+        offset: prior mean.
+        method_name: registered name.
+        leave_one_out: float64[2, n], mean and std of each training graph's score from the others
+            (Rasmussen and Williams, 2006, eq. 5.12).
+    """
+
+    schema: FeatureSchema
+    vocabularies: tuple[BagVocabulary, ...]
+    scores: NormalScores
+    train: _Inputs
+    log_parameters: NDArray[np.float64]
+    weights: NDArray[np.float32]
+    precision: NDArray[np.float32]
+    offset: float
+    method_name: str
+    leave_one_out: NDArray[np.float64]
+
+    @property
+    def method(self) -> str:
+        """See base class."""
+        return self.method_name
+
+    def predict_scores(self, batch: GraphBatch) -> tuple[Floats, Floats]:
+        """Return mean and standard deviation of a new label (noise included), in normal scores."""
+        mean, std = np.empty(len(batch)), np.empty(len(batch))
+        for chosen, part in chunks(batch):
+            mean[chosen], std[chosen] = self.score_chunk(part, self.schema.encode(part).globals)
+        return mean, std
+
+    def score_chunk(
+        self, part: GraphBatch, global_features: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return mean and std for one chunk whose globals are known already."""
+        inputs = _inputs(part, global_features, self.schema, self.vocabularies)
+        distances = _distances(inputs, self.train)
+        parameters = np.exp(self.log_parameters).astype(np.float32)
+        cross = np.zeros_like(distances[0])
+        for i, distance in enumerate(distances):
+            distance *= -0.5 / parameters[3 + i] ** 2
+            np.exp(distance, out=distance)
+            cross += parameters[i] ** 2 * distance
+        prior = float((parameters[: len(distances)] ** 2).sum() + parameters[6])
+        explained = np.einsum("ij,ij->i", cross @ self.precision, cross)
+        variance = np.maximum(prior - explained, parameters[6])
+        return cross @ self.weights + np.float32(self.offset), np.sqrt(variance)
+
+    def predict(self, batch: GraphBatch) -> Accuracy:
+        """See base class."""
+        mean, std = self.predict_scores(batch)
+        return Accuracy(mean=self.scores.to_labels(mean), std=self.scores.spread(mean, std))
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        """See base class."""
+        schema_meta, schema_arrays = self.schema.state()
+        score_meta, score_arrays = self.scores.state()
+        arrays: Arrays = {
+            **fold("schema", schema_arrays),
+            **fold("scores", score_arrays),
+            "globals": self.train.globals,
+            "log_parameters": self.log_parameters,
+            "weights": self.weights,
+            "precision": self.precision,
+            "leave_one_out": self.leave_one_out,
+        }
+        for i, (words, rows) in enumerate(zip(self.vocabularies, self.train.bags, strict=True)):
+            bag = {"colours": words.colours, "data": rows.data, "indices": rows.indices}
+            arrays.update(fold(f"bag{i}", {**bag, "indptr": rows.indptr}))
+        meta = {
+            "schema": schema_meta,
+            "scores": score_meta,
+            "offset": self.offset,
+            "n_bags": len(self.vocabularies),
+        }
+        return meta, arrays
+
+
+def _colour(batch: GraphBatch, schema: FeatureSchema, kind: int) -> tuple[Any, ...]:
+    operators = schema.vocabulary(batch)
+    if kind == 0:
+        return walks(batch, operators, length=WALK_LENGTH)
+    return weisfeiler_lehman(batch, operators, rounds=COLOUR_ROUNDS)
+
+
+def _inputs(
+    batch: GraphBatch,
+    global_features: NDArray[np.float32],
+    schema: FeatureSchema,
+    vocabularies: tuple[BagVocabulary, ...],
+) -> _Inputs:
+    bags = tuple(
+        words.count(len(batch), *_colour(batch, schema, kind))
+        for kind, words in enumerate(vocabularies)
+    )
+    return _Inputs(globals=global_features, bags=bags)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gp(Method):
+    """Which graphs and blocks to use.
+
+    Attributes:
+        uses_bags: None decides by whether operator sequences vary: graphs that differ only in
+            numeric attributes have nothing to put into a bag.
+    """
+
+    method_name: str
+    canonical: bool = True
+    uses_bags: bool = True
+
+    @property
+    def name(self) -> str:
+        """See base class."""
+        return self.method_name
+
+    @property
+    def is_canonical(self) -> bool:
+        """See base class."""
+        return self.canonical
+
+    def fit(self, batch: GraphBatch, labels: Floats, *, seed: int) -> GpPredictor:
+        """See base class."""
+        labels = check_labels(batch, labels)
+        schema = FeatureSchema.fit(batch)
+        scores = NormalScores.fit(labels)
+        return self.fit_scores(batch, scores, scores.to_scores(labels), schema, seed=seed)
+
+    def fit_scores(
+        self,
+        batch: GraphBatch,
+        scores: NormalScores,
+        values: Floats,
+        schema: FeatureSchema,
+        *,
+        seed: int,
+    ) -> GpPredictor:
+        """Fit on normal scores `values` with features that are known already."""
+        vocabularies = tuple(
+            BagVocabulary.fit(_colour(batch, schema, kind)[1]) for kind in (0, 1) if self.uses_bags
+        )
+        train = _inputs(batch, schema.encode(batch).globals, schema, vocabularies)
+        distances = _distances(train, train)
+        offset = float(values.mean())
+        chosen = np.random.default_rng(seed).permutation(len(values))[:MOST_TUNED]
+        log_parameters = _tune(
+            [d[np.ix_(chosen, chosen)] for d in distances], values[chosen] - offset
+        )
+        parameters = np.exp(log_parameters)
+        covariance = _kernel(
+            [torch.from_numpy(d.astype(np.float64)) for d in distances],
+            torch.from_numpy(log_parameters),
+        ).numpy()
+        covariance[np.diag_indices(len(values))] += parameters[6] + 1e-6
+        try:
+            precision = cho_solve(cho_factor(covariance), np.eye(len(values)))
+        except np.linalg.LinAlgError as error:
+            raise PredictorError(
+                "the Gaussian process' covariance is singular; remove repeated graphs or labels"
+            ) from error
+        weights = precision @ (values - offset)
+        diagonal = np.diag(precision)
+        return GpPredictor(
+            schema=schema,
+            vocabularies=vocabularies,
+            scores=scores,
+            train=train,
+            log_parameters=log_parameters,
+            weights=weights.astype(np.float32),
+            precision=precision.astype(np.float32),
+            offset=offset,
+            method_name=self.method_name,
+            leave_one_out=np.stack([values - weights / diagonal, np.sqrt(1.0 / diagonal)]),
+        )
+
+    def restore(self, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> GpPredictor:
+        """See base class."""
+        from scipy import sparse
+
+        n = len(arrays["globals"])
+        vocabularies, bags = [], []
+        for i in range(meta["n_bags"]):
+            bag = unfold(f"bag{i}", arrays)
+            vocabularies.append(BagVocabulary(colours=bag["colours"]))
+            parts = (bag["data"], bag["indices"], bag["indptr"])
+            bags.append(sparse.csr_array(parts, shape=(n, len(bag["colours"]) + 1)))
+        return GpPredictor(
+            schema=FeatureSchema.restore(meta["schema"], unfold("schema", arrays)),
+            vocabularies=tuple(vocabularies),
+            scores=NormalScores.restore(meta["scores"], unfold("scores", arrays)),
+            train=_Inputs(globals=arrays["globals"], bags=tuple(bags)),
+            log_parameters=arrays["log_parameters"],
+            weights=arrays["weights"],
+            precision=arrays["precision"],
+            offset=meta["offset"],
+            method_name=self.method_name,
+            leave_one_out=arrays["leave_one_out"],
+        )
+
+
+for _method in (
+    Gp(method_name="gp"),
+    Gp(method_name="gp_globals", uses_bags=False),
+    Gp(method_name="gp_raw", canonical=False),
+):
+    METHODS.add(_method.name, _method)
