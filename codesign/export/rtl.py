@@ -308,9 +308,11 @@ def export_rtl(
     files["quartus.tcl"] = render("rtl/quartus.tcl.j2", **context)
     if golden is not None:
         vectors_in, vectors_out = golden
-        files["golden_in.hex"] = pack_hex(vectors_in, network.input_format.bits).encode()
-        files["golden_out.hex"] = pack_hex(vectors_out, network.output_format.bits).encode()
-        files[f"{name}_tb.v"] = render("rtl/testbench.v.j2", n_vectors=len(vectors_in), **context)
+        files["sim/golden_in.hex"] = pack_hex(vectors_in, network.input_format.bits).encode()
+        files["sim/golden_out.hex"] = pack_hex(vectors_out, network.output_format.bits).encode()
+        files[f"sim/{name}_tb.v"] = render(
+            "rtl/testbench.v.j2", n_vectors=len(vectors_in), **context
+        )
     if flavor == "verilog":
         files["sim/harness.cc"] = render("rtl/harness.cc.j2", **context)
     export = RtlExport(

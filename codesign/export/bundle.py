@@ -1,0 +1,263 @@
+"""Everything a firmware engineer needs for one candidate, in one folder.
+
+    candidate.json  weights.npz  input_scaling.json  README.md  manifest.json
+    onnx/model.onnx  onnx/model_qonnx.onnx
+    hls4ml_<backend>/            one hls4ml project per back end
+    rtl/verilog/ rtl/vhdl/       sources in src/, constraints, scripts, testbench
+    alkaid_hls/                  the same adder graph as HLS C++
+    emulator/                    versioned C++ shared library
+    golden/                      input and output words, as text and npz
+
+The folder is one plan: deterministic, written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.errors import ExportError, StudyError
+from codesign.export.alkaid_hls import export_alkaid_hls
+from codesign.export.emulator import emulator_files, emulator_prefix
+from codesign.export.hls4ml import HlsProject, export_hls4ml
+from codesign.export.onnx import OnnxExport, export_onnx, export_qonnx
+from codesign.export.plan import ProjectPlan
+from codesign.export.rtl import RtlExport, export_rtl, trace_network
+from codesign.export.templates import check_identifier, render
+from codesign.ir import QuantizedNetwork
+from codesign.layers import run_words
+
+if TYPE_CHECKING:
+    from alkaid.types import CombLogic
+
+MANIFEST = "manifest.json"
+SCHEMA = 1
+#: Vectors in the text files and testbenches; the npz file holds all.
+N_TESTBENCH = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportResult:
+    """What was exported.
+
+    Attributes:
+        folder: where it lies.
+        network: the network.
+        name: of the top module, function and emulator.
+        emulator_version: N of `<name>_v<N>`.
+        plan: every file of the folder but the certificate.
+        onnx, qonnx: the two ONNX flavours.
+        projects: hls4ml project per back end.
+        rtl: "verilog" and "vhdl", empty when RTL was not asked for.
+        logic: the traced adder graph, None without RTL.
+        skipped: reason per artefact that could not be made.
+    """
+
+    folder: Path
+    network: QuantizedNetwork
+    name: str
+    emulator_version: int
+    plan: ProjectPlan
+    onnx: OnnxExport
+    qonnx: OnnxExport
+    projects: Mapping[str, HlsProject]
+    rtl: Mapping[str, RtlExport]
+    logic: CombLogic | None
+    skipped: Mapping[str, str]
+
+    @property
+    def rtl_sources(self) -> Path:
+        """Folder of the Verilog sources, testbench excluded: what open synthesis reads."""
+        return self.folder / "rtl" / "verilog" / "src"
+
+
+def _text(words: NDArray[np.int64]) -> bytes:
+    return "".join(" ".join(map(str, row)) + "\n" for row in words.tolist()).encode()
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def _npz(**arrays: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _saved(network: QuantizedNetwork) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="codesign-") as folder:
+        path = Path(folder) / "weights.npz"
+        network.save(path)
+        return path.read_bytes()
+
+
+def export_candidate(
+    network: QuantizedNetwork,
+    folder: Path,
+    *,
+    scaling: Mapping[str, Any],
+    vectors: NDArray[np.int64],
+    backends: Sequence[str] = ("vitis",),
+    with_rtl: bool = True,
+    progress: Callable[[str], None] | None = None,
+    study: str = "",
+    name: str = "codesign_nn",
+    emulator_version: int = 1,
+) -> ExportResult:
+    """Export a network in every form, into one folder.
+
+    A back end that cannot realise the candidate exactly is left out with its reason in `skipped`; when
+    that leaves none of the asked ones, it is an error.
+
+    Args:
+        network: the quantized network.
+        folder: replaced as a whole.
+        scaling: the input scaling that the firmware must apply, JSON-ready (e.g. `InputScaling.to_json()`).
+        vectors: int64[n, n_inputs] input words for golden vectors and testbenches (the test set).
+        backends: hls4ml back ends.
+        with_rtl: also write RTL through alkaid.
+        progress: called with one line before each step.
+        study: name of the study, for metadata.
+        name: of the top module, function and emulator; a lower-case identifier.
+        emulator_version: N of `<name>_v<N>`.
+
+    Raises:
+        ExportError: nothing could be exported, or a name is not allowed.
+    """
+    check_identifier(name)
+
+    def say(line: str) -> None:
+        if progress is not None:
+            progress(line)
+
+    expected = run_words(network, vectors)
+    assert isinstance(expected, np.ndarray), "run_words without trace returns an array"
+    golden = (np.asarray(vectors[:N_TESTBENCH], dtype=np.int64), expected[:N_TESTBENCH])
+    skipped: dict[str, str] = {}
+    say("ONNX and QONNX")
+    onnx = export_onnx(network, study=study, scaling=scaling)
+    qonnx = export_qonnx(network, study=study, scaling=scaling)
+    plan = ProjectPlan(
+        files={
+            "candidate.json": _json(network.candidate.to_json()),
+            "weights.npz": _saved(network),
+            "input_scaling.json": _json(
+                {"schema": SCHEMA, "scaling": dict(scaling)} | _ports(network)
+            ),
+            "onnx/model.onnx": onnx.content,
+            "onnx/model_qonnx.onnx": qonnx.content,
+            "golden/input_words.txt": _text(golden[0]),
+            "golden/output_words.txt": _text(golden[1]),
+            "golden/vectors.npz": _npz(
+                input_words=np.asarray(vectors, dtype=np.int64), output_words=expected
+            ),
+        }
+    )
+    projects: dict[str, HlsProject] = {}
+    for backend in backends:
+        say(f"hls4ml project for {backend}")
+        try:
+            projects[backend] = export_hls4ml(network, backend=backend, name=name, golden=golden)
+        except ExportError as error:
+            skipped[f"hls4ml_{backend}"] = str(error)
+            continue
+        plan = plan.merged(projects[backend].plan, below=f"hls4ml_{backend}")
+    if backends and not projects:
+        raise ExportError("no hls4ml project could be made: " + "; ".join(skipped.values()))
+    rtl: dict[str, RtlExport] = {}
+    logic = None
+    if with_rtl:
+        say("RTL")
+        logic = trace_network(network)
+        for flavor in ("verilog", "vhdl"):
+            rtl[flavor] = export_rtl(network, name=name, flavor=flavor, logic=logic, golden=golden)
+            plan = plan.merged(rtl[flavor].plan, below=f"rtl/{flavor}")
+        plan = plan.merged(export_alkaid_hls(network, logic, name=name), below="alkaid_hls")
+    say("emulator")
+    emulator = emulator_files(network, name=name, version=emulator_version)
+    plan = plan.merged(
+        ProjectPlan(files={file: text.encode() for file, text in emulator.items()}),
+        below="emulator",
+    )
+    readme = render(
+        "bundle/README.md.j2",
+        name=name,
+        prefix=emulator_prefix(name, emulator_version),
+        network=network,
+        projects=sorted(projects),
+        rtl=rtl.get("verilog"),
+        skipped=skipped,
+        study=study,
+    )
+    plan = plan.merged(ProjectPlan(files={"README.md": readme}))
+    manifest = {
+        "schema": SCHEMA,
+        "name": name,
+        "study": study,
+        "network_digest": network.digest,
+        "candidate_digest": network.candidate.digest,
+        "emulator_version": emulator_version,
+        "onnx_arithmetic": onnx.arithmetic,
+        "onnx_without_pair": list(onnx.without_pair),
+        "backends": sorted(projects),
+        "rtl": sorted(rtl),
+        "skipped": skipped,
+        "plan_digest": plan.digest,
+        "sha256": plan.file_digests(),
+    }
+    plan = plan.merged(ProjectPlan(files={MANIFEST: _json(manifest)}))
+    plan.write(folder)
+    return ExportResult(
+        folder=folder,
+        network=network,
+        name=name,
+        emulator_version=emulator_version,
+        plan=plan,
+        onnx=onnx,
+        qonnx=qonnx,
+        projects=projects,
+        rtl=rtl,
+        logic=logic,
+        skipped=skipped,
+    )
+
+
+def _ports(network: QuantizedNetwork) -> dict[str, Any]:
+    """Say how a real input becomes a word: scale, multiply, round down, saturate."""
+    fmt = network.input_format
+    return {
+        "input_format": fmt.to_hls(),
+        "word": f"clip(floor(scaled * 2**{fmt.fraction_bits}), {fmt.min_word}, {fmt.max_word})",
+        "fraction_bits": fmt.fraction_bits,
+        "min_word": fmt.min_word,
+        "max_word": fmt.max_word,
+        "output_format": network.output_format.to_hls(),
+        "output_fraction_bits": network.output_format.fraction_bits,
+    }
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of an export folder.
+
+    Raises:
+        StudyError: the folder is no export, or of another schema.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be read ({error}); export the candidate again") from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise StudyError(
+            f"{path} is of another schema; this version reads schema {SCHEMA}; export again"
+        )
+    return manifest
