@@ -169,7 +169,6 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
         total = cycles
     elif is_stream:
         total = fill + slowest
-        interval = np.where(slowest > 0, interval + 1, interval)
     else:
         # the boundary of a lone layer is the boundary of the design: no register of its own
         total = latency.reshape(n, n_stages).sum(axis=1) - (boundaries == 1)

@@ -188,3 +188,12 @@ def bram_18k_for(depth_words: Array, width_bits: Array) -> Array:
     deep = whole * np.ceil(depth_words / 512) + rest_blocks
     blocks = np.where(depth_words <= 512, shallow, np.where(depth_words <= 1024, medium, deep))
     return np.where((depth_words > 0) & (width_bits > 0), blocks, 0.0)
+
+
+def stream_interval(latency_cycles: Array, context: Context) -> Array:
+    """Return the interval of a stream operation on one vector: pipelined in Vivado, restarted in Vitis.
+
+    Vitis dataflow processes start anew for each transaction: interval = latency + 1.  Vivado HLS
+    overlaps them: 1.  Source: io_stream MLP reports of the hls4ml baselines (2020.1; 2023.1, 2024.1).
+    """
+    return latency_cycles + 1 if context.tool == "vitis_hls" else np.ones_like(latency_cycles)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hw_models.primitives.base import Array, Context, OpCost, Parameter, Primitive
+from hw_models.primitives.base import Array, Context, OpCost, Parameter, Primitive, stream_interval
 from hw_models.primitives.matvec import ADD_PJ_PER_BIT, MULTIPLY_PJ_PER_BIT2, SOFT_LOGIC_FACTOR
 
 #: Codes of the parameter `kind`; the order is a file format: only append.
@@ -74,9 +74,11 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     multiplies = np.where(_DSP[kind] > 0, MULTIPLY_PJ_PER_BIT2 * x * y, 0.0)
     if context.is_stream:
         return OpCost(
-            latency_cycles=vectors + 3 + cycles,
-            interval_cycles=vectors + 1,
-            fill_cycles=3 + cycles,
+            latency_cycles=np.where(vectors > 1, vectors + 3, 1) + cycles,
+            interval_cycles=np.where(
+                vectors > 1, vectors + 1, stream_interval(1 + cycles, context)
+            ),
+            fill_cycles=np.where(vectors > 1, 3, 1) + cycles,
             depth_levels=_DEPTH[kind],
             lut={"elementwise.lanes": lut + soft, "elementwise.stream": 140 + 2.0 * lanes * y},
             ff={"elementwise.stream": 20 + 2.0 * lanes * y},

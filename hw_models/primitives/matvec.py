@@ -17,6 +17,7 @@ from hw_models.primitives.base import (
     Primitive,
     bram_18k_for,
     ceil_log2,
+    stream_interval,
 )
 from hw_models.types import STRATEGIES
 
@@ -434,6 +435,11 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
         for name in ("lut", "ff", "dsp", "bram_18k"):
             for term in getattr(result, name):
                 getattr(result, name)[term] = getattr(result, name)[term] * p["n_instances"]
+    if context.is_stream:
+        result.latency_cycles = result.latency_cycles + result.boundary_cycles
+        result.interval_cycles = np.maximum(
+            result.interval_cycles, stream_interval(result.latency_cycles, context)
+        )
     if np.any(p["n_positions"] != 1):
         _repeat(result, p, context)
     return result
@@ -444,7 +450,7 @@ def _repeat(result: OpCost, p: Mapping[str, Array], context: Context) -> None:
     serial = p["n_positions"] > 1
     if context.is_stream:
         overhead = 8.0 * context.constant(f"pixel_overhead|{context.tool}")
-        per_pixel = np.where(result.interval_cycles > 1, result.interval_cycles + overhead, 1.0)
+        per_pixel = np.where(p["reuse_factor"] > 1, result.interval_cycles + overhead, 1.0)
     else:
         per_pixel = result.interval_cycles
     total = p["n_positions"] * per_pixel + result.latency_cycles + 2

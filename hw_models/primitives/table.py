@@ -55,7 +55,8 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     softmax_sum = np.where(is_softmax, lanes * 18.0, 0.0)
     # an exponent table, a tree of adds, an inversion table and a product
     slow = context.usable_ns < 3.5 * context.family.adder_ns
-    cycles = np.where(is_softmax, 4.0 + np.where(slow, ceil_log2(lanes), 0.0), 2.0)
+    lookup = 3.0 if context.tool == "vitis_hls" else 2.0
+    cycles = np.where(is_softmax, lookup + 2.0 + np.where(slow, ceil_log2(lanes), 0.0), lookup)
     vectors = p["n_positions"]
     stream = context.is_stream
     return OpCost(
@@ -66,7 +67,7 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
         depth_levels=np.where(
             is_softmax, 6.0 + ceil_log2(lanes), 0.5 * np.maximum(np.log2(size) - 6, 1.0)
         ),
-        fill_cycles=cycles + 3 if stream else None,
+        fill_cycles=cycles,
         lut={
             "table.glue": np.zeros_like(lanes) if context.is_rtl else glue,
             "table.words": table_lut,

@@ -1,0 +1,564 @@
+"""Synthesis records, one JSON object a line (schema 1), and their lowering to primitive operations.
+
+A record holds a network layer by layer as hls4ml configured it, and what each tool stage reported.
+Only the network and its configuration are inputs of an estimate; stage fields are targets.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hw_models.errors import ModelError, UnsupportedError
+from hw_models.families import tool_key
+from hw_models.primitives import elementwise, reduce, table
+from hw_models.types import STRATEGIES, DesignBatch, OpBatch
+from hw_models.weights import FULL_SCALE_SIGMAS
+
+SCHEMA = 1
+NAN = float("nan")
+Record = Mapping[str, Any]
+
+#: Sources that belong together: one research group with its own stream kernels.
+_MODIFIED_KERNELS = ("YanLunHuang/", "ChiRuiChen/", "crimson1256/")
+_JET_TAGGER = ((16, 64), (64, 32), (32, 32), (32, 5))
+
+_TYPE = re.compile(r"^\s*(?:ac_|ap_)?(u?)(fixed|int)\s*<\s*(\d+)\s*(?:,\s*(-?\d+))?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordType:
+    """Width, integer bits (sign included) and signedness of a fixed-point type."""
+
+    bits: float
+    integer_bits: float
+    is_signed: bool
+
+    @property
+    def fraction_bits(self) -> float:
+        """Bits behind the point."""
+        return self.bits - self.integer_bits
+
+
+def parse_type(text: object) -> WordType | None:
+    """Parse "ap_fixed<16,6,...>", "fixed<8,3>", "ap_ufixed<6,0>", "ap_uint<1>"; None when it is no such type.
+
+    A mapping ({"default": "fixed<16,6>"}) is read at its "default" key.
+    """
+    if isinstance(text, Mapping):
+        return parse_type(text.get("default"))
+    if not isinstance(text, str):
+        return None
+    match = _TYPE.match(text)
+    if match is None:
+        return None
+    bits = float(match.group(3))
+    integer = float(match.group(4)) if match.group(4) is not None else bits
+    return WordType(bits=bits, integer_bits=integer, is_signed=match.group(1) != "u")
+
+
+def load_records(paths: Iterable[Path | str]) -> list[dict[str, Any]]:
+    """Read JSONL files of records; exact duplicates (same id and source) are read once.
+
+    Raises:
+        ModelError: a file is missing, a line is not JSON, or its schema is not 1.
+    """
+    records: list[dict[str, Any]] = []
+    seen: set[tuple[object, object]] = set()
+    for given in paths:
+        path = Path(given)
+        if not path.is_file():
+            raise ModelError(f"{path}: no such file; expected records as JSONL, one object a line")
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    record = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise ModelError(
+                        f"{path}:{number}: not JSON ({error.msg}); expected one object a line"
+                    ) from error
+                if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+                    found = (
+                        record.get("schema") if isinstance(record, dict) else type(record).__name__
+                    )
+                    raise ModelError(
+                        f"{path}:{number}: schema {found!r}, expected {SCHEMA}; convert the record first"
+                    )
+                key = (record.get("source"), record.get("id"))
+                if key in seen:
+                    continue
+                seen.add(key)
+                records.append(record)
+    return records
+
+
+def strategy_name(record: Record, layer: Record | None = None) -> str:
+    """Return the strategy of a layer (or network) as STRATEGIES spells it; hls4ml's default is Latency."""
+    text = (layer or {}).get("strategy") or record.get("strategy") or "latency"
+    name = re.sub(r"[\s-]+", "_", str(text).strip().lower())
+    name = {"da": "distributed_arithmetic", "stable": "latency", "unroll": "unrolled"}.get(
+        name, name
+    )
+    if name not in STRATEGIES:
+        raise UnsupportedError(
+            f"unknown strategy {text!r}; expected one of {', '.join(STRATEGIES)}"
+        )
+    return name
+
+
+def dense_shape(record: Record) -> tuple[tuple[int, int], ...]:
+    """Return (n_in, n_out) of every Dense layer, in order."""
+    return tuple(
+        (math.prod(layer["in_shape"]), math.prod(layer["out_shape"]))
+        for layer in record["layers"]
+        if layer["type"] == "Dense" and layer.get("in_shape") and layer.get("out_shape")
+    )
+
+
+def group_of(record: Record) -> str:
+    """Return the group that must not be split between fitting and testing.
+
+    One research group with modified stream kernels; all forks of the jet-tagger tutorial; otherwise
+    the source.
+    """
+    source = str(record.get("source", ""))
+    if source.startswith(_MODIFIED_KERNELS):
+        return "modified-stream-kernels"
+    if dense_shape(record) == _JET_TAGGER:
+        return "jet-tagger-16-64-32-32-5"
+    return source
+
+
+class _Builder:
+    """Collects the operations of one design, in order."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[tuple[int, dict[str, float]]]] = {}
+        self.stage = 0
+
+    def add(self, primitive: str, *, advance: bool = True, **parameters: float) -> None:
+        self.rows.setdefault(primitive, []).append((self.stage, parameters))
+        if advance:
+            self.stage += 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lowered:
+    """Operations of one record: per primitive, (stage, parameters) of each operation, and notes."""
+
+    rows: Mapping[str, Sequence[tuple[int, Mapping[str, float]]]]
+    notes: tuple[str, ...]
+
+
+_TABLE_ACTIVATIONS = (
+    "sigmoid",
+    "tanh",
+    "elu",
+    "selu",
+    "softplus",
+    "softsign",
+    "gelu",
+    "silu",
+    "swish",
+    "exponential",
+)
+_COMPARED = {
+    "relu": "relu", "relu6": "relu", "clip": "relu", "leaky_relu": "leaky_relu", "leakyrelu": "leaky_relu",
+    "prelu": "leaky_relu", "parametrizedactivation": "leaky_relu", "thresholded_relu": "relu", "thresholdedrelu": "relu",
+    "linear": "quantize", "ternary_tanh": "relu", "binary_tanh": "relu", "hard_sigmoid": "hard_sigmoid",
+    "hard_tanh": "hard_sigmoid",
+}  # fmt: skip
+_WIRES = {"inputlayer", "input", "flatten", "reshape", "transpose", "dropout", "identity"}
+_COPIES = {
+    "clone_stream", "clone", "repack_stream", "repack", "resize_nearest", "resize", "zeropad1d_cl", "zeropad2d_cl",
+    "zeropadding1d", "zeropadding2d", "concatenate", "concatenate1d", "concatenate2d", "concatenate3d", "concat",
+    "broadcast", "upsampling1d", "upsampling2d",
+}  # fmt: skip
+_MERGES = {"add": "add", "sum": "add", "subtract": "add", "average": "add", "maximum": "add", "minimum": "add",
+           "multiply": "multiply"}  # fmt: skip
+_POOLS = {"pooling1d", "pooling2d", "maxpooling1d", "maxpooling2d", "averagepooling1d", "averagepooling2d",
+          "globalpooling1d", "globalpooling2d", "globalmaxpooling1d", "globalmaxpooling2d",
+          "globalaveragepooling1d", "globalaveragepooling2d"}  # fmt: skip
+_QUANTIZER = re.compile(r"^h_.*quant(ize|izer)(_\d+)?$")
+
+
+def _sigma_words(
+    layer: Record, word: WordType, n_in: float, n_out: float, n_weights: float, learned: bool
+) -> float:
+    """Guess the standard deviation of the weights, in units of their last bit.
+
+    Glorot's law at the start of training, sqrt(2 / (n_in + n_out)), about kept by training; per-weight
+    learned widths keep only two or three bits; the share of zeros of an unpruned layer tells more.
+    """
+    if learned:
+        return 3.0
+    sigma = math.sqrt(2.0 / (n_in + n_out)) * 2.0**word.fraction_bits
+    zeros = layer.get("n_zeros")
+    if zeros and n_weights and zeros / n_weights < 0.15 and zeros >= 4:
+        # rounding to zero of a smooth law: share = density at zero * 1 word, 0.4 / sigma
+        sigma = min(max(0.4 / (zeros / n_weights), sigma / 4), sigma * 4)
+    return min(max(sigma, 0.3), 2.0 ** (word.bits - 1) / FULL_SCALE_SIGMAS * 2.0)
+
+
+def lower_record(record: Record) -> Lowered:
+    """Describe one record's network as primitive operations.
+
+    Raises:
+        UnsupportedError: a layer type that no law covers, by name; or no layers at all.
+        ModelError: a layer lacks its shape or its precision.
+    """
+    layers = record.get("layers") or []
+    if not layers:
+        raise UnsupportedError(
+            "the record has no layers; an estimate needs the network, layer by layer"
+        )
+    stream = record.get("io_type") == "io_stream"
+    default = parse_type(record.get("model_precision")) or WordType(
+        bits=16, integer_bits=6, is_signed=True
+    )
+    builder, notes = _Builder(), []
+    learned = any(_QUANTIZER.match(str(layer.get("type"))) for layer in layers)
+    if learned:
+        notes.append(
+            "per-weight learned widths: the declared width is only the largest; counts come from a prior"
+        )
+    current = default
+    last_positions = 1.0
+    for layer in layers:
+        kind = str(layer["type"]).lower()
+        name = layer.get("name") or layer["type"]
+        given = parse_type(layer.get("input_precision"))
+        source = given or current
+        result = parse_type(layer.get("result_precision")) or default
+        shape_in, shape_out = layer.get("in_shape") or [], layer.get("out_shape") or []
+        if _QUANTIZER.match(kind):
+            continue
+        if kind in _WIRES:
+            current = source
+            continue
+
+        def need(shape: Sequence[Any], what: str, name: object = name) -> list[float]:
+            if not shape or any(not isinstance(n, int | float) for n in shape):
+                raise ModelError(
+                    f"layer {name}: {what} is {shape!r}, expected positive numbers; add it to the record"
+                )
+            return [float(n) for n in shape]
+
+        if kind in _COPIES or kind.startswith("transpose"):
+            if stream and shape_out and all(isinstance(n, int) for n in shape_out):
+                *pixels, channels = shape_out if len(shape_out) > 1 else [*shape_out, 1]
+                positions = float(math.prod(pixels)) if len(shape_out) > 1 else last_positions
+                builder.add(
+                    "merge", n_lanes=float(channels), bits=source.bits, n_positions=positions
+                )
+            current = source
+        elif kind in ("dense", "conv1d", "conv2d", "depthwiseconv1d", "depthwiseconv2d", "separableconv1d",
+                      "separableconv2d", "pointwiseconv1d", "pointwiseconv2d", "gru", "lstm", "simplernn", "rnn"):  # fmt: skip
+            ins, outs = need(shape_in, "in_shape"), need(shape_out, "out_shape")
+            last_positions = _lower_multiplied(
+                builder, record, layer, kind, ins, outs, source, result, default, learned, stream
+            )
+            current = result
+        elif kind in ("batchnormalization", "applyalpha", "scale"):
+            lanes = math.prod(need(shape_in or shape_out, "in_shape"))
+            channels = lanes if not stream or len(shape_in) < 2 else float(shape_in[-1])
+            builder.add(
+                "elementwise",
+                kind=elementwise.KINDS.index("scale_shift"),
+                n_lanes=channels,
+                input_bits=source.bits,
+                output_bits=result.bits,
+                n_positions=lanes / channels if stream else 1.0,
+            )
+            current = result
+        elif kind in _MERGES:
+            lanes = math.prod(need(shape_out or shape_in, "out_shape"))
+            channels = float((shape_out or shape_in)[-1]) if stream else lanes
+            builder.add(
+                "elementwise",
+                kind=elementwise.KINDS.index(_MERGES[kind]),
+                n_lanes=channels,
+                input_bits=source.bits,
+                output_bits=result.bits,
+                n_positions=lanes / channels,
+            )
+            current = result
+        elif kind in _POOLS:
+            _lower_pool(
+                builder,
+                layer,
+                kind,
+                need(shape_in, "in_shape"),
+                need(shape_out, "out_shape"),
+                source,
+                stream,
+            )
+            last_positions = math.prod(float(n) for n in shape_out[:-1])
+            current = result
+        elif kind in ("activation", "softmax", "relu", "leakyrelu", "prelu", "sigmoid", "tanh", "elu", "parametrizedactivation",
+                      "hardactivation", "thresholdedrelu", "ternarytanh"):  # fmt: skip
+            function = str(layer.get("activation") or kind).lower()
+            lanes = math.prod(need(shape_out or shape_in, "out_shape"))
+            positions = last_positions if stream else 1.0
+            channels = lanes / positions if lanes % positions == 0 else lanes
+            positions = lanes / channels
+            _lower_activation(builder, layer, function, channels, positions, source, result)
+            current = result
+        else:
+            raise UnsupportedError(
+                f"layer {name}: type {layer['type']!r} has no cost law; its design is not estimated"
+            )
+    return Lowered(rows=builder.rows, notes=tuple(notes))
+
+
+def _lower_activation(
+    builder: _Builder,
+    layer: Record,
+    function: str,
+    lanes: float,
+    positions: float,
+    source: WordType,
+    result: WordType,
+) -> None:
+    if function in ("softmax", *_TABLE_ACTIVATIONS):
+        kind = "softmax" if function == "softmax" else "function"
+        builder.add(
+            "table",
+            kind=table.KINDS.index(kind),
+            n_lanes=lanes,
+            input_bits=source.bits,
+            output_bits=result.bits,
+            table_size=float(layer.get("table_size") or 1024),
+            table_bits=18.0,
+            n_positions=positions,
+        )
+    elif function in _COMPARED:
+        kind = _COMPARED[function]
+        if kind == "quantize" and source == result and positions == 1:
+            return
+        builder.add(
+            "elementwise",
+            kind=elementwise.KINDS.index(kind),
+            n_lanes=lanes,
+            input_bits=source.bits,
+            output_bits=result.bits,
+            n_positions=positions,
+        )
+    else:
+        raise UnsupportedError(
+            f"layer {layer.get('name')}: activation {function!r} has no cost law; its design is not estimated"
+        )
+
+
+def _lower_pool(
+    builder: _Builder,
+    layer: Record,
+    kind: str,
+    ins: list[float],
+    outs: list[float],
+    source: WordType,
+    stream: bool,
+) -> None:
+    channels = ins[-1]
+    pixels, windows = math.prod(ins[:-1]), math.prod(outs[:-1]) if len(outs) > 1 else 1.0
+    kernel = layer.get("kernel")
+    window = (
+        float(math.prod(kernel)) if kernel and "global" not in kind else pixels / max(windows, 1.0)
+    )
+    is_mean = str(layer.get("pool_op", "")).lower().startswith("av") or "average" in kind
+    builder.add(
+        "reduce",
+        kind=reduce.KINDS.index("mean" if is_mean else "max"),
+        n_lanes=channels,
+        n_window=max(window, 1.0),
+        n_outputs=windows,
+        bits=source.bits,
+        n_positions=pixels,
+        advance=not stream,
+    )
+    if stream:
+        builder.add("fifo", n_channels=channels, bits=source.bits, depth=max(windows, 1.0))
+
+
+def _lower_multiplied(
+    builder: _Builder,
+    record: Record,
+    layer: Record,
+    kind: str,
+    ins: list[float],
+    outs: list[float],
+    source: WordType,
+    result: WordType,
+    default: WordType,
+    learned: bool,
+    stream: bool,
+) -> float:
+    """Lower a layer with multipliers; return how many vectors it emits per inference."""
+    word = parse_type(layer.get("weight_precision")) or default
+    accumulator = parse_type(layer.get("accum_precision")) or default
+    strategy = STRATEGIES.index(strategy_name(record, layer))
+    reuse = float(layer.get("reuse_factor") or 1)
+    positions, instances = 1.0, 1.0
+    recurrent = kind in ("gru", "lstm", "simplernn", "rnn")
+    if kind == "dense":
+        n_in, n_out = math.prod(ins), math.prod(outs)
+        if (
+            len(ins) > 1 and len(outs) > 1 and ins[:-1] == outs[:-1]
+        ):  # time-distributed: one product per row
+            n_in, n_out, positions = ins[-1], outs[-1], math.prod(ins[:-1])
+    elif recurrent:
+        gates = {"gru": 3.0, "lstm": 4.0}.get(kind, 1.0)
+        units, steps = float(layer.get("units") or outs[-1]), ins[0]
+        n_in, n_out, positions = ins[-1], gates * units, 1.0
+    else:
+        kernel = layer.get("kernel")
+        if not kernel:
+            raise ModelError(f"layer {layer.get('name')}: kernel is missing; add it to the record")
+        taps, channels = float(math.prod(kernel)), ins[-1]
+        pixels_out = math.prod(outs[:-1])
+        depthwise = kind.startswith("depthwise")
+        n_in, n_out = (taps, 1.0) if depthwise else (taps * channels, outs[-1])
+        instances = channels if depthwise else 1.0
+        if stream:
+            positions = math.prod(ins[:-1])
+            if math.prod(kernel) > 1:
+                builder.add(
+                    "window",
+                    kernel_height=float(kernel[0] if len(kernel) == 2 else 1),
+                    kernel_width=float(kernel[-1]),
+                    n_channels=channels,
+                    bits=source.bits,
+                    image_width=ins[1] if len(ins) == 3 else ins[0],
+                    n_positions=positions,
+                    advance=False,
+                )
+        else:
+            positions = float(layer.get("n_partitions") or pixels_out)
+            instances *= pixels_out / positions
+    n_weights = n_in * n_out * (instances if kind.startswith("depthwise") and stream else 1.0)
+    zeros = layer.get("n_zeros")
+    total = n_in * n_out if not kind.startswith("depthwise") else n_in * n_out * ins[-1]
+    common = {
+        "reuse_factor": max(reuse, 1.0),
+        "strategy": float(strategy),
+        "weight_bits": word.bits,
+        "input_is_signed": float(source.is_signed),
+        "accumulator_bits": accumulator.bits,
+        "zero_fraction": NAN if zeros is None else min(float(zeros) / total, 1.0),
+        "has_bias": 0.0 if layer.get("use_bias") is False else 1.0,
+        "weight_sigma_words": _sigma_words(layer, word, n_in, n_out, n_weights, learned),
+        "n_multipliers": float(layer["n_multipliers"]) if "n_multipliers" in layer else NAN,
+        "csd_digits": float(layer["csd_digits"]) if "csd_digits" in layer else NAN,
+        "adder_graph_cost": float(layer["adder_cost"]) if "adder_cost" in layer else NAN,
+    }
+    if recurrent:
+        common |= {"n_positions": 1.0, "n_instances": 1.0}
+        builder.add(
+            "matvec", advance=False, n_in=n_in, n_out=n_out, input_bits=source.bits, **common
+        )
+        builder.add(
+            "matvec",
+            advance=False,
+            n_in=n_out / gates,
+            n_out=n_out,
+            input_bits=result.bits,
+            **common,
+        )
+        builder.add(
+            "recurrent",
+            n_units=units,
+            n_gates=gates,
+            bits=result.bits,
+            n_steps=steps,
+            matvec_cycles=max(reuse, 1.0),
+            table_size=float(layer.get("table_size") or 1024),
+        )
+        return steps
+    builder.add(
+        "matvec",
+        n_in=n_in,
+        n_out=n_out,
+        input_bits=source.bits,
+        n_positions=positions,
+        n_instances=instances,
+        advance=not stream,
+        **common,
+    )
+    emitted = math.prod(outs[:-1]) if len(outs) > 1 else 1.0
+    if stream:
+        builder.add("fifo", n_channels=outs[-1], bits=result.bits, depth=emitted)
+    return emitted
+
+
+def _tool_of(record: Record) -> str:
+    text = record.get("tool") or record.get("backend")
+    if not text:
+        raise UnsupportedError(
+            "the record names neither tool nor backend; an estimate needs the synthesis tool"
+        )
+    return tool_key(str(text))
+
+
+def batch_records(
+    records: Sequence[Record], lowered: Sequence[Lowered]
+) -> list[tuple[np.ndarray, DesignBatch]]:
+    """Join lowered records that share tool, version, part and io_type into one batch each.
+
+    Returns:
+        Pairs of the records' indices and their batch.
+    """
+    members: dict[tuple[str, str, str, str], list[int]] = {}
+    for i, record in enumerate(records):
+        key = (
+            _tool_of(record),
+            str(record.get("tool_version") or ""),
+            str(record.get("part") or "hls4ml"),
+            str(record.get("io_type") or "io_parallel"),
+        )
+        members.setdefault(key, []).append(i)
+    batches = []
+    for (tool, version, part, io_type), rows in members.items():
+        columns: dict[str, dict[str, list[float]]] = {}
+        design: dict[str, list[int]] = {}
+        stage: dict[str, list[int]] = {}
+        for position, i in enumerate(rows):
+            for primitive, ops in lowered[i].rows.items():
+                for at, parameters in ops:
+                    design.setdefault(primitive, []).append(position)
+                    stage.setdefault(primitive, []).append(at)
+                    for key, value in parameters.items():
+                        columns.setdefault(primitive, {}).setdefault(key, []).append(float(value))
+        uncertainty = [records[i].get("clock_uncertainty_ns") for i in rows]
+        batches.append(
+            (
+                np.array(rows),
+                DesignBatch(
+                    n_designs=len(rows),
+                    clock_period_ns=np.array([float(records[i]["clock_period_ns"]) for i in rows]),
+                    clock_uncertainty_ns=np.array(
+                        [NAN if u is None else float(u) for u in uncertainty]
+                    ),
+                    part=part,
+                    tool=tool,
+                    tool_version=version,
+                    io_type=io_type,
+                    ops=tuple(
+                        OpBatch(
+                            primitive=name,
+                            design=np.array(design[name], dtype=np.int64),
+                            stage=np.array(stage[name], dtype=np.int64),
+                            parameters={k: np.array(v) for k, v in columns[name].items()},
+                        )
+                        for name in columns
+                    ),
+                ),
+            )
+        )
+    return batches
