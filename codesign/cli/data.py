@@ -114,6 +114,7 @@ def generate(
 
     from codesign.errors import ConfigError
     from codesign.tasks import _jetgen
+    from codesign.tasks.openml import CLASSES
 
     if output.suffix != ".npz":
         raise ConfigError(f"--output is {str(output)!r}; expected a name that ends in .npz")
@@ -124,7 +125,7 @@ def generate(
     )
     columns = ("jets", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        job = bar.add_task("jets", total=len(_jetgen.CLASSES) * n_per_class)
+        job = bar.add_task("jets", total=len(CLASSES) * n_per_class)
         jets = _jetgen.generate(
             settings, n_processes=processes, progress=lambda n_done: bar.advance(job, n_done)
         )

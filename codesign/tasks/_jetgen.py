@@ -165,7 +165,7 @@ def generate(
 
 def write_jets(jets: Jets, path: Path) -> None:
     """Write jets as an archive that the task `npz` reads; replaces `path` only once complete."""
-    arrays = {
+    arrays: dict[str, Any] = {
         "x": jets.x,
         "y": jets.y,
         "feature_names": np.array(FEATURES),
@@ -292,7 +292,7 @@ def _write_hard_events(label: str, n_events: int, seed: int, path: Path) -> None
 
 def _generate_class(
     label: str, settings: JetSettings, report: Callable[[int], None]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, ...]:
     """Return features, kinematics and constituents of `n_per_class` jets of one class."""
     seed = settings.seed * _RUN_SEED_STRIDE + CLASSES.index(label) * _CLASS_SEED_STRIDE + 1
     n = settings.n_per_class
@@ -303,15 +303,17 @@ def _generate_class(
         events = Path(folder) / f"{label}.lhe"
         # About two jets pass for each event; 0.75 leaves room for those that do not.
         _write_hard_events(label, int(0.75 * n) + 50, seed + _HARD_SEED_OFFSET, events)
+        n_done = 0
         for i, (x, axis, particles) in enumerate(_jets(events, seed, settings)):
             features[i] = x
             kinematics[i] = axis
             constituents[i, : len(particles)] = particles
             report(1)
-            if i + 1 == n:
+            n_done = i + 1
+            if n_done == n:
                 return features, kinematics, constituents
     raise DataError(
-        f"only {i + 1} of {n} jets of class {label!r} passed the selection with seed {settings.seed}; use another seed"
+        f"only {n_done} of {n} jets of class {label!r} passed the selection with seed {settings.seed}; use another seed"
     )
 
 
@@ -427,13 +429,12 @@ def _detect(
         etas.append(cell_eta)
         phis.append(cell_phi)
         kinds.append(np.full(len(deposit), kind))
-    pt, eta, phi, kind = (np.concatenate(values) for values in (pts, etas, phis, kinds))
-    seen = pt > _PT_MIN_GEV
-    pt, eta, phi, kind = pt[seen], eta[seen], phi[seen], kind[seen]
+    seen = np.concatenate(pts) > _PT_MIN_GEV
+    pt, eta, phi, kinds_seen = (np.concatenate(v)[seen] for v in (pts, etas, phis, kinds))
     seen_momenta = np.stack(
         [pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta), pt * np.cosh(eta)], 1
     )
-    return seen_momenta, kind
+    return seen_momenta, kinds_seen
 
 
 def _groom(clustering: Any, event: Any, momenta: np.ndarray) -> np.ndarray:
@@ -442,7 +443,8 @@ def _groom(clustering: Any, event: Any, momenta: np.ndarray) -> np.ndarray:
     if n == 1:
         return np.array([0])
     clustering.setup(event)
-    slots, children, n_nodes, n_left = list(range(n)), {}, n, n
+    slots, n_nodes, n_left = list(range(n)), n, n
+    children: dict[int, tuple[int, int]] = {}
     while n_left > 1:
         i, j = clustering.iNext(), clustering.jNext()
         if j < 0:  # a beam step; cannot happen with R = 20
@@ -457,23 +459,23 @@ def _groom(clustering: Any, event: Any, momenta: np.ndarray) -> np.ndarray:
         clustering.doStep()
     nodes = np.empty((n_nodes, 4))
     nodes[:n] = momenta
-    for node in range(n, n_nodes):
-        a, b = children[node]
-        nodes[node] = nodes[a] + nodes[b]
+    for parent in range(n, n_nodes):
+        a, b = children[parent]
+        nodes[parent] = nodes[a] + nodes[b]
     pt = np.hypot(nodes[:, 0], nodes[:, 1])
-    node = n_nodes - 1
-    while node >= n:
-        a, b = children[node]
+    root = n_nodes - 1
+    while root >= n:
+        a, b = children[root]
         if min(pt[a], pt[b]) > _Z_CUT * (pt[a] + pt[b]):
             break
-        node = a if pt[a] >= pt[b] else b
-    kept, open_nodes = [], [node]
+        root = a if pt[a] >= pt[b] else b
+    kept, open_nodes = [], [root]
     while open_nodes:
-        node = open_nodes.pop()
-        if node < n:
-            kept.append(node)
+        inner = open_nodes.pop()
+        if inner < n:
+            kept.append(inner)
         else:
-            open_nodes.extend(children[node])
+            open_nodes.extend(children[inner])
     return np.array(kept)
 
 

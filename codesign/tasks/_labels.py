@@ -61,7 +61,8 @@ def decode_one_hot(one_hot: np.ndarray, *, where: str) -> np.ndarray:
             f"{where}: {int((~good).sum())} of {len(one_hot)} label rows are not one-hot (first: row {row}, "
             f"{one_hot[row].tolist()}); expected a single 1 in each; check the label columns"
         )
-    return one_hot.argmax(axis=1).astype(np.int64)
+    indices: np.ndarray = one_hot.argmax(axis=1).astype(np.int64)
+    return indices
 
 
 def reorder_classes(

@@ -116,8 +116,15 @@ def from_table(
     if len(x) == 0:
         raise DataError(f"{where}: the table is empty; expected at least one row; check the file")
     x, y, dropped = drop_non_finite(x, y, non_finite=options.non_finite, part="table")
+    if len(x) == 0:
+        raise DataError(f"{where}: the table is empty without its non-finite rows; clean the data")
     if options.split == "stratified":
-        train, test = stratified_split(y, test_fraction=options.test_fraction, seed=options.seed)
+        _require_two_rows_of_each_class(y, class_names, where)
+        # By name, so that the rows do not depend on the label order.
+        groups = np.argsort(np.argsort(np.array(class_names)))[y]
+        train, test = stratified_split(
+            groups, test_fraction=options.test_fraction, seed=options.seed
+        )
     else:
         train, test = sklearn_split(len(y), test_fraction=options.test_fraction, seed=options.seed)
     return from_parts(
@@ -134,6 +141,16 @@ def from_table(
         provenance=provenance,
         checks=[*checks, *dropped],
     )
+
+
+def _require_two_rows_of_each_class(y: np.ndarray, class_names: Sequence[str], where: str) -> None:
+    counts = np.bincount(y, minlength=len(class_names))
+    single = [class_names[int(i)] for i in np.flatnonzero(counts == 1)]
+    if single:
+        raise DataError(
+            f"{where}: classes {single} have a single row; expected at least 2, one to train on and one to "
+            "test on; remove the class or add rows"
+        )
 
 
 def from_parts(

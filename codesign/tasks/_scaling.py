@@ -63,7 +63,8 @@ class InputScaling:
 
     def apply(self, x: np.ndarray) -> np.ndarray:
         """Return (x - mean) / scale as a new float32 array [..., n_features]; computed in float64."""
-        return ((np.asarray(x, dtype=np.float64) - self.mean) / self.scale).astype(np.float32)
+        scaled = (np.asarray(x, dtype=np.float64) - self.mean) / self.scale
+        return np.asarray(scaled, dtype=np.float32)
 
     def to_json(self) -> dict[str, Any]:
         """Return the statement of the scaling that goes to the firmware, as JSON values."""

@@ -330,16 +330,9 @@ def _class_checks(
             f"{name}: no training row of class {untrained}; expected every class in the training set; "
             "remove the class or use another split"
         )
-    found = [
-        Check(
-            name="classes",
-            outcome="passed",
-            detail="; ".join(
-                f"{label}: {a} train, {b} test"
-                for label, a, b in zip(classes, n_train, n_test, strict=True)
-            ),
-        )
-    ]
+    counts = zip(classes, n_train.tolist(), n_test.tolist(), strict=True)
+    detail = "; ".join(f"{label}: {a} train, {b} test" for label, a, b in counts)
+    found = [Check(name="classes", outcome="passed", detail=detail)]
     untested = [classes[i] for i in np.flatnonzero(n_test == 0)]
     if untested:
         detail = f"no test row of class {untested}: the test accuracy says nothing about it"
@@ -413,11 +406,13 @@ def row_keys(x: np.ndarray) -> np.ndarray:
 
     A random odd multiplier per column: two different rows collide with a chance of about 2**-63.
     """
-    words = np.ascontiguousarray(x.reshape(len(x), -1), dtype=np.float32).view(np.uint32)
-    multipliers = np.random.default_rng(0).integers(1, 2**63, size=words.shape[1], dtype=np.uint64)
+    values = np.asarray(x, dtype=np.float32).reshape(len(x), -1)
+    words = (values + np.float32(0.0)).view(np.uint32)  # the sum makes -0.0 and 0.0 one
+    generator = np.random.default_rng(0)
     keys = np.zeros(len(x), dtype=np.uint64)
-    for column, multiplier in zip(words.T, multipliers, strict=True):
-        keys += (column.astype(np.uint64) + np.uint64(1)) * (multiplier | np.uint64(1))
+    for i in range(words.shape[1]):
+        multiplier = np.uint64(generator.integers(1, 2**63) | 1)
+        keys += (words[:, i].astype(np.uint64) + np.uint64(1)) * multiplier
     return keys
 
 

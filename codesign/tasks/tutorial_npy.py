@@ -43,7 +43,7 @@ class TutorialFolder(Task):
                 f"{where}: {folder} lacks {absent}; expected {list(_FILES.values())}; run the tutorial's part 1"
             )
         arrays = {key: _read(folder / file, where) for key, file in _FILES.items()}
-        notes = []
+        notes: list[Check] = []
         classes = self._classes(folder, options, notes, where)
         labels = {}
         for key in ("y_train", "y_test"):
@@ -114,11 +114,12 @@ class TutorialFolder(Task):
 
 def _read(path: Path, where: str) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
+        array: np.ndarray = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise DataError(
             f"{where}: {path.name} cannot be read as a plain NumPy array ({error}); save it again with numpy.save"
         ) from error
+    return array
 
 
 TASKS.add(TutorialFolder.name, TutorialFolder())
