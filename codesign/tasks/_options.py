@@ -1,15 +1,14 @@
-"""Options of tasks: strict, frozen, with the key path in every message."""
+"""Options that tasks share: strict and frozen, checked by `codesign.config.parse`."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from codesign.errors import ConfigError
+from codesign.config import Strict
 
 
-class TaskOptions(BaseModel):
+class TaskOptions(Strict):
     """Options that every task has.
 
     Attributes:
@@ -19,8 +18,6 @@ class TaskOptions(BaseModel):
         n_test_max: keep the first so many test rows; all when left out.
         non_finite: "error" refuses rows with NaN or infinity, "drop" removes and counts them.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     features: tuple[str, ...] | None = Field(default=None, min_length=1)
     class_names: tuple[str, ...] | None = Field(default=None, min_length=2)
@@ -55,27 +52,3 @@ class FileOptions(SplitOptions):
 
     path: Path
     benchmark: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-
-
-OptionsT = TypeVar("OptionsT", bound=BaseModel)
-
-
-def parse_options(
-    options_type: type[OptionsT], options: Mapping[str, Any], *, where: str
-) -> OptionsT:
-    """Make `options_type` of a mapping as it stands in YAML.
-
-    Raises:
-        ConfigError: an unknown key, a missing key or a wrong value; the message gives the key path.
-    """
-    try:
-        return options_type.model_validate(dict(options))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join([where, *(str(part) for part in first["loc"])])
-        known = ", ".join(options_type.model_fields)
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(f"{key}: unknown option; expected one of: {known}") from error
-        if first["type"] == "missing":
-            raise ConfigError(f"{key}: missing; set it (options: {known})") from error
-        raise ConfigError(f"{key}: {first['msg']}, got {first['input']!r}; correct it") from error

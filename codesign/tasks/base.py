@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from codesign.config import parse
 from codesign.errors import CodesignWarning, DataError
 from codesign.registry import Registry
-from codesign.tasks._options import TaskOptions, parse_options
+from codesign.tasks._options import TaskOptions
 
 #: Benchmark ids that only the loader of that very benchmark may give to data it has verified.
 RESERVED_BENCHMARKS = (
@@ -150,7 +151,7 @@ def load_task(name: str, options: Mapping[str, Any] | None = None) -> TaskData:
         DataError: the data is missing or unusable.
     """
     task = TASKS.get(name)
-    return task.load(parse_options(task.options_type, options or {}, where=f"task.{name}"))
+    return task.load(parse(task.options_type, dict(options or {}), where=f"task.{name}"))
 
 
 def content_digest(

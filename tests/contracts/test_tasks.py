@@ -108,7 +108,7 @@ def test_an_unknown_option_is_refused_with_its_key_path(
     loaded: tuple[str, dict[str, Any], TaskData],
 ) -> None:
     name, options, _ = loaded
-    with pytest.raises(ConfigError, match=rf"task\.{name}\.colour: unknown option"):
+    with pytest.raises(ConfigError, match=rf"task\.{name}: unknown key 'colour'"):
         load_task(name, {**options, "colour": "red"})
 
 

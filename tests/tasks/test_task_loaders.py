@@ -328,12 +328,12 @@ def test_own_data_may_not_bear_a_public_benchmarks_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "task.npz.path: missing"),
-        ({"test_fraction": 1.5}, "task.npz.test_fraction: .*less than 1"),
-        ({"seed": -1}, "task.npz.seed"),
-        ({"split": "random"}, "task.npz.split: .*'stratified' or 'sklearn'"),
-        ({"n_train_max": 0}, "task.npz.n_train_max"),
-        ({"benchmark": "../up"}, "task.npz.benchmark"),
+        ({}, "task.npz: path: Field required"),
+        ({"test_fraction": 1.5}, "task.npz: test_fraction: .*less than 1"),
+        ({"seed": -1}, "task.npz: seed"),
+        ({"split": "random"}, "task.npz: split: .*'stratified' or 'sklearn'"),
+        ({"n_train_max": 0}, "task.npz: n_train_max"),
+        ({"benchmark": "../up"}, "task.npz: benchmark"),
     ],
 )
 def test_wrong_options_are_refused_with_their_key_path(
