@@ -242,7 +242,7 @@ def _layer_record(
         "input_precision": previous_type,
         "input_bits": input_bits,
         "weight_precision": f"ap_fixed<{layer.weight_bits},{layer.weight_bits - layer.weight_fraction_bits}>",
-        "n_csd_digits": int(csd_digits(layer.weights_in_out).sum()),
+        "csd_digits": int(csd_digits(layer.weights_in_out).sum()),
         "max_column_csd_digits": int(csd_digits(layer.weights_in_out).sum(axis=0).max()),
         "adder_cost": exact.adder_cost,
         "n_adders": exact.n_adders,

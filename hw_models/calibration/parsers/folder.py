@@ -292,7 +292,10 @@ def _csynth(kind_files: Mapping[str, list[Path]], top: str | None, folder: Path)
         for p in kind_files.get("csynth_xml", ())
         if top is None or p.name.startswith((f"{top}_csynth", "csynth"))
     ]
-    rpt = [p for p in kind_files.get("csynth_rpt", ()) if p.name == f"{top}_csynth.rpt"]
+    texts = kind_files.get("csynth_rpt", [])
+    rpt = [p for p in texts if p.name == f"{top}_csynth.rpt"]
+    # A lone file may have any name: the user says what it is.
+    rpt = rpt or (texts if len(texts) == 1 and top is None else [])
     from_xml = parse_csynth_xml(_bytes(xml[0], MAX_XML_BYTES), origin=str(xml[0])) if xml else None
     from_rpt = parse_csynth_rpt(read_text(rpt[0]), origin=str(rpt[0])) if rpt else None
     if from_xml and from_rpt and from_xml["top"] == from_rpt["top"]:

@@ -14,9 +14,13 @@ from numpy.typing import NDArray
 
 from hw_models.calibration.parsers.errors import ReportError
 from hw_models.calibration.parsers.numbers import period_ns_of, uncertainty_ns_of
+from hw_models.weights import count_weights
 
 #: Largest source or configuration file that is read, in bytes.
 MAX_TEXT_BYTES = 64 * 2**20
+
+#: Width assumed for a layer's data where the sources do not say (hls4ml's default type).
+DEFAULT_INPUT_BITS = 16
 
 _STRUCT = re.compile(
     r"^struct\s+(\w+)\s*(?::\s*(?:public\s+)?nnet::(\w+)\s*)?\{(.*?)^\};", re.MULTILINE | re.DOTALL
@@ -276,7 +280,7 @@ def _fixed_point(text: str) -> tuple[int, int] | None:
 
 
 def read_weight_words(folder: Path, name: str, precision: str) -> NDArray[np.int64] | None:
-    """Read the weights called `name` as raw words of `precision` (round to nearest, as ap_fixed from double truncates).
+    """Read the weights called `name` as raw words of `precision` (rounded down, as a C++ ap_fixed does by default).
 
     Args:
         folder: the project's `firmware/weights` (or `src/firmware/weights`).
@@ -313,26 +317,15 @@ def read_weight_words(folder: Path, name: str, precision: str) -> NDArray[np.int
     if values.size == 0 or not np.isfinite(values).all():
         raise ReportError(f"{origin}: holds no finite numbers; write the project again")
     width, integer = fixed
+    # Words are counted in 64-bit integers, where 3 n must not overflow.
+    if not 1 <= width <= 60 or abs(width - integer) > 512:
+        raise ReportError(
+            f"{origin}: weight type {precision} is wider than 60 bits; correct defines.h"
+        )
     is_signed = not re.match(r"(?:ap_|ac_)?u", precision)
     words = np.floor(values * 2.0 ** (width - integer)).astype(np.int64)
     low = -(2 ** (width - 1)) if is_signed else 0
     return np.clip(words, low, low + 2**width - 1)
-
-
-def count_digits(words: NDArray[np.int64]) -> dict[str, int]:
-    """Count what a matrix of constants costs: zeros, canonical signed digits, constants of three digits or more.
-
-    Source: a non-adjacent form has a digit wherever the bits of n and 3n differ (Reitwiesner 1960);
-    hls4ml's compilers build constants of at most two digits from shifts (shared synthesis records).
-    """
-    magnitude = np.abs(words)
-    digits = np.bitwise_count(magnitude ^ (3 * magnitude))
-    return {
-        "n_weights": int(words.size),
-        "n_zeros": int((words == 0).sum()),
-        "n_csd_digits": int(digits.sum()),
-        "n_multiplier_constants": int((digits >= 3).sum()),
-    }
 
 
 def yaml_scalars(text: str) -> dict[str, str]:
@@ -498,7 +491,14 @@ def _count_weights(layer: dict[str, Any], folder: Path) -> None:
     words = read_weight_words(folder, names[0], precision)
     if words is None:
         return
-    counts = count_digits(words)
+    width = _fixed_point(layer.get("input_precision", ""))
+    exact = count_weights(words, width[0] if width else DEFAULT_INPUT_BITS)
+    counts = {
+        "n_weights": int(words.size),
+        "n_zeros": int(words.size) - exact.n_nonzero,
+        "n_multipliers": exact.n_multipliers,
+        "csd_digits": exact.csd_digits,
+    }
     n_in, n_out = layer["in_shape"][0], layer["out_shape"][0]
     if (
         layer["type"] == "Dense"
