@@ -36,7 +36,7 @@ class ActivationModule(TrainModule):
     def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
         values = self._layer.train_function(inputs[0].values)
         if self._is_output:
-            if step.selects_ranges:
+            if step.covers_outputs:
                 self.range.cover(values, self.mask)
             return Signal(values, self.range.fraction_bits)
         if step.selects_ranges:

@@ -49,11 +49,13 @@ class TrainStep:
     Attributes:
         selects_ranges: choose integer bits anew from what is seen.
         updates_moments: track the input statistics of normalised nodes.
+        covers_outputs: widen the formats of network outputs to hold what is seen.
         pruning: 0..1, share of each node's pruned fraction that is pruned by now; None keeps masks.
     """
 
     selects_ranges: bool = False
     updates_moments: bool = False
+    covers_outputs: bool = False
     pruning: float | None = None
 
 

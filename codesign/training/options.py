@@ -1,0 +1,174 @@
+"""How networks are trained, and what comes out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.errors import DataError, DesignError
+from codesign.ir import Candidate, Network, QuantizedNetwork
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """Everything that training depends on, beside candidates, data and seed.
+
+    Attributes:
+        epochs: passes over the training rows.
+        batch_size: rows per step.
+        learning_rate: peak of the one-cycle schedule (AdamW).
+        weight_decay: of AdamW.
+        warm_up: share of the steps in which the learning rate rises.
+        pruning_start, pruning_end: shares of the steps between which pruning grows (cubically, Zhu
+            and Gupta, arXiv 1710.01878) to each node's pruned fraction.
+        ranges_end: share of the steps after which integer bits stay.
+        label_smoothing: of the cross entropy.
+        validation_fraction: share of the training rows held out; the label of a candidate is its
+            accuracy there, so the test set stays untouched by any choice.
+        distillation_weight: share of the loss that compares with the teacher, if there is one.
+        distillation_temperature: softening of teacher and student.
+        stop_below: a network whose validation accuracy is below this share of the way from chance
+            to the median of its chunk, half way through training, stops there; 0 never stops any.
+        chunk_size: networks trained together; larger ones fall out of the processor's cache.
+        device: "cpu", "cuda", or "auto" (cuda where there is one).
+    """
+
+    epochs: int = 8
+    batch_size: int = 512
+    learning_rate: float = 0.01
+    weight_decay: float = 1e-4
+    warm_up: float = 0.15
+    pruning_start: float = 0.1
+    pruning_end: float = 0.5
+    ranges_end: float = 0.6
+    label_smoothing: float = 0.0
+    validation_fraction: float = 0.125
+    distillation_weight: float = 0.5
+    distillation_temperature: float = 2.0
+    stop_below: float = 0.0
+    chunk_size: int = 48
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "chunk_size"):
+            if getattr(self, name) < 1:
+                raise DesignError(f"training: {name} must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "distillation_temperature"):
+            if not getattr(self, name) > 0:
+                raise DesignError(f"training: {name} must be above 0, got {getattr(self, name)}")
+        for name in ("label_smoothing", "distillation_weight", "stop_below", "pruning_start"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise DesignError(f"training: {name} must lie in 0..1, got {getattr(self, name)}")
+        for name in ("validation_fraction", "warm_up"):
+            if not 0 < getattr(self, name) < 1:
+                raise DesignError(
+                    f"training: {name} must lie between 0 and 1, got {getattr(self, name)}"
+                )
+        if not self.pruning_start < self.pruning_end <= 1 or not 0 < self.ranges_end <= 1:
+            raise DesignError(
+                "training: pruning_start < pruning_end <= 1 and 0 < ranges_end <= 1 must hold, got"
+                f" {self.pruning_start}, {self.pruning_end}, {self.ranges_end}"
+            )
+
+    @property
+    def digest(self) -> str:
+        """First 12 hex digits of the SHA-256 of what labels depend on (not chunk size or device)."""
+        value = {k: v for k, v in asdict(self).items() if k not in ("chunk_size", "device")}
+        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskArrays:
+    """A classification task as standardised arrays.
+
+    Attributes:
+        x_train, x_test: float32[n, n_features], standardised.
+        y_train, y_test: int64[n], class indices.
+    """
+
+    x_train: NDArray[np.float32]
+    y_train: NDArray[np.int64]
+    x_test: NDArray[np.float32]
+    y_test: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        for kind, x, y in (
+            ("train", self.x_train, self.y_train),
+            ("test", self.x_test, self.y_test),
+        ):
+            if x.ndim != 2 or y.shape != x.shape[:1]:
+                raise DataError(
+                    f"{kind} arrays have shapes {x.shape} and {y.shape}; expected (n, n_features) and (n,)"
+                )
+            if not np.isfinite(x).all():
+                raise DataError(f"{kind} inputs hold NaN or infinity; clean the data first")
+        if self.x_train.shape[1] != self.x_test.shape[1]:
+            raise DataError("train and test inputs differ in width; load them from one task")
+        if min(self.y_train.min(), self.y_test.min()) < 0:
+            raise DataError("a label is negative; expected class indices from 0")
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes seen."""
+        return int(max(self.y_train.max(), self.y_test.max())) + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """Trained networks, in the order of the candidates.
+
+    Attributes:
+        networks: the integer networks.
+        validation_accuracy: float64[n], of the integer networks on held-out training rows.
+        test_accuracy: float64[n], of the integer networks on the test set.
+        loss: float64[n, n_epochs], mean training loss per epoch (NaN after an early stop).
+        epochs: int64[n], epochs trained.
+        seed: the seed used.
+        seconds: wall-clock time of training and evaluation.
+    """
+
+    networks: tuple[QuantizedNetwork, ...]
+    validation_accuracy: NDArray[np.float64]
+    test_accuracy: NDArray[np.float64]
+    loss: NDArray[np.float64]
+    epochs: NDArray[np.int64]
+    seed: int
+    seconds: float
+
+
+def quantized_networks(result: TrainingResult) -> list[QuantizedNetwork]:
+    """Return the integer networks of a result."""
+    return list(result.networks)
+
+
+def architecture_digest(network: Network) -> str:
+    """First 16 hex digits of the SHA-256 of architecture and precision, without names.
+
+    Hardware choices (strategy, reuse factor, clock) do not change what a network computes, so
+    candidates that differ in them alone share a digest, and a label.
+    """
+    position = {node.name: i for i, node in enumerate(network.nodes)}
+    value = [
+        [
+            node.layer,
+            [position[name] for name in node.inputs],
+            sorted((k, float(v)) for k, v in node.parameters.items()),
+        ]
+        for node in network.nodes
+    ]
+    text = json.dumps(value, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def initial_seeds(candidates: Sequence[Candidate], seed: int) -> list[int]:
+    """Return each candidate's seed of initial weights: the same wherever it is trained."""
+    return [
+        int(architecture_digest(c.network)[:8], 16) ^ (seed * 0x9E3779B1 & 0xFFFFFFFF)
+        for c in candidates
+    ]
