@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
+#: Files beside the plan: what a certificate adds.
+NOT_IN_PLAN = frozenset({"certificate.json", "certificate.html"})
 #: Vectors in the text files and testbenches; the npz file holds all.
 N_TESTBENCH = 1000
 
@@ -261,3 +263,69 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{path} is of another schema; this version reads schema {SCHEMA}; export again"
         )
     return manifest
+
+
+def load_export(folder: Path) -> ExportResult:
+    """Read an export folder back: everything a certificate compares comes from the disk.
+
+    Raises:
+        StudyError: the folder is no export, or of another schema.
+        DesignError: the stored network is damaged.
+        ExportError: a project in it cannot be read.
+    """
+    manifest = read_manifest(folder)
+    network = QuantizedNetwork.load(folder / "weights.npz")
+    name = check_identifier(str(manifest["name"]))
+
+    def onnx(file: str, flavor: str) -> OnnxExport:
+        try:
+            content = (folder / "onnx" / file).read_bytes()
+        except OSError as error:
+            raise ExportError(
+                f"{folder}/onnx/{file} cannot be read ({error}); export again"
+            ) from error
+        return OnnxExport(
+            flavor=flavor,
+            content=content,
+            arithmetic=str(manifest["onnx_arithmetic"]),
+            without_pair=tuple(manifest["onnx_without_pair"]) if flavor == "standard" else (),
+        )
+
+    rtl: dict[str, RtlExport] = {}
+    for flavor in manifest["rtl"]:
+        plan = ProjectPlan.read(folder / "rtl" / flavor)
+        facts = json.loads(plan.files["rtl.json"])
+        rtl[flavor] = RtlExport(
+            name=name,
+            flavor=flavor,
+            plan=plan,
+            sources=tuple(facts["sources"]),
+            latency_cycles=int(facts["latency_cycles"]),
+            interval_cycles=int(facts["interval_cycles"]),
+            adder_cost=float(facts["predicted"]["lut"]),
+            register_bits=int(facts["predicted"]["ff"]),
+            adder_levels=float(facts["adder_levels"]),
+            levels_per_cycle=float(facts["levels_per_cycle"]),
+        )
+    projects = {}
+    for backend in manifest["backends"]:
+        plan = ProjectPlan.read(folder / f"hls4ml_{backend}")
+        projects[backend] = HlsProject(
+            backend=backend,
+            name=name,
+            plan=plan,
+            layers=json.loads(plan.files["codesign_layers.json"]),
+        )
+    return ExportResult(
+        folder=folder,
+        network=network,
+        name=name,
+        emulator_version=int(manifest["emulator_version"]),
+        plan=ProjectPlan.read(folder, ignore=NOT_IN_PLAN),
+        onnx=onnx("model.onnx", "standard"),
+        qonnx=onnx("model_qonnx.onnx", "qonnx"),
+        projects=projects,
+        rtl=rtl,
+        logic=trace_network(network) if rtl else None,
+        skipped=dict(manifest["skipped"]),
+    )

@@ -21,7 +21,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # Tcl, C++ and Verilog, not HTML; every name that enters is checked
+        # Tcl, C++ and Verilog are no HTML: every name that enters them is checked instead
+        autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",), default=False),
     )
 
 
