@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,13 +134,24 @@ class HardwareScorer:
         )
 
     def score_quantized(
-        self, networks: Sequence[QuantizedNetwork], *, with_notes: bool = False, with_nodes: bool = False
+        self,
+        networks: Sequence[QuantizedNetwork],
+        *,
+        with_notes: bool = False,
+        with_nodes: bool = False,
+        solve: GraphSolver | None = None,
     ) -> HardwareScores:
-        """Score trained networks: the exact weights and word widths replace their priors."""
+        """Score trained networks: the exact weights and word widths replace their priors.
+
+        Args:
+            networks: trained networks.
+            with_notes, with_nodes: as in `score`.
+            solve: solves the adder graph of one matrix, for layers of distributed arithmetic; None
+                uses the fast law for these.
+        """
         population = population_from_candidates([q.candidate for q in networks])
-        return self.score(
-            _with_exact_weights(population, networks), with_notes=with_notes, with_nodes=with_nodes
-        )
+        exact = _with_exact_weights(population, networks, solve)
+        return self.score(exact, with_notes=with_notes, with_nodes=with_nodes)
 
 
 def _is_rtl(population: Population) -> NDArray[np.bool_]:
@@ -181,32 +192,38 @@ def _restrict(ops: Sequence[OpBatch], members: NDArray[np.int64], n: int) -> tup
     return tuple(result)
 
 
-def _with_exact_weights(population: Population, networks: Sequence[QuantizedNetwork]) -> Population:
-    """Replace what training has settled: share of zero weights, digit counts, accumulator widths."""
+#: Solves the adder graph of an integer matrix [n_in, n_out] whose inputs lie in low..high (int64[n_in]
+#: each); returns its cost in LUTs and its depth in levels.
+GraphSolver = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], tuple[float, float]]
+
+
+def _with_exact_weights(
+    population: Population, networks: Sequence[QuantizedNetwork], solve: GraphSolver | None
+) -> Population:
+    """Replace what training has settled: word widths, zeros, digit counts, adder graphs."""
     columns = {name: values.copy() for name, values in population.columns.items()}
     exact = {name: np.full(population.layer.shape, np.nan) for name in EXACT_COLUMNS}
     row = 0
     for network in networks:
         ranges = infer_formats(network)
-        for node in network.candidate.network.nodes:
-            if node.name in network.weight_words:
-                words = network.weight_words[node.name]
-                columns["pruned_fraction"][row] = float((words == 0).mean())
+        folded = {node.name: node for node in network.network.nodes}
+        for original in network.candidate.network.nodes:
+            node = folded.get(original.name)  # None: a batch norm, folded away
+            if node is not None:
+                sources = [ranges[name] for name in node.inputs]
                 columns["output_bits"][row] = ranges[node.name].format.bits
-                counts = count_weights(words, int(columns["input_bits"][row]))
-                for name in ("n_multipliers", "n_lut_multipliers", "constant_adders", "csd_digits"):
-                    exact[name][row] = getattr(counts, name)
+                columns["input_bits"][row] = max((known.format.bits for known in sources), default=0)
+                words = network.weight_words.get(node.name)
+                if words is not None:
+                    columns["pruned_fraction"][row] = float((words == 0).mean())
+                    counts = count_weights(words, int(columns["input_bits"][row]))
+                    for name in ("n_multipliers", "n_lut_multipliers", "constant_adders", "csd_digits"):
+                        exact[name][row] = getattr(counts, name)
+                    if solve is not None and columns["strategy"][row] == _DISTRIBUTED:
+                        cost, depth = solve(words, sources[0].low, sources[0].high)
+                        exact["adder_graph_cost"][row], exact["adder_graph_depth"][row] = cost, depth
             row += 1
-    return Population(
-        n_candidates=population.n_candidates,
-        layer_names=population.layer_names,
-        layer=population.layer,
-        candidate=population.candidate,
-        stage=population.stage,
-        columns={**columns, **exact},
-        edges=population.edges,
-        clock_period_ns=population.clock_period_ns,
-    )
+    return replace(population, columns={**columns, **exact})
 
 
 def _rows_per_design(

@@ -1,0 +1,661 @@
+"""The stages of a study, in order: prepare, rounds of (label, fit, search), train, export, report.
+
+Each stage reads what earlier ones left in the study folder and skips itself when it is done, so a
+killed run resumes and ends in the same result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.encoding.population import encode_population
+from codesign.errors import CodesignError, ConfigError, unknown_name
+from codesign.hardware.device import Budget, Device, load_budget, load_device
+from codesign.hardware.scorer import HardwareScores, HardwareScorer, limits, violations
+from codesign.ir import Candidate, Population, QuantizedNetwork
+from codesign.joint import JointProblem, check_budget
+from codesign.layers import LAYERS, infer_formats, run_words
+from codesign.predictor.base import METHODS, Predictor, load_predictor, save_predictor
+from codesign.predictor.metrics import coverage, kendall_tau
+from codesign.reporter import Reporter, SilentReporter
+from codesign.search.archive import Archive
+from codesign.search.loop import run_search
+from codesign.search.store import EvaluationStore
+from codesign.search.strategies.base import StrategySettings
+from codesign.space import SearchSpace, candidates_from_population, load_space, population_from_candidates
+from codesign.study import Study, write_atomically
+from codesign.synthesis.adder_graph import ConstantMatrix, solve_adder_graph
+from codesign.tasks._scaling import InputScaling, fit_scaling
+from codesign.tasks.base import TaskData, load_task
+from codesign.tools import n_worker_processes
+from codesign.training.options import TaskArrays, TrainingOptions
+from codesign.training.train import train_population
+from hw_models.types import Estimate
+from hw_models.units import cycles_to_ns, period_to_mhz
+
+STAGES: Final = ("prepare", "search", "train", "export", "report")
+IO_TYPE: Final = "io_parallel"
+PREDICTOR: Final = "blend"
+#: Predicted metrics kept for every reported candidate.
+_METRICS: Final = ("latency_cycles", "latency_ns", "interval_cycles", "lut", "ff", "dsp", "bram_18k")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What all stages of a study share, built from its configuration."""
+
+    study: Study
+    task: TaskData
+    scaling: InputScaling
+    space: SearchSpace
+    device: Device
+    budget: Budget
+    scorer: HardwareScorer
+
+
+def open_setting(study: Study) -> Setting:
+    """Load task, space, device and budget of a study.
+
+    Raises:
+        CodesignError: one of them is missing or wrong; the message names it.
+    """
+    config = study.config
+    task = load_task(config.task.source, config.task.options)
+    if len(task.input_shape) != 1:
+        raise ConfigError(
+            f"task {task.name!r} has inputs of shape {task.input_shape}; this version searches networks on flat"
+            " feature vectors; choose a task with one axis"
+        )
+    device = load_device(config.device)
+    return Setting(
+        study=study,
+        task=task,
+        scaling=fit_scaling(task),
+        space=load_space(config.space, n_inputs=task.n_features, n_outputs=task.n_classes),
+        device=device,
+        budget=load_budget(config.budget),
+        scorer=HardwareScorer(device=device, io_type=IO_TYPE),
+    )
+
+
+def run_study(study: Study, *, until: str = "report", reporter: Reporter | None = None) -> None:
+    """Run a study up to and including stage `until`; stages already done are skipped.
+
+    Raises:
+        CodesignError: whatever a stage refuses; the study folder stays valid and resumes.
+    """
+    if until not in STAGES:
+        raise ConfigError(unknown_name("stage", until, STAGES))
+    shown = reporter or SilentReporter()
+    setting = open_setting(study)
+    steps: dict[str, Callable[[Setting, Reporter], None]] = {
+        "prepare": _prepare,
+        "search": _search,
+        "train": _train,
+        "export": _export,
+        "report": _report,
+    }
+    for name in STAGES[: STAGES.index(until) + 1]:
+        steps[name](setting, shown)
+
+
+# ---- prepare ---------------------------------------------------------------------------------------
+def _prepare(setting: Setting, reporter: Reporter) -> None:
+    study = setting.study
+    if "prepare" in study.progress():
+        return
+    started_s = time.monotonic()
+    share = check_budget(setting.space, setting.scorer, setting.budget, seed=study.config.seed)
+    for check in setting.task.checks:
+        if check.outcome == "noted":
+            reporter.message(f"data: {check.detail}")
+    reporter.message(
+        f"task {setting.task.benchmark}: {len(setting.task.y_train)} training, {len(setting.task.y_test)} test events;"
+        f" space {setting.space.name}: 10^{setting.space.log10_size:.1f} pairs, {100 * share:.2f} % of random ones fit"
+        f" {setting.budget.name} on {setting.device.name}"
+    )
+    study.record(
+        "prepare",
+        {
+            "seconds": time.monotonic() - started_s,
+            "task": setting.task.summary(),
+            "scaling": setting.scaling.to_json(),
+            "space": {"name": setting.space.name, "log10_size": setting.space.log10_size, "feasible_share": share},
+            "device": setting.device.model_dump(),
+            "budget": {
+                "name": setting.budget.name,
+                "limits": limits(setting.budget, setting.device),
+                "stage": setting.scorer.stage,
+                "source": setting.budget.source,
+            },
+        },
+    )
+
+
+# ---- choices -------------------------------------------------------------------------------------
+def choose_spread(population: Population, n: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Choose n candidates spread evenly over the logarithm of their bit operations.
+
+    Args:
+        population: candidates to choose from.
+        n: how many.
+        generator: source of randomness.
+
+    Returns:
+        int64[min(n, n_candidates)] distinct indices, in random order.
+    """
+    columns = population.columns
+    operations = columns["n_in"] * columns["n_out"] * (1 - columns["pruned_fraction"])
+    operations = operations * columns["weight_bits"] * columns["input_bits"]
+    cost = np.log2(1 + np.bincount(population.candidate, operations, minlength=population.n_candidates))
+    order = np.argsort(cost + 1e-6 * generator.random(cost.size))
+    targets = np.linspace(cost[order[0]], cost[order[-1]], n)
+    chosen: list[int] = []
+    taken = np.zeros(cost.size, dtype=bool)
+    for target in targets:
+        distance = np.where(taken, np.inf, np.abs(cost - target))
+        pick = int(np.argmin(distance))
+        if not taken[pick]:
+            taken[pick] = True
+            chosen.append(pick)
+    return generator.permutation(np.array(chosen, dtype=np.int64))
+
+
+def _problem(setting: Setting, accuracy: Callable[[Population], tuple[Any, Any]]) -> JointProblem:
+    search = setting.study.config.search
+    return JointProblem(
+        space=setting.space,
+        scorer=setting.scorer,
+        budget=setting.budget,
+        accuracy=accuracy,
+        objectives=search.objectives,
+        pessimism=1.0 if search.accuracy_of == "pessimistic" else 0.0,
+    )
+
+
+def _front_points(setting: Setting, archive: Archive) -> list[dict[str, Any]]:
+    """Describe a Pareto archive as JSON values, least error first."""
+    candidates = decode_candidates(setting, archive.genomes)
+    points = []
+    for i in np.argsort(archive.objectives[:, 0], kind="stable"):
+        values = {name: float(v[i]) for name, v in archive.metrics.items()}
+        points.append(
+            {
+                "digest": candidates[i].digest,
+                "genome": archive.genomes[i].tolist(),
+                "flow": "rtl" if values.pop("is_rtl") else "hls",
+                "clock_mhz": float(period_to_mhz(values["clock_period_ns"])),
+                "candidate": candidates[i].to_json(),
+                **values,
+            }
+        )
+    return points
+
+
+def decode_candidates(setting: Setting, genomes: NDArray[np.int64]) -> list[Candidate]:
+    """Spell genomes out as candidates for the study's device."""
+    return candidates_from_population(setting.space.decode(genomes), part=setting.device.part, io_type=IO_TYPE)
+
+
+def choose_finalists(points: Sequence[dict[str, Any]], n: int) -> list[dict[str, Any]]:
+    """Choose front points to train to the end: the most accurate in each of n cost bins.
+
+    Bins are even in log LUT between the cheapest and the dearest point whose predicted accuracy is
+    within 0.04 of the best; further points fill up by predicted accuracy.
+    """
+    best = max(p["accuracy"] for p in points)
+    close = [p for p in points if p["accuracy"] >= best - 0.04]
+    cost = np.log([1.0 + p["lut"] for p in close])
+    edges = np.linspace(cost.min(), cost.max() + 1e-9, n + 1)
+    bins = np.clip(np.searchsorted(edges, cost, side="right") - 1, 0, n - 1)
+    chosen: dict[int, dict[str, Any]] = {}
+    for point, index in zip(close, bins, strict=True):
+        if int(index) not in chosen or point["accuracy"] > chosen[int(index)]["accuracy"]:
+            chosen[int(index)] = point
+    result = [chosen[k] for k in sorted(chosen)]
+    seen = {p["digest"] for p in result}
+    for point in sorted(close, key=lambda p: -p["accuracy"]):
+        if len(result) >= n:
+            break
+        if point["digest"] not in seen:
+            seen.add(point["digest"])
+            result.append(point)
+    return result
+
+
+def choose_winner(rows: Sequence[dict[str, Any]], tolerance: float) -> tuple[dict[str, Any], str]:
+    """Choose the smallest finalist among the accurate ones that fit.
+
+    Args:
+        rows: finalists with `fits`, `validation_accuracy` and `predicted_with_weights`.
+        tolerance: how far below the best validation accuracy a smaller design may lie.
+
+    Returns:
+        The winner, and one sentence that says why.
+
+    Raises:
+        CodesignError: no finalist fits the budget once its weights are known.
+    """
+    fitting = [row for row in rows if row["fits"]]
+    if not fitting:
+        nearest = min(rows, key=lambda row: row["worst_excess"])
+        raise CodesignError(
+            f"none of the {len(rows)} finalists fits the budget once its weights are known; {nearest['digest']} comes"
+            f" nearest ({100 * nearest['worst_excess']:.0f} % over); raise the budget's confidence or train.n_finalists"
+        )
+    best = max(row["validation_accuracy"] for row in fitting)
+    close = [row for row in fitting if row["validation_accuracy"] >= best - tolerance]
+    winner = min(close, key=lambda row: row["predicted_with_weights"]["lut"]["value"])
+    return winner, (
+        f"Of {len(rows)} finalists {len(fitting)} fit the budget; {len(close)} of these lie within {tolerance:g} of the best"
+        f" validation accuracy ({best:.4f}), and {winner['digest']} is the smallest of them."
+    )
+
+
+def interval_json(known: Estimate, i: int) -> dict[str, float]:
+    """Return one predicted figure with its 90 % interval as JSON values."""
+    return {"value": float(known.value[i]), "low": float(known.low[i]), "high": float(known.high[i])}
+
+
+def metrics_json(scores: HardwareScores, i: int) -> dict[str, dict[str, float]]:
+    """Return the predicted metrics of candidate i as JSON values."""
+    return {name: interval_json(scores.metrics[name], i) for name in _METRICS}
+
+
+def describe_nodes(network: QuantizedNetwork, per_op: Sequence[Any]) -> list[dict[str, Any]]:
+    """Describe a trained network node by node, with each node's share of the predicted cost."""
+    ranges = infer_formats(network)
+    population = population_from_candidates([network.candidate])
+    stages = {
+        node.name: int(population.stage[row]) for row, node in enumerate(network.candidate.network.nodes)
+    }
+    costs: dict[int, list[Any]] = {}
+    for row in per_op:
+        costs.setdefault(row["stage"], []).append(row)
+    result = []
+    for node in network.network.nodes:
+        known = ranges[node.name]
+        words = network.weight_words.get(node.name)
+        primitive = "matvec" if LAYERS.get(node.layer).has_multipliers else None
+        shares = [c for c in costs.get(stages[node.name], []) if (c["primitive"] == "matvec") == (primitive == "matvec")]
+        priced = bool(shares) and node.layer not in ("input", "concat", "flatten")
+        hardware = network.candidate.hardware
+        result.append(
+            {
+                "name": node.name,
+                "layer": node.layer,
+                "inputs": list(node.inputs),
+                "width": int(known.low.size),
+                "bits": str(known.format.bits),
+                "format": known.format.to_hls(),
+                "weights": network.weight_format[node.name].to_hls() if words is not None else "-",
+                "pruned": f"{100 * float((words == 0).mean()):.0f} %" if words is not None else "-",
+                "strategy": hardware.strategy.get(node.name, "-"),
+                "reuse_factor": str(hardware.reuse_factor.get(node.name, "-")),
+                "lut": sum(c["lut"] for c in shares) if priced else 0.0,
+                "latency_cycles": max((c["latency_cycles"] for c in shares), default=0.0) if priced else 0.0,
+            }
+        )
+    return result
+
+
+# ---- search ----------------------------------------------------------------------------------------
+def _initial_genomes(setting: Setting, n: int) -> NDArray[np.int64]:
+    """Choose candidates to label first: distinct architectures that fit, spread over their size."""
+    generator = np.random.default_rng([setting.study.config.seed, 1])
+    genomes = setting.space.sample(max(4000, 20 * n), generator)
+    population = setting.space.decode(genomes)
+    fits = (violations(setting.scorer.score(population), setting.budget, setting.device) <= 0).all(axis=1)
+    genomes = genomes[fits] if fits.sum() >= n else genomes
+    return genomes[choose_spread(setting.space.decode(genomes), n, generator)]
+
+
+def _informative_genomes(setting: Setting, archive: Archive, known: set[str], n: int) -> NDArray[np.int64]:
+    """Choose front candidates whose training teaches most about the front; never one twice."""
+    candidates = decode_candidates(setting, archive.genomes)
+    keys = [architecture_key(c) for c in candidates]
+    fresh = np.array([i for i, key in enumerate(keys) if key not in known and keys.index(key) == i], dtype=np.int64)
+    if fresh.size == 0:
+        return archive.genomes[:0]
+    metrics = archive.metrics
+    chosen = select_informative(
+        metrics["accuracy"][fresh],
+        metrics["accuracy_std"][fresh],
+        np.stack([np.log(1.0 + metrics["lut"][fresh]), metrics["latency_ns"][fresh]], axis=1),
+        n=min(n, fresh.size),
+    )
+    return archive.genomes[fresh[chosen]]
+
+
+#: Share of the first labels that the predictor never trains on: they say how well it ranks.
+HELD_OUT_SHARE: Final = 0.25
+
+
+def _fit_predictor(setting: Setting, k: int, reporter: Reporter) -> tuple[Predictor, dict[str, Any]]:
+    """Fit the predictor of round k on all labels but the held-out ones, or load it from a killed run."""
+    study = setting.study
+    path = study.predictor_file(k)
+    if path.exists():
+        predictor, notes = load_predictor(path)
+        return predictor, notes
+    labelled = _labelled(setting)
+    networks = [candidate for _, candidate in labelled]
+    labels = np.array([label for label, _ in labelled])
+    batch = encode_population(population_from_candidates(networks))
+    n_initial = min(study.config.labels.n_initial, len(labels))
+    held_out = np.arange(n_initial) < max(4, round(HELD_OUT_SHARE * n_initial))
+    held_out = np.concatenate([held_out, np.zeros(len(labels) - n_initial, dtype=bool)])
+    with reporter.stage(f"round {k}: fitting the predictor", 1.0):
+        predictor = METHODS.get(PREDICTOR).fit(batch.take(~held_out), labels[~held_out], seed=study.config.seed)
+    judged = batch.take(held_out)
+    predicted = predictor.predict(judged)
+    parameters = judged.extras[:, judged.extra_names.index("log2_parameters")].astype(np.float64)
+    figures: dict[str, Any] = {
+        "method": predictor.method,
+        "why": "the mean of a GIN ensemble and a Gaussian process",
+        "n_train": int((~held_out).sum()),
+        "n_held_out": int(held_out.sum()),
+        "tau": kendall_tau(labels[held_out], predicted.mean),
+        "tau_parameters": kendall_tau(labels[held_out], parameters),
+        "coverage": coverage(labels[held_out], predicted, 0.9),
+        "held_out": {
+            "label": labels[held_out].tolist(),
+            "mean": predicted.mean.tolist(),
+            "std": predicted.std.tolist(),
+        },
+    }
+    save_predictor(predictor, path, notes=figures)
+    return predictor, figures
+
+
+def _search(setting: Setting, reporter: Reporter) -> None:
+    study, search = setting.study, setting.study.config.search
+    if "front" in study.progress():
+        return
+    points: list[dict[str, Any]] = []
+    for k in range(1, search.n_rounds + 1):
+        done = study.progress()
+        if f"round_{k}" in done:
+            continue
+        n_label_set = study.config.labels.n_initial
+        if k == 1:
+            genomes = _initial_genomes(setting, n_label_set)
+        else:
+            genomes = np.array(done[f"round_{k - 1}"]["to_label"], dtype=np.int64).reshape(-1, setting.space.upper.size)
+        started_s = time.monotonic()
+        _label(setting, genomes, reporter, name=f"round {k}: training {len(genomes)} labels")
+        label_seconds = time.monotonic() - started_s
+
+        started_s = time.monotonic()
+        fitted, figures = _fit_predictor(setting, k, reporter)
+        fit_seconds = time.monotonic() - started_s
+        reporter.message(_ranking_sentence(k, figures))
+
+        started_s = time.monotonic()
+        previous = done.get(f"round_{k - 1}", {}).get("front_genomes")
+        archive = _search_round(setting, k, fitted, previous, reporter)
+        search_seconds = time.monotonic() - started_s
+        if len(archive) == 0:
+            raise CodesignError(
+                f"search round {k} found no design that fits budget {setting.budget.name!r}; raise search.n_evaluations"
+                " or relax the budget"
+            )
+        points = _front_points(setting, archive)
+        known = {digest for digest, _ in _labelled(setting)}
+        last = k == search.n_rounds
+        chosen = archive.genomes[:0] if last else _informative_genomes(setting, archive, known, study.config.labels.n_per_round)
+        study.record(
+            f"round_{k}",
+            {
+                "seconds": label_seconds + fit_seconds + search_seconds,
+                "label_seconds": label_seconds,
+                "fit_seconds": fit_seconds,
+                "search_seconds": search_seconds,
+                "n_labels": len(known),
+                "n_evaluations": archive.n_evaluations,
+                "n_feasible": archive.n_feasible,
+                "n_front": len(archive),
+                "predictor": figures,
+                "front_genomes": archive.genomes.tolist(),
+                "to_label": chosen.tolist(),
+                "points": points if last else None,
+            },
+        )
+    if not points:
+        points = study.progress()[f"round_{search.n_rounds}"]["points"]
+    study.record("front", {"points": points})
+
+
+def _search_round(
+    setting: Setting, k: int, fitted: Predictor, previous: list[list[int]] | None, reporter: Reporter
+) -> Archive:
+    study, search = setting.study, setting.study.config.search
+
+    def accuracy(population: Population) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        predicted = fitted.predict(encode_population(population))
+        return predicted.mean, np.nan_to_num(predicted.std, nan=0.0)
+
+    problem = _problem(setting, accuracy)
+    n_evaluations = search.n_evaluations // search.n_rounds + (1 if k <= search.n_evaluations % search.n_rounds else 0)
+    settings = StrategySettings(
+        initial=None if previous is None else np.array(previous, dtype=np.int64).reshape(-1, setting.space.upper.size)
+    )
+    identity = json.dumps(
+        [
+            hashlib.sha256(study.predictor_file(k).read_bytes()).hexdigest(),
+            setting.budget.model_dump(),
+            setting.device.model_dump(),
+            setting.scorer.stage,
+        ],
+        sort_keys=True,
+    )
+    with (
+        reporter.stage(f"round {k}: searching pairs", n_evaluations) as stage,
+        EvaluationStore(study.search_store, run=f"round_{k}") as store,
+    ):
+        return run_search(
+            problem,
+            search.strategy,
+            n_evaluations=n_evaluations,
+            seed=study.config.seed + k,
+            settings=settings,
+            store=store,
+            problem_digest=hashlib.sha256(identity.encode()).hexdigest(),
+            progress=lambda p: stage.update(p.n_evaluations, f"{p.n_front} on the front"),
+        )
+
+
+def _ranking_sentence(k: int, figures: dict[str, Any]) -> str:
+    verdict = "" if figures["tau"] > figures["tau_parameters"] else "; NO BETTER than the number of parameters"
+    return (
+        f"round {k}: predictor {figures['method']} on {figures['n_train']} labels ranks {figures['n_held_out']} held-out labels"
+        f" with Kendall tau {figures['tau']:.3f} (number of parameters: {figures['tau_parameters']:.3f}){verdict}"
+    )
+
+
+# ---- train -----------------------------------------------------------------------------------------
+def solve_graph(words: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]) -> tuple[float, float]:
+    """Solve one layer's adder graph exactly; returns cost (LUT) and depth (levels)."""
+    found = solve_adder_graph(ConstantMatrix(weights_in_out=words, input_low=low, input_high=high))
+    return found.adder_cost, found.delay
+
+
+def task_arrays(setting: Setting) -> TaskArrays:
+    """Return the task's rows as the network sees them: scaled, float32."""
+    task = setting.task
+    return TaskArrays(
+        x_train=setting.scaling.apply(task.x_train),
+        y_train=task.y_train,
+        x_test=setting.scaling.apply(task.x_test),
+        y_test=task.y_test,
+    )
+
+
+def _train(setting: Setting, reporter: Reporter) -> None:
+    study, options = setting.study, setting.study.config.train
+    if "train" in study.progress():
+        return
+    started_s = time.monotonic()
+    finalists = choose_finalists(study.progress()["front"]["points"], options.n_finalists)
+    candidates = [Candidate.from_json(point["candidate"]) for point in finalists]
+    with reporter.stage(f"training {len(candidates)} finalists", 1.0) as stage:
+        result = train_population(
+            candidates,
+            task_arrays(setting),
+            TrainingOptions(epochs=options.epochs, chunk_size=max(1, -(-len(candidates) // n_worker_processes()))),
+            seed=study.config.seed,
+            progress=stage.update,
+        )
+    for network in result.networks:
+        network.save(study.weights_file(network.candidate.digest))
+        folder = study.candidate_folder(network.candidate.digest)
+        write_atomically(folder / "candidate.json", json.dumps(network.candidate.to_json(), indent=1))
+    before = setting.scorer.score(population_from_candidates(candidates))
+    after = setting.scorer.score_quantized(result.networks, with_notes=True, with_nodes=True, solve=solve_graph)
+    excess = violations(after, setting.budget, setting.device)
+    rows = []
+    for i, (point, network) in enumerate(zip(finalists, result.networks, strict=True)):
+        rows.append(
+            {
+                "digest": network.candidate.digest,
+                "network_digest": network.digest,
+                "candidate": network.candidate.to_json(),
+                "flow": point["flow"],
+                "clock_mhz": float(period_to_mhz(network.candidate.hardware.clock_period_ns)),
+                "predicted_accuracy": {"mean": point["accuracy"], "std": point["accuracy_std"]},
+                "validation_accuracy": float(result.validation_accuracy[i]),
+                "test_accuracy": float(result.test_accuracy[i]),
+                "predicted": metrics_json(before, i),
+                "predicted_with_weights": metrics_json(after, i),
+                "fits": bool((excess[i] <= 0).all()),
+                "worst_excess": float(excess[i].max()),
+            }
+        )
+    winner, sentence = choose_winner(rows, options.accuracy_tolerance)
+    i = rows.index(winner)
+    reporter.message(sentence)
+    study.record(
+        "train",
+        {
+            "seconds": time.monotonic() - started_s,
+            "finalists": rows,
+            "winner": {
+                **winner,
+                "selection": sentence,
+                "per_node": describe_nodes(result.networks[i], after.per_node[i]),
+                "notes": list(after.notes[i]),
+            },
+        },
+    )
+
+
+# ---- export ----------------------------------------------------------------------------------------
+def export_network(
+    setting: Setting, digest: str, *, reporter: Reporter, backends: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Export and prove one trained candidate of a study; synthesise its RTL where there is one.
+
+    Args:
+        setting: the study's setting.
+        digest: the candidate.
+        reporter: receives progress.
+        backends: hls4ml back ends; default those of the study.
+
+    Returns:
+        JSON values: folder, mismatches per comparison, emulated and synthesized figures.
+
+    Raises:
+        MismatchError: two implementations differ in one word; the message says where.
+    """
+    from codesign.export.bundle import export_candidate
+    from codesign.synthesis.open_flow import synthesize_verilog
+    from codesign.validate.certificate import certify
+
+    study, options = setting.study, setting.study.config.export
+    network = QuantizedNetwork.load(study.weights_file(digest))
+    arrays = task_arrays(setting)
+    words = network.input_format.words_from_values(arrays.x_test)
+    is_rtl = options.rtl and all(s == "distributed_arithmetic" for s in network.candidate.hardware.strategy.values())
+    folder = study.firmware_folder(digest)
+    steps = [0]
+    with reporter.stage("exporting and comparing bit for bit", 16.0 if is_rtl else 12.0) as stage:
+
+        def say(line: str) -> None:
+            steps[0] += 1
+            stage.update(float(steps[0]), line)
+
+        exported = export_candidate(
+            network,
+            folder,
+            scaling=setting.scaling.to_json(),
+            vectors=words,
+            backends=options.backends if backends is None else backends,
+            with_rtl=is_rtl,
+            progress=say,
+            study=study.config.name,
+        )
+        certificate = certify(
+            exported,
+            test_words=words,
+            inputs=np.concatenate([arrays.x_train, arrays.x_test]),
+            seed=study.config.seed,
+            progress=say,
+        )
+    outputs = run_words(network, words)
+    assert isinstance(outputs, np.ndarray)
+    emulated: dict[str, float] = {}
+    synthesized: dict[str, Any] = {}
+    if certificate.latency_cycles is not None:
+        emulated = {
+            "latency_cycles": certificate.latency_cycles,
+            "latency_ns": float(cycles_to_ns(certificate.latency_cycles, network.candidate.hardware.clock_period_ns)),
+            "interval_cycles": 1,  # the emulation took one vector every cycle, and every word was right
+        }
+    if is_rtl and options.open_synthesis:
+        with reporter.stage("open synthesis of the RTL (Yosys)", 1.0):
+            found = synthesize_verilog(exported.rtl_sources, exported.name, timeout_s=1800.0)
+        synthesized = {"lut": found.lut, "ff": found.ff, "dsp": found.dsp, "bram_18k": found.bram_18k, "tool": "yosys"}
+    for name, reason in exported.skipped.items():
+        reporter.message(f"not exported: {name}: {reason}")
+    return {
+        "folder": str(folder.relative_to(study.folder)),
+        "verdict": certificate.verdict,
+        "mismatches": {
+            c.name: {
+                "mismatches": c.mismatches,
+                "vectors": sum(c.vectors.values()),
+                "status": c.status + (f": {c.note}" if c.note else ""),
+            }
+            for c in certificate.comparisons
+        },
+        "input_audit": dict(certificate.input_audit),
+        "emulated": emulated,
+        "emulated_accuracy": float((outputs.argmax(axis=1) == arrays.y_test).mean()) if emulated else None,
+        "synthesized": synthesized,
+    }
+
+
+def _export(setting: Setting, reporter: Reporter) -> None:
+    study = setting.study
+    if "export" in study.progress():
+        return
+    started_s = time.monotonic()
+    found = export_network(setting, study.progress()["train"]["winner"]["digest"], reporter=reporter)
+    reporter.message(found["verdict"])
+    study.record("export", {"seconds": time.monotonic() - started_s, **found})
+
+
+# ---- report ----------------------------------------------------------------------------------------
+def _report(setting: Setting, reporter: Reporter) -> None:
+    from codesign.report.page import render
+    from codesign.report.summary import summarize
+
+    write_atomically(setting.study.report_page, render(summarize(setting.study)))
