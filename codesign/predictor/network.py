@@ -71,7 +71,7 @@ class StackedGin(nn.Module):
             )
 
         self.embed = linear(shape.n_node_features, width)
-        self.mix = nn.ModuleList(linear(3 * width, width) for _ in range(shape.depth))
+        self.mix = nn.ModuleList(linear(width, 3 * width) for _ in range(shape.depth))
         self.out = nn.ModuleList(linear(width, width) for _ in range(shape.depth))
         self.head = linear(4 * width + shape.n_globals, width)
         self.score = linear(width, 1)
@@ -90,7 +90,7 @@ class StackedGin(nn.Module):
 
         Args:
             nodes: float[S, b, N, F].
-            both_ways: float[S, b, 2N, N], transposed adjacency above adjacency.
+            both_ways: float[S, b, N, 2N], transposed adjacency beside adjacency.
             mask: float[S, b, N].
             last: int64[S, b], place of the output node.
             global_features: float[S, b, G].
@@ -114,12 +114,11 @@ class StackedGin(nn.Module):
             if plan is not None and torch.rand((), generator=generator) < plan.layer_skip:
                 continue
             x = nn.functional.layer_norm(h, (width,))
-            around = torch.matmul(both_ways, x.view(members, b, n, width))
-            before = around[:, :, :n].reshape(members, b * n, width)
-            after = around[:, :, n:].reshape(members, b * n, width)
-            x = torch.baddbmm(mix[1], x, mix[0][:, :width])
-            x = torch.baddbmm(x, before, mix[0][:, width : 2 * width])
-            x = torch.baddbmm(x, after, mix[0][:, 2 * width :]).relu_()
+            # (A x) W = A (x W): one wide product first, then the sums over neighbours.
+            x = torch.baddbmm(mix[1], x, mix[0]).view(members, b, n, 3, width)
+            around = torch.cat([x[:, :, :, 1], x[:, :, :, 2]], dim=2)
+            x = x[:, :, :, 0] + torch.matmul(both_ways, around)
+            x = x.relu_().view(members, b * n, width)
             h = h + drop(torch.baddbmm(out[1], x, out[0]))
         h = h.view(members, b, n, width)
         total = torch.matmul(mask.unsqueeze(2), h).squeeze(2)
@@ -139,7 +138,7 @@ def _tensors(encoded: EncodedGraphs) -> tuple[Tensor, Tensor, Tensor, Tensor, Te
     adjacency = torch.from_numpy(encoded.adjacency)
     return (
         torch.from_numpy(encoded.nodes),
-        torch.cat([adjacency.transpose(1, 2), adjacency], dim=1),
+        torch.cat([adjacency.transpose(1, 2), adjacency], dim=2),
         torch.from_numpy(encoded.mask),
         torch.from_numpy(encoded.last),
         torch.from_numpy(encoded.globals),
