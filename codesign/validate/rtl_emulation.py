@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +16,11 @@ from codesign.errors import DesignError, ExportError, ToolError
 from codesign.export.rtl import RtlExport
 from codesign.ir import QuantizedNetwork
 from codesign.layers import infer_formats
-from codesign.tools import require_tool, run_tool
+from codesign.tools import cache_folder, require_tool, run_tool
 from codesign.validate.verilator import verilator_environment
+
+#: How Verilator's run-time library is compiled; the same for every network.
+_RUN_TIME_FLAGS = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
 
 
 class RtlEmulation:
@@ -80,6 +87,28 @@ class RtlEmulation:
             self._handle = None  # type: ignore[assignment]
 
 
+def _run_time_library(
+    folder: Path, name: str, environment: Mapping[str, str], timeout_s: float
+) -> Path:
+    """Return Verilator's run-time library, built once per Verilator and compiler and then kept."""
+    compiler = require_tool("g++")
+    version = run_tool([compiler, "-dumpfullversion"], folder=folder, timeout_s=60.0).output.strip()
+    key = f"{environment.get('VERILATOR_ROOT')} {environment['PATH']} {compiler} {version} {_RUN_TIME_FLAGS}"
+    kept = cache_folder() / f"verilated-{hashlib.sha256(key.encode()).hexdigest()[:12]}.a"
+    if not kept.is_file():
+        run_tool(
+            ["make", "-f", f"V{name}.mk", *_RUN_TIME_FLAGS, "libverilated.a"],
+            folder=folder,
+            timeout_s=timeout_s,
+            environment=environment,
+        )
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        temporary = kept.with_suffix(f".{os.getpid()}.tmp")
+        shutil.copyfile(folder / "libverilated.a", temporary)
+        temporary.replace(kept)
+    return kept
+
+
 def build_emulation(
     export: RtlExport,
     network: QuantizedNetwork,
@@ -95,7 +124,7 @@ def build_emulation(
         network: its network.
         folder: where to build; the sources are written there.
         optimize: optimise the C++ (slower to build, faster to run).
-        timeout_s: of each of the two tools.
+        timeout_s: of each tool.
 
     Raises:
         ToolError: Verilator, g++, make or perl is missing or failed.
@@ -109,12 +138,19 @@ def build_emulation(
     objects, level = folder / "sim" / "objects", "-O1" if optimize else "-O0"
     run_tool(
         [
-            "verilator", "--cc", "--build", "-j", "1", "--top-module", export.name, "--prefix", f"V{export.name}",
-            "-Wno-lint", "-Wno-style", "-Wno-fatal", "-Mdir", objects, "-CFLAGS", f"-fPIC {level}",
-            "-MAKEFLAGS", f"OPT_FAST={level} OPT_SLOW=-O0 OPT_GLOBAL={level}",
-            *export.sources,
+            "verilator", "--cc", "--top-module", export.name, "--prefix", f"V{export.name}",
+            "-Wno-lint", "-Wno-style", "-Wno-fatal", "-Mdir", objects, "-CFLAGS", "-fPIC", *export.sources,
         ],
         folder=folder,
+        timeout_s=timeout_s,
+        environment=environment,
+    )  # fmt: skip
+    run_tool(
+        [
+            "make", "-f", f"V{export.name}.mk", f"OPT_FAST={level}", "OPT_SLOW=-O0", f"OPT_GLOBAL={level}",
+            f"libV{export.name}.a",
+        ],
+        folder=objects,
         timeout_s=timeout_s,
         environment=environment,
     )  # fmt: skip
@@ -132,7 +168,8 @@ def build_emulation(
         [
             compiler, "-std=c++17", level, "-fPIC", "-shared", "-pthread", "-o", library, "sim/harness.cc",
             f"-I{objects}", f"-I{root}/include", f"-I{root}/include/vltstd",
-            objects / f"libV{export.name}.a", objects / "libverilated.a",
+            objects / f"libV{export.name}.a",
+            _run_time_library(objects, export.name, environment, timeout_s),
         ],
         folder=folder,
         timeout_s=timeout_s,
