@@ -38,11 +38,15 @@ class Registry(Generic[T]):
     def _discover(self) -> None:
         if self._discovered:
             return
-        self._discovered = True
-        package = importlib.import_module(self._package)
-        for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
-            if not module.startswith("_") and module != "base":
-                importlib.import_module(f"{self._package}.{module}")
+        self._discovered = True  # before the imports: an extension may ask for names while it loads
+        try:
+            package = importlib.import_module(self._package)
+            for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
+                if not module.startswith("_") and module != "base":
+                    importlib.import_module(f"{self._package}.{module}")
+        except BaseException:
+            self._discovered = False  # the next use raises again instead of missing an extension
+            raise
 
     def get(self, name: str) -> T:
         """Return the extension called `name`.
