@@ -1,7 +1,7 @@
 """The Pareto archive: every feasible, nondominated genome seen so far, and nothing else."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from moocore import is_nondominated
@@ -60,29 +60,45 @@ class Archive:
             raise DesignError(
                 f"{len(genomes)} genomes with {len(evaluation)} evaluations; expected as many"
             )
-        feasible = np.flatnonzero(evaluation.is_feasible)
-        feasible = feasible[_is_front(evaluation.objectives[feasible])]
-        n_feasible = self.n_feasible + int(evaluation.is_feasible.sum())
-        n_evaluations = self.n_evaluations + len(genomes)
-        merged = np.concatenate([self.objectives, evaluation.objectives[feasible]])
-        keep = _is_front(merged)
-        old, new = keep[: len(self)], feasible[keep[len(self) :]]
-        return Archive(
-            genomes=np.concatenate([self.genomes[old], genomes[new]]),
-            evaluation=_join(self.evaluation.take(old), evaluation.take(new)),
-            found_at=np.concatenate([self.found_at[old], self.n_evaluations + new]),
-            n_evaluations=n_evaluations,
-            n_feasible=n_feasible,
-            objective_names=self.objective_names,
+        n_made = self.n_evaluations
+        return self._insert(
+            genomes,
+            evaluation,
+            found_at=n_made + np.arange(len(genomes)),
+            n_evaluations=n_made + len(genomes),
+            n_feasible=self.n_feasible + int(evaluation.is_feasible.sum()),
         )
 
     def merge(self, other: "Archive") -> "Archive":
         """Return the archive of both searches' evaluations, ours counted first."""
-        joined = self.add(other.genomes, other.evaluation)
-        return replace(
-            joined,
+        return self._insert(
+            other.genomes,
+            other.evaluation,
+            found_at=self.n_evaluations + other.found_at,
             n_evaluations=self.n_evaluations + other.n_evaluations,
             n_feasible=self.n_feasible + other.n_feasible,
+        )
+
+    def _insert(
+        self,
+        genomes: Genomes,
+        evaluation: Evaluation,
+        *,
+        found_at: NDArray[np.int64],
+        n_evaluations: int,
+        n_feasible: int,
+    ) -> "Archive":
+        feasible = np.flatnonzero(evaluation.is_feasible)
+        feasible = feasible[_is_front(evaluation.objectives[feasible])]
+        keep = _is_front(np.concatenate([self.objectives, evaluation.objectives[feasible]]))
+        old, new = keep[: len(self)], feasible[keep[len(self) :]]
+        return Archive(
+            genomes=np.concatenate([self.genomes[old], genomes[new]]),
+            evaluation=_join(self.evaluation.take(old), evaluation.take(new)),
+            found_at=np.concatenate([self.found_at[old], found_at[new]]),
+            n_evaluations=n_evaluations,
+            n_feasible=n_feasible,
+            objective_names=self.objective_names,
         )
 
 

@@ -15,8 +15,8 @@ class Scalarizer:
 
     Without a reward: the augmented Tchebycheff metric, objectives scaled by the box of the feasible
     front seen so far.  With one: that reward, scaled by the range seen so far.  Scores of feasible
-    rows are about 0 to 1, larger better; infeasible rows score at most -1, by their violation, so
-    that they are after every feasible one.
+    rows are about 0 to 1, larger better; infeasible rows score -2 to -1, by their
+    violation, so that they are after every feasible one.
     """
 
     def __init__(self, problem: Problem, reward: Reward | None) -> None:
@@ -48,7 +48,7 @@ class Scalarizer:
             evaluation: n rows.
             weights: float[n, n_objectives], the direction of each row; unused with a reward.
         """
-        scores = -1.0 - evaluation.total_violation
+        scores = -2.0 + 1.0 / (1.0 + evaluation.total_violation)
         rows = np.flatnonzero(evaluation.is_feasible)
         if len(rows) == 0 or len(self._front) == 0:
             return scores

@@ -47,7 +47,9 @@ class ExhaustiveSearch(Strategy):
 
 
 def make_exhaustive(problem: Problem, *, seed: int, settings: StrategySettings) -> Strategy:
-    """Build the enumeration; see `StrategyFactory`.  The seed changes nothing.
+    """Build the enumeration; see `StrategyFactory`.
+
+    Seed and first genomes change nothing: everything is asked for, in one fixed order.
 
     Raises:
         DesignError: the space is too large.

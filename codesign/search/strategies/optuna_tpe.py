@@ -89,8 +89,8 @@ class OptunaTpe(Strategy):
                 params=dict(zip(self._distributions, genome, strict=True)),
                 distributions=self._distributions,
                 values=values,
-                system_attrs={"constraints": [violation]},
             )
+            trial.set_constraint("total_violation", violation)
             self._study.add_trial(trial)
 
 

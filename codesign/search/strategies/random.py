@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from codesign.search.problem import Evaluation, Genomes, Problem
-from codesign.search.strategies._variation import GenomeMemory, sample_new
+from codesign.search.strategies._variation import GenomeMemory, first_generation
 from codesign.search.strategies.base import STRATEGIES, Strategy, StrategySettings, refuse_reward
 
 BATCH_SIZE: Final = 200
@@ -14,15 +14,21 @@ BATCH_SIZE: Final = 200
 class RandomSearch(Strategy):
     """Draws genomes uniformly; learns nothing."""
 
-    def __init__(self, problem: Problem, *, seed: int, batch_size: int) -> None:
+    def __init__(
+        self, problem: Problem, *, seed: int, batch_size: int, initial: Genomes | None
+    ) -> None:
         self._problem = problem
         self._batch_size = batch_size
+        self._initial = initial
         self._generator = np.random.default_rng(seed)
         self._memory = GenomeMemory(problem.upper)
 
     def ask(self) -> Genomes:
         """See `Strategy.ask`."""
-        drawn = sample_new(self._problem, self._memory, self._batch_size, self._generator)
+        drawn = first_generation(
+            self._problem, self._memory, self._initial, self._batch_size, self._generator
+        )
+        self._initial = None
         canonical = self._problem.canonicalize(drawn)
         self._memory.add(canonical)
         return canonical
@@ -34,7 +40,8 @@ class RandomSearch(Strategy):
 def make_random(problem: Problem, *, seed: int, settings: StrategySettings) -> Strategy:
     """Build random search; see `StrategyFactory`."""
     refuse_reward("random", settings)
-    return RandomSearch(problem, seed=seed, batch_size=settings.population_size or BATCH_SIZE)
+    batch_size = settings.population_size or BATCH_SIZE
+    return RandomSearch(problem, seed=seed, batch_size=batch_size, initial=settings.initial)
 
 
 STRATEGIES.add("random", make_random)
