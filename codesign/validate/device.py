@@ -110,7 +110,8 @@ class Timing:
     """What was measured of a device's pipeline, in clock cycles.
 
     Attributes:
-        latency_cycles: rising clock edges from applying an event to seeing its result.
+        latency_cycles: rising clock edges between the one that samples an event and the one after which
+            its result shows.
         interval_cycles: fewest cycles between two events that both come out right.
         events: how many events the measurement rests on.
         how: one sentence saying how it was measured.

@@ -30,6 +30,7 @@ FAULTS = {
     "bad-description": "the device's description of itself is unusable",
     "refused": "the device refused a request",
     "bus-error": "the device's bus reported an error",
+    "wrong-latency": "results appear at another clock cycle than the firmware states",
     "bit-flip": "single bits of the results are flipped",
     "stuck-output": "the results do not depend on the inputs",
     "shifted-events": "the results are right but belong to neighbouring events",
@@ -37,7 +38,9 @@ FAULTS = {
 }
 
 #: Faults after which trying again cannot help.
-PERMANENT = frozenset({"protocol-version", "wrong-width", "wrong-firmware", "bad-description"})
+PERMANENT = frozenset(
+    {"protocol-version", "wrong-width", "wrong-firmware", "bad-description", "wrong-latency"}
+)
 
 
 class DeviceFault(DeviceError):

@@ -35,6 +35,9 @@ N_LISTED = 50
 #: Single events sent to measure the round trip.
 N_ROUND_TRIPS = 64
 
+#: The wait before another attempt doubles so often, then stays.
+MAX_DOUBLINGS = 5
+
 VERDICTS = {
     "pass": "every event agrees",
     "pass-after-faults": "every event agrees; faults on the way were overcome",
@@ -288,7 +291,7 @@ def validate_device(
         checkpoint: file from which an interrupted run resumes; removed when the run ends.
         checkpoint_every_s: how often it is written.
         max_retries: consecutive attempts to get over a fault.
-        retry_wait_s: wait before the first attempt; doubles with each.
+        retry_wait_s: wait before the first attempt; doubles with each, up to 32-fold.
         max_mismatched_events: stop when so many events are wrong.
         progress: called with the number of events compared so far.
 
@@ -433,7 +436,7 @@ class _Run:
                 if gives_up:
                     raise _GaveUp("refused" if permanent else "failed") from fault
                 must_load = reload
-                time.sleep(self._retry_wait_s * 2 ** (failures - 1))
+                time.sleep(self._retry_wait_s * 2 ** min(failures - 1, MAX_DOUBLINGS))
 
     def compare(self, words: NDArray[np.int64]) -> None:
         """Run one batch and note every word that differs."""

@@ -1,0 +1,138 @@
+"""Measuring a pipeline cycle by cycle, knowing nothing about it but its ports.
+
+Results are found by what they are, not by when they should come: first each event is held until the
+output settles, then the same events go through one after another and we look for the one delay at
+which all settled results appear, with meaningless words on the inputs wherever no event is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.ir import FixedPoint
+from codesign.validate.device import Timing
+from codesign.validate.faults import DeviceFault
+
+#: One row per clock edge in, what the output port shows after each edge out.
+Clock = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+
+#: Longest pipeline that is measured.
+LIMIT_CYCLES = 2048
+
+#: Events of each measurement.
+N_EVENTS = 96
+
+
+def stream(
+    words: NDArray[np.int64],
+    gaps: NDArray[np.int64],
+    idle: Callable[[int], NDArray[np.int64]],
+    n_flush: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Lay events out over clock cycles.
+
+    Args:
+        words: int64[n, n_inputs] events.
+        gaps: int64[n], idle cycles after each event.
+        idle: gives n rows of words for cycles in which there is no event.
+        n_flush: idle cycles at the end.
+
+    Returns:
+        int64[n_cycles, n_inputs] input of every cycle, and int64[n] the cycle of each event.
+    """
+    ends = np.cumsum(gaps + 1)
+    cycles = ends - gaps - 1
+    inputs = idle(int(ends[-1]) + n_flush) if len(words) else idle(n_flush)
+    inputs[cycles] = words
+    return inputs, cycles
+
+
+def random_idle(
+    formats: tuple[FixedPoint, ...], rng: np.random.Generator
+) -> Callable[[int], NDArray[np.int64]]:
+    """Return a source of meaningless in-range words."""
+    low = np.array([f.min_word for f in formats])
+    high = np.array([f.max_word for f in formats])
+
+    def idle(n_cycles: int) -> NDArray[np.int64]:
+        return rng.integers(low, high, size=(n_cycles, len(formats)), endpoint=True)
+
+    return idle
+
+
+def measure_timing(clock: Clock, formats: tuple[FixedPoint, ...], *, seed: int = 0) -> Timing:
+    """Measure latency and interval of a pipeline.
+
+    Args:
+        clock: drives the pipeline.
+        formats: of its inputs.
+        seed: of the events.
+
+    Raises:
+        DeviceFault: "stuck-output" when the output never depends on the input, "wrong-latency" when
+            there is no delay at which all results appear, or they do not with random gaps.
+    """
+    rng = np.random.default_rng(seed)
+    idle = random_idle(formats, rng)
+    events = idle(N_EVENTS)
+    n_settle = _settling_cycles(clock, events)
+    held = clock(np.repeat(events, n_settle, axis=0))
+    settled = held[n_settle - 1 :: n_settle]
+    for interval in range(1, n_settle + 1):
+        gaps = np.full(len(events), interval - 1)
+        delays = _delays(clock, events, settled, gaps, idle, n_settle)
+        if delays:
+            break
+    else:
+        raise DeviceFault("wrong-latency", f"no delay up to {n_settle} cycles explains the results")
+    random_gaps = interval - 1 + rng.integers(0, 8, size=len(events))
+    common = delays & _delays(clock, events, settled, random_gaps, idle, n_settle)
+    if len(common) != 1:
+        raise DeviceFault(
+            "wrong-latency", f"with random gaps results appear after {sorted(common)} cycles"
+        )
+    return Timing(
+        latency_cycles=common.pop(),
+        interval_cycles=interval,
+        events=2 * len(events),
+        how=(
+            f"{len(events)} settled results found again, back to back every {interval} cycle(s) and with"
+            " random gaps of up to 7 idle cycles carrying random words"
+        ),
+    )
+
+
+def _settling_cycles(clock: Clock, events: NDArray[np.int64]) -> int:
+    """Return a number of cycles after which the output no longer changes, with a margin."""
+    before = clock(np.repeat(events[:1], LIMIT_CYCLES, axis=0))[-1]
+    last = 0
+    for event in events[1:9]:
+        shown = clock(np.repeat(event[None], LIMIT_CYCLES, axis=0))
+        changing = np.flatnonzero((shown != shown[-1]).any(axis=1))
+        if changing.size:
+            last = max(last, int(changing[-1]) + 1)
+        elif (shown[-1] != before).any():
+            last = max(last, 1)  # settled within the sampling edge
+        before = shown[-1]
+    if last == 0:
+        raise DeviceFault("stuck-output", "eight different events, held, give the same result")
+    if last > LIMIT_CYCLES // 2:
+        raise DeviceFault("wrong-latency", f"the output still changes after {last} cycles")
+    return 2 * last + 2
+
+
+def _delays(
+    clock: Clock,
+    events: NDArray[np.int64],
+    settled: NDArray[np.int64],
+    gaps: NDArray[np.int64],
+    idle: Callable[[int], NDArray[np.int64]],
+    n_settle: int,
+) -> set[int]:
+    """Return every delay at which all settled results appear when the events are streamed."""
+    inputs, cycles = stream(events, gaps, idle, n_settle)
+    shown = clock(inputs)
+    return {delay for delay in range(n_settle) if np.array_equal(shown[cycles + delay], settled)}

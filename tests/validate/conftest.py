@@ -1,0 +1,58 @@
+"""One small network, its emulator library, and twins of it, shared by the tests of this folder."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "export"))
+
+from random_networks import random_network, random_words
+
+from codesign.errors import ToolError
+from codesign.export.emulator import build_emulator, write_emulator
+from codesign.tools import require_tool
+from codesign.validate import DeviceContext
+from codesign.validate.run import Reference
+from codesign.validate.twins import tcp_twin
+
+
+@pytest.fixture(scope="session")
+def network():
+    """Three blocks with a concatenation and an addition, 22 inputs of 7 bits, 4 outputs of 9 bits."""
+    return random_network(5, max_width=32, n_blocks=3, activations=("relu",))
+
+
+@pytest.fixture(scope="session")
+def reference(network):
+    return Reference.from_network(network)
+
+
+@pytest.fixture(scope="session")
+def context(network):
+    return DeviceContext(network=network)
+
+
+@pytest.fixture(scope="session")
+def words(network):
+    return random_words(network, 600, seed=3)
+
+
+@pytest.fixture(scope="session")
+def library(network, tmp_path_factory):
+    """The emulator library of `network`, built once."""
+    try:
+        require_tool("g++"), require_tool("make")
+    except ToolError as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("emulator")
+    write_emulator(network, folder, name="small", version=1)
+    return build_emulator(folder)
+
+
+@pytest.fixture(scope="session")
+def twin(library, tmp_path_factory):
+    """URL of a TCP twin that runs for the whole session."""
+    with tcp_twin(tmp_path_factory.mktemp("twin"), library, "--idle-timeout-s", "5") as url:
+        yield url
