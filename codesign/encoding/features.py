@@ -246,10 +246,7 @@ class FeatureSchema:
         mask = np.zeros((n, size), np.float32)
         mask[row, place] = 1.0
         numeric = np.zeros((n, size, len(self.numeric_names)), np.float32)
-        where = [batch.numeric_names.index(name) for name in self.numeric_names]
-        numeric[row, place] = self._standardise(batch.numeric[:, where], 0)
-        where = [batch.extra_names.index(name) for name in self.extra_names]
-        extras = self._standardise(batch.extras[:, where], len(self.numeric_names))
+        numeric[row, place], extras = self.standardised(batch)
         adjacency = np.zeros((n, size, size), np.float32)
         source, target = batch.edge_index
         np.add.at(adjacency, (row[source], place[source], place[target]), batch.edge_multiplicity)
@@ -260,6 +257,15 @@ class FeatureSchema:
             mask=mask,
             adjacency=adjacency,
             last=batch.n_nodes - 1,
+        )
+
+    def standardised(self, batch: GraphBatch) -> tuple[Float32, Float32]:
+        """Return node attributes float32[m, K] and graph attributes float32[n, E], standardised."""
+        nodes = [batch.numeric_names.index(name) for name in self.numeric_names]
+        graphs = [batch.extra_names.index(name) for name in self.extra_names]
+        return (
+            self._standardise(batch.numeric[:, nodes], 0),
+            self._standardise(batch.extras[:, graphs], len(self.numeric_names)),
         )
 
     def _standardise(self, values: Float32, offset: int) -> Float32:
