@@ -33,7 +33,7 @@ SHIPPED = (
 
 @functools.cache
 def _designs():
-    return [corpus_design(7, index) for index in range(12)]
+    return [corpus_design(7, index) for index in range(20)]
 
 
 def _smallest(n_layers):
@@ -114,10 +114,7 @@ def test_rtl_of_a_design_computes_the_network_exactly(tmp_path):
 
     design = _smallest(2)
     facts = write_rtl(design, tmp_path / "rtl")
-    assert (
-        facts["latency_cycles"] == math.ceil(facts["delay"] / design.latency_cutoff)
-        or facts["latency_cycles"] > 0
-    )
+    assert facts["latency_cycles"] >= 1
     traced = CombLogic.load(tmp_path / "rtl" / "model" / "comb.json.gz")
     rng = np.random.default_rng(0)
     scale = 2.0 ** (design.input_bits - 1)
