@@ -81,16 +81,16 @@ class NpzTask(Task):
 
 def _read(path: Path, where: str) -> dict[str, np.ndarray]:
     """Read all arrays, names in lower case."""
+    if not zipfile.is_zipfile(path):
+        raise DataError(
+            f"{where}: {path.name} cannot be read as a NumPy archive; expected named arrays in an .npz file; "
+            "save it with numpy.savez"
+        )
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise DataError(
-                    f"{where}: {path.name} is a single array; expected an .npz archive of named arrays"
-                )
+        # Opened here: numpy leaves the file open when the archive is damaged.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {key.lower(): file[key] for key in file.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(
             f"{where}: {path.name} cannot be read as a NumPy archive ({error}); expected plain arrays, "
             "no Python objects; save it again with numpy.savez"

@@ -86,7 +86,20 @@ def test_a_fetched_set_is_cached_checksummed_and_loads(openml_site: Site) -> Non
     data = load_task("openml")
     assert data.provenance["sha256"] == statement["sha256"]
     assert data.provenance["url"] == openml_site.address + "/jets.arff"
-    assert sorted(p.name for p in path.parent.iterdir()) == [path.name, statement_path(path).name]
+    parsed = f"{path.stem}-{statement['sha256'][:16]}.npz"
+    assert {p.name for p in path.parent.iterdir()} == {path.name, statement_path(path).name, parsed}
+
+
+def test_the_parsed_set_is_read_the_second_time_and_made_again_when_damaged(
+    openml_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openml.fetch_openml(api=openml_site.address + "/api")
+    first = load_task("openml")
+    (parsed,) = openml.cached_path().parent.glob("*.npz")
+    parsed.write_bytes(parsed.read_bytes()[:100])
+    assert load_task("openml").digest == first.digest
+    monkeypatch.setattr(openml, "_read", None)  # not called any more
+    assert load_task("openml").digest == first.digest
 
 
 def test_a_damaged_cache_is_noticed(openml_site: Site) -> None:

@@ -72,6 +72,16 @@ def test_cernbox_rows_that_repeat_a_jet_are_removed(tmp_path: Path) -> None:
     assert once.digest == data.digest
 
 
+@pytest.mark.parametrize("block_rows", [1, 7, 100, 10_000])
+def test_the_size_of_the_blocks_read_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_rows: int
+) -> None:
+    path = sources.write_cernbox(tmp_path / "jets.z")
+    whole = load_task("cernbox", {"path": path})
+    monkeypatch.setattr(cernbox, "BLOCK_ROWS", block_rows)
+    assert load_task("cernbox", {"path": path}).digest == whole.digest
+
+
 def test_cernbox_keeps_its_own_label_order_and_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +307,17 @@ def test_pickled_objects_in_an_archive_are_not_opened(tmp_path: Path) -> None:
     np.savez(path, x=np.zeros((4, 2)), y=np.array([{}, {}, {}, {}]), allow_pickle=True)
     with pytest.raises(DataError, match="no Python objects"):
         load_task("npz", {"path": path})
+
+
+def test_a_truncated_archive_and_a_single_array_are_refused(tmp_path: Path) -> None:
+    path = sources.write_npz(tmp_path / "cut.npz")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DataError, match="cut.npz cannot be read"):
+        load_task("npz", {"path": path})
+    with (tmp_path / "single.npz").open("wb") as file:
+        np.save(file, np.zeros((4, 2)))
+    with pytest.raises(DataError, match="single.npz cannot be read.*expected named arrays"):
+        load_task("npz", {"path": tmp_path / "single.npz"})
 
 
 def test_an_archive_without_the_right_arrays_lists_what_it_has(tmp_path: Path) -> None:
