@@ -132,6 +132,12 @@ def test_a_task_says_what_it_is_and_what_it_needs(name: str) -> None:
     assert issubclass(task.options_type, TaskOptions)
 
 
+@pytest.mark.parametrize("name", TASKS.names())
+def test_a_task_is_documented(name: str) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "tasks.md"
+    assert f"`{name}`" in page.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     "name", [n for n in TASKS.names() if "path" in TASKS.get(n).options_type.model_fields]
 )
