@@ -60,6 +60,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "pandas": frozenset({"tasks"}),
     "pyarrow": frozenset({"tasks"}),
     "pythia8mc": frozenset({"tasks"}),
+    "uhal": frozenset({"validate"}),  # IPbus, where the experiment installs it
 }
 #: The one folder of hw_models that reads vendor XML, and needs defusedxml for it.
 VENDOR_XML = "hw_models/calibration/parsers/"
