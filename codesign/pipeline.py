@@ -36,7 +36,7 @@ from codesign.synthesis.adder_graph import ConstantMatrix, solve_adder_graph
 from codesign.tasks._scaling import InputScaling, fit_scaling
 from codesign.tasks.base import TaskData, load_task
 from codesign.tools import n_worker_processes
-from codesign.training.options import TaskArrays, TrainingOptions
+from codesign.training.options import TaskArrays, TrainingOptions, architecture_digest
 from codesign.training.train import train_population
 from hw_models.types import Estimate
 from hw_models.units import cycles_to_ns, period_to_mhz
@@ -321,7 +321,7 @@ def _initial_genomes(setting: Setting, n: int) -> NDArray[np.int64]:
 def _informative_genomes(setting: Setting, archive: Archive, known: set[str], n: int) -> NDArray[np.int64]:
     """Choose front candidates whose training teaches most about the front; never one twice."""
     candidates = decode_candidates(setting, archive.genomes)
-    keys = [architecture_key(c) for c in candidates]
+    keys = [architecture_digest(c.network) for c in candidates]
     fresh = np.array([i for i, key in enumerate(keys) if key not in known and keys.index(key) == i], dtype=np.int64)
     if fresh.size == 0:
         return archive.genomes[:0]

@@ -25,7 +25,7 @@ class Device(Strict):
     """
 
     name: str
-    part: str = Field(pattern=r"^[a-z0-9][a-z0-9\-]{3,40}$")
+    part: str = Field(pattern=r"^[a-z0-9][A-Za-z0-9\-]{3,40}$")
     family: str
     n_slr: int = Field(ge=1)
     lut: int = Field(gt=0)
