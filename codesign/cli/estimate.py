@@ -1,0 +1,113 @@
+"""`codesign estimate`: what a design will cost, before any tool runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb `estimate`."""
+
+    @app.command()
+    def estimate(
+        design: Annotated[
+            Path | None,
+            typer.Argument(
+                help="hls4ml project, ONNX or QONNX file, or study folder.", show_default=False
+            ),
+        ] = None,
+        candidate: Annotated[
+            str | None,
+            typer.Option(
+                "--candidate", help="Digest of a study's candidate; the winner by default."
+            ),
+        ] = None,
+        config: Annotated[
+            Path | None,
+            typer.Option(
+                "--config", help="YAML for an ONNX file: part, clock_period_ns, strategy, ..."
+            ),
+        ] = None,
+        records: Annotated[
+            Path | None,
+            typer.Option("--records", help="Instead: a JSONL file of records.", show_default=False),
+        ] = None,
+        output: Annotated[
+            Path | None,
+            typer.Option(
+                "--output", help="Where the estimates of --records go.", show_default=False
+            ),
+        ] = None,
+        stage: Annotated[
+            str, typer.Option("--stage", help="csynth, vsynth or implemented.")
+        ] = "csynth",
+        coefficients: Annotated[
+            Path | None,
+            typer.Option(
+                "--coefficients",
+                help="Coefficients file; the newest of `codesign calibrate` by default.",
+            ),
+        ] = None,
+        json: Annotated[bool, typer.Option("--json", help="Print JSON, layers included.")] = False,
+    ) -> None:
+        """Estimate resources, latency and interval, each with its 90 % interval, layer by layer."""
+        import sys
+
+        from codesign.synthesis import estimates
+
+        if (design is None) == (records is None):
+            raise typer.BadParameter("give either a design or --records FILE.jsonl")
+        if records is not None and output is None:
+            raise typer.BadParameter("--records needs --output OUT.jsonl")
+        fitted, origin = estimates.open_coefficients(coefficients)
+        print(f"coefficients: {origin}", file=sys.stderr)
+        if records is not None and output is not None:
+            n_records, n_supported = estimates.estimate_file(
+                records, output, stage=stage, coefficients=fitted
+            )
+            print(f"{n_supported} of {n_records} records estimated at stage {stage} into {output}")
+            return
+        assert design is not None
+        item = estimates_of(
+            design, candidate=candidate, config=config, stage=stage, coefficients=fitted
+        )
+        if json:
+            import json as json_module
+
+            print(json_module.dumps(estimates.estimate_json([item])[0], indent=1))
+            return
+        from rich.console import Console
+
+        console = Console()
+        for table in estimates.estimate_tables(item):
+            console.print(table)
+        for note in item.summary["notes"]:
+            console.print(f"note: {note}", highlight=False, markup=False)
+        if not item.summary["supported"]:
+            raise typer.Exit(1)
+
+
+def estimates_of(design, *, candidate, config, stage, coefficients):  # type: ignore[no-untyped-def]
+    """Estimate a design of any kind: by what the path is."""
+    from codesign.errors import DesignError
+    from codesign.synthesis import estimates
+
+    if design.suffix == ".onnx":
+        from codesign.synthesis.onnx_config import onnx_record
+
+        record = onnx_record(design, config)
+    elif (design / "study.yaml").is_file():
+        from codesign.api import load_network
+        from codesign.synthesis.networks import network_record
+
+        record = network_record(load_network(design, candidate))
+    elif design.is_dir():
+        record = estimates.project_record(design)
+    else:
+        raise DesignError(
+            f"{design}: expected an hls4ml project, a study folder or an .onnx file; give one of these"
+        )
+    return estimates.estimate_design(record, stage=stage, coefficients=coefficients)

@@ -1,0 +1,91 @@
+"""A trained candidate as a synthesis record: the form in which records, estimates and reports meet."""
+
+from typing import Any
+
+from codesign.ir import QuantizedNetwork
+from codesign.layers import infer_formats
+from codesign.synthesis.adder_graph import ConstantMatrix, solve_adder_graph
+from hw_models.weights import count_weights
+
+#: Record types of the layers without constants; every other one is an activation of its own name.
+_TYPES = {"input": "InputLayer", "flatten": "Flatten", "add": "add", "concat": "concatenate"}
+
+
+def network_record(network: QuantizedNetwork, *, solve_graphs: bool = True) -> dict[str, Any]:
+    """Describe a quantized network as a synthesis record without reports.
+
+    Args:
+        network: the network; its weights are counted digit by digit.
+        solve_graphs: also solve the adder graph of every distributed-arithmetic layer.
+    """
+    ranges = infer_formats(network)
+    hardware = network.candidate.hardware
+    layers: list[dict[str, Any]] = []
+    for node in network.network.nodes:
+        known = ranges[node.name]
+        sources = [ranges[name] for name in node.inputs]
+        layer: dict[str, Any] = {
+            "name": node.name,
+            "type": _TYPES.get(node.layer, "Activation"),
+            "in_shape": [int(sources[0].low.size) if sources else int(known.low.size)],
+            "out_shape": [int(known.low.size)],
+            "result_precision": _hls_type(known.format.to_hls()),
+        }
+        if sources:
+            layer["input_precision"] = _hls_type(sources[0].format.to_hls())
+        words = network.weight_words.get(node.name)
+        if words is not None:
+            layer |= {
+                "type": "Dense",
+                "units": int(words.shape[1]),
+                "strategy": hardware.strategy[node.name],
+                "reuse_factor": int(hardware.reuse_factor[node.name]),
+                "weight_precision": _hls_type(network.weight_format[node.name].to_hls()),
+                "accum_precision": _hls_type(known.format.to_hls()),
+                **_counts(words, sources[0].format.bits),
+            }
+            if solve_graphs and layer["strategy"] == "distributed_arithmetic":
+                solved = solve_adder_graph(
+                    ConstantMatrix(
+                        weights_in_out=words, input_low=sources[0].low, input_high=sources[0].high
+                    )
+                )
+                layer |= {
+                    "adder_cost": solved.adder_cost,
+                    "n_adders": solved.n_adders,
+                    "delay": solved.delay,
+                }
+        elif layer["type"] == "Activation":
+            layer["activation"] = node.layer
+        layers.append(layer)
+    strategies = set(hardware.strategy.values())
+    is_rtl = strategies == {"distributed_arithmetic"}
+    return {
+        "schema": 1,
+        "id": network.digest,
+        "source": "codesign candidate",
+        "tool": "alkaid" if is_rtl else "Vitis HLS",
+        "tool_version": None,
+        "part": hardware.part,
+        "clock_period_ns": hardware.clock_period_ns,
+        "backend": "alkaid" if is_rtl else "Vitis",
+        "strategy": strategies.pop() if len(strategies) == 1 else None,
+        "io_type": hardware.io_type,
+        "family": "MLP",
+        "flags": [],
+        "layers": layers,
+    }
+
+
+def _counts(words: Any, input_bits: int) -> dict[str, int]:
+    counts = count_weights(words, input_bits)
+    return {
+        "n_weights": int(words.size),
+        "n_zeros": int(words.size) - counts.n_nonzero,
+        "n_multipliers": counts.n_multipliers,
+        "csd_digits": counts.csd_digits,
+    }
+
+
+def _hls_type(text: str) -> str:
+    return text if text.startswith("ap_") else f"ap_{text}"
