@@ -32,52 +32,65 @@ MOST_TUNED = 800
 TUNING_STEPS = 60
 WALK_LENGTH = 4
 COLOUR_ROUNDS = 2
-#: log of: amplitudes (3), length scales (3), noise variance.
-_START = np.log([0.7, 0.5, 0.5, 6.0, 0.7, 0.7, 0.05])
-_PRIOR_STD = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.5])
+#: log of: amplitudes of globals, walks and colours; length scales of walks and colours; noise
+#: variance.  Then one log weight per global column follows, starting at `_GLOBAL_WEIGHT` / columns.
+_START = np.log([1.0, 0.5, 0.5, 0.9, 0.9, 0.02])
+_PRIOR_STD = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.5])
+_GLOBAL_WEIGHT, _GLOBAL_PRIOR_STD = 0.25, 1.5
+_NOISE, _FIRST_COLUMN = 5, 6
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Inputs:
-    """What the kernel compares: globals float32[n, G]; unit rows of walks and colours or None."""
+    """What the kernel compares: globals float32[n, G]; unit rows of walks and colours, or none."""
 
     globals: NDArray[np.float32]
     bags: tuple[Any, ...]
 
 
-def _distances(a: _Inputs, b: _Inputs) -> list[NDArray[np.float32]]:
-    """Return squared distances float32[n_a, n_b] per kernel block; globals per column."""
-    square = (a.globals**2).sum(axis=1)[:, None] + (b.globals**2).sum(axis=1)
-    square -= 2.0 * (a.globals @ b.globals.T)
-    out = [np.maximum(square, 0.0) / max(1, a.globals.shape[1]) * 50.0]
-    for x, y in zip(a.bags, b.bags, strict=True):
-        out.append(np.maximum(2.0 - 2.0 * (x @ y.T).toarray(), 0.0))
-    return out
+def _bag_distances(a: _Inputs, b: _Inputs) -> list[NDArray[np.float32]]:
+    """Return squared distances 2 - 2 cos, float32[n_a, n_b], per bag."""
+    return [
+        np.maximum(2.0 - 2.0 * (x @ y.T).toarray(), 0.0)
+        for x, y in zip(a.bags, b.bags, strict=True)
+    ]
 
 
-def _kernel(distances: list[Tensor], log_parameters: Tensor) -> Tensor:
-    """Sum of amplitude^2 exp(-distance / (2 length^2)) over the blocks.
+def _kernel(global_features: Tensor, bag_distances: list[Tensor], log_parameters: Tensor) -> Tensor:
+    """Covariance of the training graphs, without noise.
 
-    For unit rows, |x - y|^2 = 2 - 2 cos: the block is an exponentiated cosine.
+    amplitude^2 exp(-sum of weighted squared differences / 2) on the globals, one weight per column
+    (automatic relevance determination), plus amplitude^2 exp(-(1 - cos) / length^2) per bag.
     """
     parameters = log_parameters.exp()
-    total = torch.zeros_like(distances[0])
-    for i, distance in enumerate(distances):
-        total = total + parameters[i] ** 2 * torch.exp(distance / (-2.0 * parameters[3 + i] ** 2))
+    x = global_features * parameters[_FIRST_COLUMN:].sqrt()
+    square = x.square().sum(dim=1)
+    distance = (square[:, None] + square - 2.0 * x @ x.T).clamp(min=0.0)
+    total = parameters[0] ** 2 * torch.exp(distance / -2.0)
+    for i, bag in enumerate(bag_distances):
+        total = total + parameters[1 + i] ** 2 * torch.exp(bag / (-2.0 * parameters[3 + i] ** 2))
     return total
 
 
-def _tune(distances: list[NDArray[np.float32]], scores: Floats) -> NDArray[np.float64]:
-    """Maximise the marginal likelihood with weak log-normal priors; return log parameters [7]."""
-    d = [torch.from_numpy(x.astype(np.float64)) for x in distances]
+def _tune(
+    global_features: NDArray[np.float32],
+    bag_distances: list[NDArray[np.float32]],
+    scores: Floats,
+) -> NDArray[np.float64]:
+    """Maximise the marginal likelihood under weak log-normal priors; return the log parameters."""
+    x = torch.from_numpy(global_features.astype(np.float64))
+    bags = [torch.from_numpy(d.astype(np.float64)) for d in bag_distances]
     y = torch.from_numpy(scores)[:, None]
-    start, std = torch.from_numpy(_START), torch.from_numpy(_PRIOR_STD)
+    columns = x.shape[1]
+    weight = np.full(columns, np.log(_GLOBAL_WEIGHT / max(1, columns)))
+    start = torch.from_numpy(np.concatenate([_START, weight]))
+    std = torch.from_numpy(np.concatenate([_PRIOR_STD, np.full(columns, _GLOBAL_PRIOR_STD)]))
     parameters = start.clone().requires_grad_(True)
     eye = torch.eye(len(scores), dtype=torch.float64)
     optimiser = torch.optim.Adam([parameters], lr=0.1)
     for _ in range(TUNING_STEPS):
         optimiser.zero_grad()
-        covariance = _kernel(d, parameters) + (parameters[6].exp() + 1e-6) * eye
+        covariance = _kernel(x, bags, parameters) + (parameters[_NOISE].exp() + 1e-6) * eye
         factor = torch.linalg.cholesky(covariance)
         fit = (y * torch.cholesky_solve(y, factor)).sum() / 2.0
         loss = fit + factor.diagonal().log().sum()
@@ -96,7 +109,7 @@ class GpPredictor(Predictor):
         vocabularies: of walks and colours; empty when the bags are not used.
         scores: the label map.
         train: inputs of the training graphs.
-        log_parameters: float64[7].
+        log_parameters: float64[6 + G]; see `_START`.
         weights: float32[n], covariance^-1 (scores - offset).
         precision: float32[n, n], inverse of the covariance.
         offset: prior mean.
@@ -133,16 +146,21 @@ class GpPredictor(Predictor):
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return mean and std for one chunk whose globals are known already."""
         inputs = _inputs(part, global_features, self.schema, self.vocabularies)
-        distances = _distances(inputs, self.train)
         parameters = np.exp(self.log_parameters).astype(np.float32)
-        cross = np.zeros_like(distances[0])
-        for i, distance in enumerate(distances):
+        root = np.sqrt(parameters[_FIRST_COLUMN:])
+        x, z = inputs.globals * root, self.train.globals * root
+        cross = x @ z.T
+        cross -= (x**2).sum(axis=1)[:, None] / 2.0
+        cross -= (z**2).sum(axis=1) / 2.0
+        np.exp(np.minimum(cross, 0.0, out=cross), out=cross)
+        cross *= parameters[0] ** 2
+        bags = _bag_distances(inputs, self.train)
+        for i, distance in enumerate(bags):
             distance *= -0.5 / parameters[3 + i] ** 2
-            np.exp(distance, out=distance)
-            cross += parameters[i] ** 2 * distance
-        prior = float((parameters[: len(distances)] ** 2).sum() + parameters[6])
+            cross += parameters[1 + i] ** 2 * np.exp(distance, out=distance)
+        prior = float((parameters[: 1 + len(bags)] ** 2).sum() + parameters[_NOISE])
         explained = np.einsum("ij,ij->i", cross @ self.precision, cross)
-        variance = np.maximum(prior - explained, parameters[6])
+        variance = np.maximum(prior - explained, parameters[_NOISE])
         return cross @ self.weights + np.float32(self.offset), np.sqrt(variance)
 
     def predict(self, batch: GraphBatch) -> Accuracy:
@@ -239,18 +257,20 @@ class Gp(Method):
             BagVocabulary.fit(_colour(batch, schema, kind)[1]) for kind in (0, 1) if self.uses_bags
         )
         train = _inputs(batch, schema.encode(batch).globals, schema, vocabularies)
-        distances = _distances(train, train)
+        distances = _bag_distances(train, train)
         offset = float(values.mean())
         chosen = np.random.default_rng(seed).permutation(len(values))[:MOST_TUNED]
         log_parameters = _tune(
-            [d[np.ix_(chosen, chosen)] for d in distances], values[chosen] - offset
+            train.globals[chosen],
+            [d[np.ix_(chosen, chosen)] for d in distances],
+            values[chosen] - offset,
         )
-        parameters = np.exp(log_parameters)
         covariance = _kernel(
+            torch.from_numpy(train.globals.astype(np.float64)),
             [torch.from_numpy(d.astype(np.float64)) for d in distances],
             torch.from_numpy(log_parameters),
         ).numpy()
-        covariance[np.diag_indices(len(values))] += parameters[6] + 1e-6
+        covariance[np.diag_indices(len(values))] += np.exp(log_parameters[_NOISE]) + 1e-6
         try:
             precision = cho_solve(cho_factor(covariance), np.eye(len(values)))
         except np.linalg.LinAlgError as error:
