@@ -194,9 +194,7 @@ def candidates_from_population(
         for row in range(bounds[index], bounds[index + 1]):
             kind = LAYERS.get(population.layer_names[population.layer[row]])
             counts[kind.name] = counts.get(kind.name, 0) + 1
-            name = names[row] = (
-                kind.name if kind.role == "input" else f"{kind.name}_{counts[kind.name]}"
-            )
+            name = names[row] = f"{kind.name}_{counts[kind.name]}"
             values = {p.name: float(population.columns[p.column][row]) for p in kind.parameters}
             nodes.append(
                 Node(
