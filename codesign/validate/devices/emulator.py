@@ -1,4 +1,8 @@
-"""`emulator:PATH.so`: the versioned emulator library of `codesign.export.emulator`."""
+"""`emulator:PATH`: the versioned emulator of `codesign.export.emulator`, a library or its folder.
+
+A folder is built once per content, in the user's cache: an export is sealed by its certificate and
+must not change.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError, DeviceError
+from codesign.export.emulator import build_emulator
+from codesign.export.plan import ProjectPlan
+from codesign.tools import cache_folder
 from codesign.validate.device import Device, DeviceDescription, check_words
 from codesign.validate.faults import DeviceFault
 from codesign.validate.url import DEVICES, DeviceContext, DeviceUrl
@@ -70,7 +77,7 @@ class EmulatorDevice(Device):
         self._n_events = 0
 
     def load(self) -> None:
-        library = EmulatorLibrary(self._path)
+        library = EmulatorLibrary(built_emulator(self._path))
         found = library.description.digest
         if self._expected_digest and found != self._expected_digest:
             raise DeviceFault("wrong-firmware", f"expected {self._expected_digest}, found {found}")
@@ -109,17 +116,30 @@ class EmulatorDevice(Device):
         self._library = None
 
 
+def built_emulator(path: Path) -> Path:
+    """Return the library that `path` is, or that its folder builds.
+
+    Raises:
+        ExportError: the folder holds no emulator.
+        ToolError: make or g++ is missing, or its test failed.
+    """
+    if not path.is_dir():
+        return path
+    plan = ProjectPlan.read(path)
+    work = cache_folder() / "emulator" / plan.digest
+    built = sorted(work.glob("lib*_v*.so"))
+    if len(built) == 1 and (work / "tested").exists():
+        return built[0]
+    plan.write(work)
+    library = build_emulator(work)
+    (work / "tested").touch()
+    return library
+
+
 def open_emulator(url: DeviceUrl, context: DeviceContext) -> EmulatorDevice:
-    """Create the device; without a path, the one library of the candidate's `emulator` folder."""
+    """Create the device; without a path, the candidate's `emulator` folder."""
     url.check_options()
     path = context.locate(url, "emulator")
-    if path.is_dir():
-        found = sorted(p for p in path.glob("lib*_v*.so"))
-        if len(found) != 1:
-            raise DesignError(
-                f"{path} holds {len(found)} emulator libraries; build it, or name one"
-            )
-        path = found[0]
     return EmulatorDevice(path, expected_digest=context.expected_digest)
 
 

@@ -102,9 +102,11 @@ def _ports(text: str, tensors: Any) -> tuple[FixedPoint, ...]:
 
 
 def open_onnx(url: DeviceUrl, context: DeviceContext) -> OnnxDevice:
-    """Create the device; without a path, the candidate's `model.onnx`."""
+    """Create the device; without a path, the candidate's `onnx/model.onnx`."""
     url.check_options()
-    return OnnxDevice(context.locate(url, "model.onnx"), expected_digest=context.expected_digest)
+    return OnnxDevice(
+        context.locate(url, "onnx/model.onnx"), expected_digest=context.expected_digest
+    )
 
 
 DEVICES.add("onnx", open_onnx)

@@ -1,5 +1,8 @@
 """`rtl:FOLDER?gaps=7`: the exported Verilog, Verilated and driven clock by clock.
 
+The library is built once per content of the folder, in the user's cache: an export is sealed by its
+certificate and must not change.
+
 Latency and interval are measured when the device is loaded and must equal what `rtl.json` states.  With
 `gaps`, up to so many idle cycles with random words follow each event.
 """
@@ -16,20 +19,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError, DeviceError
-from codesign.ir import FixedPoint
+from codesign.export.plan import ProjectPlan
+from codesign.export.rtl import RtlExport
+from codesign.export.templates import check_identifier
+from codesign.ir import FixedPoint, QuantizedNetwork
+from codesign.tools import cache_folder
 from codesign.validate.device import Device, DeviceDescription, Timing, check_words
 from codesign.validate.faults import DeviceFault
+from codesign.validate.rtl_emulation import build_emulation
 from codesign.validate.timing import measure_timing, random_idle, stream
 from codesign.validate.url import DEVICES, DeviceContext, DeviceUrl
-from codesign.validate.verilator import build_verilated
 
 
 class RtlDevice(Device):
     """A Verilated pipeline in this process."""
 
-    def __init__(self, folder: Path, *, expected_digest: str | None, max_gap_cycles: int) -> None:
+    def __init__(self, folder: Path, network: QuantizedNetwork, *, max_gap_cycles: int) -> None:
         self._folder = folder
-        self._expected_digest = expected_digest
+        self._network = network
         self._max_gap_cycles = max_gap_cycles
         self._description: DeviceDescription | None = None
         self._timing: Timing | None = None
@@ -42,16 +49,11 @@ class RtlDevice(Device):
         self.close()
         facts = _read_facts(self._folder)
         described = _describe(facts, self._folder)
-        if self._expected_digest and described.digest != self._expected_digest:
+        if described.digest != self._network.digest:
             raise DeviceFault(
-                "wrong-firmware", f"expected {self._expected_digest}, found {described.digest}"
+                "wrong-firmware", f"expected {self._network.digest}, found {described.digest}"
             )
-        path = self._folder / "sim" / f"lib{facts['top']}.so"
-        if not path.is_file():
-            build_verilated(
-                self._folder, top=facts["top"], sources=facts["sources"], harness="sim/harness.cc"
-            )
-        self._library = _load_library(path)
+        self._library = _load_library(_built_library(self._folder, facts, self._network))
         self._handle = ctypes.c_void_p(self._library.rtl_open())
         self._description = described
         self._n_events = self._n_cycles = 0
@@ -151,6 +153,28 @@ def _describe(facts: Mapping[str, Any], folder: Path) -> DeviceDescription:
         ) from error
 
 
+def _built_library(folder: Path, facts: Mapping[str, Any], network: QuantizedNetwork) -> Path:
+    """Return the Verilated library of an export folder, built on first use."""
+    plan = ProjectPlan.read(folder)
+    work = cache_folder() / "rtl" / plan.digest
+    library = work / "sim" / f"lib{facts['top']}.so"
+    if not library.is_file():
+        export = RtlExport(
+            name=check_identifier(str(facts["top"])),
+            flavor="verilog",
+            plan=plan,
+            sources=tuple(facts["sources"]),
+            latency_cycles=int(facts["latency_cycles"]),
+            interval_cycles=int(facts["interval_cycles"]),
+            adder_cost=float(facts["predicted"]["lut"]),
+            register_bits=int(facts["predicted"]["ff"]),
+            adder_levels=float(facts["adder_levels"]),
+            levels_per_cycle=float(facts["levels_per_cycle"]),
+        )
+        build_emulation(export, network, work).close()
+    return library
+
+
 def _load_library(path: Path) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(path.resolve()))
@@ -167,15 +191,13 @@ def _load_library(path: Path) -> ctypes.CDLL:
 
 
 def open_rtl(url: DeviceUrl, context: DeviceContext) -> RtlDevice:
-    """Create the device; without a path, the candidate's `rtl` folder."""
+    """Create the device; without a path, the candidate's `rtl/verilog` folder."""
     url.check_options("gaps")
     text = url.options.get("gaps", "0")
     if not text.isdigit() or int(text) > 1000:
         raise DesignError(f"device URL {url.text!r}: gaps must be 0 to 1000 cycles, got {text!r}")
     return RtlDevice(
-        context.locate(url, "rtl"),
-        expected_digest=context.expected_digest,
-        max_gap_cycles=int(text),
+        context.locate(url, "rtl/verilog"), context.require_network(url), max_gap_cycles=int(text)
     )
 
 
