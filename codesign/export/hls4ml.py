@@ -97,26 +97,21 @@ class _HlsGraph:
         n_lanes: int,
         result: FixedPoint,
     ) -> str:
-        if self._backend.has_own_tables:
-            # hls4ml indexes this table with the raw bits of the word, read as unsigned
-            values = np.roll(result.values_from_words(words), len(words) // 2)
-            return self.add(
-                "UnaryLUT",
-                name,
-                [source],
-                precision={"result": result, "table": result},
-                activation="unary_lut",
-                n_in=n_lanes,
-                table_data=values,
+        if not self._backend.has_own_tables:
+            raise ExportError(
+                f"{name}: back end {self._backend.name!r} computes its own table of {function}, whose words"
+                " differ from the network's; use vitis, vivado or RTL, or another activation"
             )
+        # hls4ml indexes this table with the raw bits of the word, read as unsigned
+        values = np.roll(result.values_from_words(words), len(words) // 2)
         return self.add(
-            "Activation",
+            "UnaryLUT",
             name,
             [source],
             precision={"result": result, "table": result},
-            configuration={"TableSize": len(words)},
-            activation=function,
+            activation="unary_lut",
             n_in=n_lanes,
+            table_data=values,
         )
 
     def hardware(self, name: str) -> Mapping[str, Any]:
@@ -315,24 +310,27 @@ def export_hls4ml(
         for path, content in plan.files.items()
         if not path.endswith(".tar.gz")
     }
-    hardware = network.candidate.hardware
+    hardware, ranges = network.candidate.hardware, infer_formats(network)
     context = {
         "name": name,
         "digest": network.digest,
         "part": hardware.part,
         "clock_period_ns": hardware.clock_period_ns,
         "io_type": hardware.io_type,
-        "n_vectors": 0 if golden is None else len(golden[0]),
+        "n_in": ranges[network.network.nodes[0].name].low.size,
+        "n_out": ranges[network.network.nodes[-1].name].low.size,
+        "input_type": "input_t",
+        "output_type": "result_t",
+        "output_fraction_bits": network.output_format.fraction_bits,
     }
     if golden is not None:
         files |= _testbench_data(network, golden)
     files["codesign_layers.json"] = (json.dumps(layers, indent=2, sort_keys=True) + "\n").encode()
-    rendered = leaf.rendered(context)
-    files |= rendered
+    files |= leaf.scripts(context)
     return HlsProject(
         backend=backend,
         name=name,
-        plan=ProjectPlan(files=files, executables=plan.executables | leaf.executables),
+        plan=ProjectPlan(files=files, executables=plan.executables),
         layers=layers,
     )
 
@@ -346,6 +344,9 @@ def _testbench_data(
         return "".join(" ".join(repr(v) for v in row) + "\n" for row in values.tolist()).encode()
 
     return {
+        "golden_words.txt": "".join(
+            " ".join(map(str, row)) + "\n" for row in golden[1].tolist()
+        ).encode(),
         "tb_data/tb_input_features.dat": lines(network.input_format.values_from_words(golden[0])),
         "tb_data/tb_output_predictions.dat": lines(
             network.output_format.values_from_words(golden[1])
@@ -423,8 +424,12 @@ def build_c_simulation(
     project.plan.write(folder)
     library = folder / f"lib{project.name}.so"
     # one translation unit: hls4ml's headers are long, and reading them once halves the time
+    units = [f"{project.name}_bridge.cpp", f"firmware/{project.name}.cpp"]
+    if (axi := f"firmware/{project.name}_axi.cpp") in project.plan.files:
+        units.append(axi)
+    weights = json.dumps(str(folder / "firmware" / "weights"))
     (folder / "c_simulation.cpp").write_text(
-        f'#include "{project.name}_bridge.cpp"\n#include "firmware/{project.name}.cpp"\n'
+        f"#define WEIGHTS_DIR {weights}\n" + "".join(f'#include "{unit}"\n' for unit in units)
     )
     run_tool(
         [

@@ -76,7 +76,7 @@ class HlsGraph(Protocol):
         Args:
             name: unique name.
             source: a layer whose words index the table.
-            function: name of the function ("tanh"), for back ends that build the table themselves.
+            function: name of the function ("tanh"), for messages.
             words: int64[n_entries] result words, entry 0 for the smallest index word.
             n_lanes: how many lanes.
             result: format of the result words.

@@ -72,11 +72,11 @@ class LeakyReLU(Activation):
     ) -> str:
         slope = FixedPoint(bits=1, integer_bits=LOG2_SLOPE + 1, signed=False, overflow="WRAP")
         return graph.add(
-            "ParametrizedActivation",
+            "LeakyReLU",
             node.name,
             inputs,
             precision={"result": ranges[-1].format, "param": slope},
-            activation="leakyrelu",
+            activation="LeakyReLU",
             activ_param=slope.max_value,
             n_in=ranges[-1].low.size,
         )

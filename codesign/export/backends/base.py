@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from codesign.errors import ExportError
-from codesign.export.templates import render
 from codesign.ir import QuantizedNetwork
+from hw_models.errors import UnsupportedError
+from hw_models.families import family_of
 
 
 class Backend(ABC):
@@ -17,20 +18,19 @@ class Backend(ABC):
     Attributes:
         name: registered name; a file format, never renamed.
         hls4ml_name: hls4ml's name of it.
+        vendor: whose parts it takes: "amd", "intel" or "microchip".
         strategies: multiplication strategies that it realises as asked for.
-        has_own_tables: hls4ml writes our table into the project; otherwise the back end computes its own.
+        has_own_tables: hls4ml writes our tables into the project; other back ends compute their own, which
+            differ, and so refuse networks with tanh or sigmoid.
         has_c_simulation: the project compiles with nothing but g++.
-        templates: files rendered beside hls4ml's, output name by template name.
-        executables: the rendered files that a person may run.
     """
 
     name: ClassVar[str]
     hls4ml_name: ClassVar[str]
+    vendor: ClassVar[str]
     strategies: ClassVar[tuple[str, ...]]
     has_own_tables: ClassVar[bool]
     has_c_simulation: ClassVar[bool]
-    templates: ClassVar[Mapping[str, str]]
-    executables: ClassVar[frozenset[str]]
 
     @abstractmethod
     def configuration(self, network: QuantizedNetwork) -> dict[str, Any]:
@@ -40,16 +40,30 @@ class Backend(ABC):
             ExportError: the candidate's hardware cannot be expressed.
         """
 
+    @abstractmethod
+    def scripts(self, context: Mapping[str, Any]) -> dict[str, bytes]:
+        """Render the scripts that go with a project, by relative file name.
+
+        Args:
+            context: name, digest, part, clock_period_ns, io_type, n_in, n_out, input_type, output_type,
+                output_fraction_bits.
+        """
+
     def check(self, network: QuantizedNetwork) -> None:
         """Check that the back end can realise the candidate exactly.
 
         Raises:
-            ExportError: a strategy or the I/O type is out of its reach; the message says which.
+            ExportError: a strategy, the part or the I/O type is out of its reach; the message says which.
         """
         hardware = network.candidate.hardware
         if hardware.io_type not in ("io_parallel", "io_stream"):
             raise ExportError(
                 f"io_type {hardware.io_type!r} unknown; choose io_parallel or io_stream"
+            )
+        if vendor_of(hardware.part) != self.vendor:
+            raise ExportError(
+                f"back end {self.name!r} takes parts of {self.vendor}, {hardware.part} is none; choose the"
+                " back end of its vendor"
             )
         for node, strategy in hardware.strategy.items():
             if strategy not in self.strategies:
@@ -58,9 +72,31 @@ class Backend(ABC):
                     f" {', '.join(self.strategies)}); choose another back end or strategy"
                 )
 
-    def rendered(self, context: Mapping[str, Any]) -> dict[str, bytes]:
-        """Render the files of `hls_templates/<name>` that go with a project."""
-        return {
-            output: render(template, **context, backend=self.name)
-            for template, output in self.templates.items()
-        }
+
+def vendor_of(part: str) -> str:
+    """Return whose part this is: "amd", "intel", "microchip" or "other"."""
+    if part.lower().startswith(("mpf", "rtpf")):
+        return "microchip"
+    try:
+        family = family_of(part).name
+    except UnsupportedError as error:
+        raise ExportError(str(error)) from error
+    if family == "intel":
+        return "intel"
+    return "other" if family in ("ecp5", "gowin") else "amd"
+
+
+def initial_configuration(hls4ml_name: str, **options: Any) -> dict[str, Any]:
+    """Return hls4ml's own initial configuration of a back end, without its empty HLSConfig.
+
+    Raises:
+        ExportError: hls4ml refuses (for instance because the vendor's compiler must be found first).
+    """
+    from hls4ml.backends import get_backend
+
+    try:
+        configuration = dict(get_backend(hls4ml_name).create_initial_config(**options))
+    except Exception as error:  # hls4ml raises bare Exception for everything it refuses
+        raise ExportError(f"hls4ml's back end {hls4ml_name} refused: {error}") from error
+    configuration.pop("HLSConfig", None)
+    return configuration

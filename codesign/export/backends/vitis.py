@@ -1,10 +1,15 @@
 """AMD Vitis HLS."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from codesign.export.backends import BACKENDS
-from codesign.export.backends.base import Backend
+from codesign.export.backends._amd import amd_scripts
+from codesign.export.backends.base import Backend, initial_configuration
 from codesign.ir import QuantizedNetwork
+
+#: What Vitis HLS subtracts from the period by default (AMD UG1399, `set_clock_uncertainty`).
+CLOCK_UNCERTAINTY = "27%"
 
 
 class Vitis(Backend):
@@ -12,25 +17,31 @@ class Vitis(Backend):
 
     name = "vitis"
     hls4ml_name = "Vitis"
+    vendor = "amd"
     strategies = ("latency", "resource", "unrolled", "resource_unrolled", "distributed_arithmetic")
     has_own_tables = True
     has_c_simulation = True
-    templates = {}
-    executables = frozenset()
 
     def configuration(self, network: QuantizedNetwork) -> dict[str, Any]:
         hardware = network.candidate.hardware
-        return {
-            "Part": hardware.part,
-            "ClockPeriod": hardware.clock_period_ns,
-            "ClockUncertainty": "27%",
-            "WriterConfig": {
-                "Namespace": None,
-                "WriteWeightsTxt": False,
-                "WriteTar": False,
-                "TBOutputStream": "both",
-            },
-        }
+        return initial_configuration(
+            self.hls4ml_name,
+            part=hardware.part,
+            clock_period=hardware.clock_period_ns,
+            clock_uncertainty=CLOCK_UNCERTAINTY,
+            io_type=hardware.io_type,
+            write_weights_txt=False,
+        )
+
+    def scripts(self, context: Mapping[str, Any]) -> dict[str, bytes]:
+        name = context["name"]
+        return amd_scripts(
+            context,
+            tool="vitis_hls",
+            clock_uncertainty=CLOCK_UNCERTAINTY,
+            top=name,
+            design_files=(f"firmware/{name}.cpp",),
+        )
 
 
 BACKENDS.add(Vitis.name, Vitis())

@@ -1,0 +1,37 @@
+"""What AMD's HLS back ends share: the scripts of `hls_templates/amd_hls`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from codesign.export.templates import render
+
+#: Rendered file by template.
+TEMPLATES: Mapping[str, str] = {
+    "amd_hls/hls.tcl.j2": "codesign_hls.tcl",
+    "amd_hls/implement.tcl.j2": "codesign_implement.tcl",
+    "amd_hls/constraints.xdc.j2": "codesign.xdc",
+    "amd_hls/codesign.mk.j2": "codesign.mk",
+    "amd_hls/csim.cpp.j2": "codesign_csim.cpp",
+}
+
+
+def amd_scripts(
+    context: Mapping[str, Any],
+    *,
+    tool: str,
+    clock_uncertainty: str,
+    top: str,
+    design_files: tuple[str, ...],
+) -> dict[str, bytes]:
+    """Render the scripts of a project for `vitis_hls` or `vivado_hls`."""
+    return {
+        output: render(
+            template,
+            **context,
+            tool=tool,
+            clock_uncertainty=clock_uncertainty,
+            top=top,
+            design_files=design_files,
+        )
+        for template, output in TEMPLATES.items()
+    }
