@@ -27,6 +27,8 @@ PREDICTED_STAGES = {
     "csynth": "csynth", "calibrated": "csynth", "analytic": "csynth",
     "vsynth": "vsynth", "synthesized": "vsynth", "implemented": "implemented",
 }  # fmt: skip
+#: Primitives that make a design spatial.
+SPATIAL = ("window", "reduce", "recurrent")
 _MIXED = len(STRATEGIES)
 
 
@@ -56,6 +58,7 @@ class RawCosts:
         energy_pj: float[n_designs].
         strategy: int[n_designs], code of STRATEGIES, or len(STRATEGIES) for a mix.
         is_prior: bool[n_designs], weights unknown somewhere.
+        is_spatial: bool[n_designs], has convolution, pooling or recurrence.
         keys: of the batch.
         ops: per batch of operations, its costs and parameters.
     """
@@ -66,6 +69,7 @@ class RawCosts:
     energy_pj: Array
     strategy: NDArray[np.int64]
     is_prior: NDArray[np.bool_]
+    is_spatial: NDArray[np.bool_]
     keys: Keys
     ops: tuple[tuple[str, OpCost, Mapping[str, Array]], ...]
 
@@ -110,11 +114,17 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
     slowest = np.zeros(n)
     fill = np.zeros(n)
     boundaries = np.zeros(n)
+    stays = np.zeros(n, dtype=bool)
     crossing = np.zeros(n)
     crossing_depth = np.zeros(n)
     energy = np.zeros(n)
     lowest, highest = np.full(n, _MIXED), np.full(n, -1)
     is_prior = np.zeros(n, dtype=bool)
+    is_spatial = np.zeros(n, dtype=bool)
+    input_bits = np.zeros(n)
+    first = np.full(n, n_stages)
+    for op in batch.ops:
+        np.minimum.at(first, op.design, op.stage)
     costs: list[tuple[str, OpCost, Mapping[str, Array]]] = []
 
     for op in batch.ops:
@@ -131,6 +141,13 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
         )
         cost = primitive.cost(parameters, context)
         costs.append((op.primitive, cost, parameters))
+        if op.primitive in SPATIAL:
+            is_spatial[op.design] = True
+        elif "n_positions" in op.parameters:
+            is_spatial[op.design[parameters["n_positions"] > 1]] = True
+        if not is_stream:
+            bits = np.where(op.stage == first[op.design], cost.input_bits, 0.0)
+            input_bits += np.bincount(op.design, bits, minlength=n)
         for target in RESOURCES:
             for term, value in getattr(cost, target).items():
                 total = np.bincount(op.design, value, minlength=n)
@@ -150,6 +167,7 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
             fill += np.bincount(op.design, cost.fill, minlength=n)
         else:
             boundary = cost.boundary_cycles
+            stays[op.design[np.broadcast_to(cost.boundary_stays, op.design.shape)]] = True
             boundaries += np.bincount(
                 op.design, np.broadcast_to(boundary, op.design.shape), minlength=n
             )
@@ -164,14 +182,23 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
     if is_rtl:
         levels = depth.reshape(n, n_stages).sum(axis=1)
         cycles = np.maximum(np.ceil(levels / cutoff - 1e-9), 1.0)
-        # registers at the input, at every cut and at the output
-        terms["ff"]["rtl.pipeline"] = (cycles + 1) * crossing / np.maximum(crossing_depth, 1e-3)
-        total = cycles
+        # registers at the input, at every cut, and at the output (about half as wide as a cut)
+        cut = crossing / np.maximum(crossing_depth, 1e-3)
+        terms["ff"]["rtl.pipeline"] = (cycles - 0.5) * cut
+        terms["ff"]["rtl.input"] = input_bits
+        # alkaid registers its input and its output: stages + 1 cycles
+        total = cycles + 1
     elif is_stream:
         total = fill + slowest
     else:
         # the boundary of a lone layer is the boundary of the design: no register of its own
-        total = latency.reshape(n, n_stages).sum(axis=1) - (boundaries == 1)
+        total = latency.reshape(n, n_stages).sum(axis=1) - ((boundaries == 1) & ~stays)
+        combinational = total == 0
+        if combinational.any():
+            # nothing but the input is registered (512 + 2 FF for 32 words of 16 bits)
+            for term, value in terms["ff"].items():
+                terms["ff"][term] = np.where(combinational, 0.0, value)
+        terms["ff"]["design.input"] = input_bits + 2
     return RawCosts(
         terms=terms,
         latency_cycles=total,
@@ -179,6 +206,7 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
         energy_pj=energy,
         strategy=np.where(lowest == highest, lowest, _MIXED),
         is_prior=is_prior,
+        is_spatial=is_spatial,
         keys=Keys(tool=tool, version=batch.tool_version, family=family.name, io_type=batch.io_type),
         ops=tuple(costs),
     )
@@ -206,10 +234,18 @@ def _interval_ends(
     raw: RawCosts, target: str, coefficients: Coefficients, extra: Array | float
 ) -> tuple[Array | float, Array | float]:
     """Return log offsets (low, high) per design, or scalars when all designs share a class."""
-    codes = np.unique(raw.strategy)
     names = [*STRATEGIES, "mixed"]
-    table = np.array([coefficients.interval(target, name, raw.keys.io_type) for name in names])
-    ends = table[codes[0]] if codes.size == 1 else table[raw.strategy].T
+    table = np.array(
+        [
+            [coefficients.interval(target, name, raw.keys.io_type, kind) for name in names]
+            for kind in ("dense", "spatial")
+        ]
+    )
+    first = raw.strategy[0] if raw.strategy.size else _MIXED
+    if np.all(raw.strategy == first) and not raw.is_spatial.any():
+        ends = table[0, first]
+    else:
+        ends = table[raw.is_spatial.astype(np.intp), raw.strategy].T
     return ends[0] - extra, ends[1] + extra
 
 

@@ -98,7 +98,7 @@ FAMILIES = {
 _PATTERNS = (
     (r"xcv(p|m|c|e|h|n)\d|versal", "versal"),
     (
-        r"xc(vu\d+p|ku\d+p|zu|u\d+|au\d+p|k26|vu\d+cg)|alveo|zcu\d|kv260|ultra96|ultrascale_?plus|^hls4ml$",
+        r"xcup|xc(vu\d+p|ku\d+p|zu|u\d+|au\d+p|k26|vu\d+cg)|alveo|zcu\d|kv260|ultra96|ultrascale_?plus|^hls4ml$",
         "ultrascale_plus",
     ),
     (r"xc(vu|ku)\d+|^ultrascale$", "ultrascale"),
@@ -193,3 +193,12 @@ def adder_levels_per_cycle(clock_period_ns: ArrayLike, part: str) -> NDArray[np.
     period = np.asarray(clock_period_ns, dtype=np.float64)
     usable = (1 - DEFAULT_UNCERTAINTY["alkaid"]) * period - family.rtl_overhead_ns
     return np.maximum(usable / family.rtl_level_ns, 1.0)
+
+
+def period_of_levels(levels: ArrayLike, part: str) -> NDArray[np.float64]:
+    """Return the clock period at which `adder_levels_per_cycle` gives `levels`; its inverse above one level."""
+    family = family_of(part)
+    share = 1 - DEFAULT_UNCERTAINTY["alkaid"]
+    return (
+        np.asarray(levels, dtype=np.float64) * family.rtl_level_ns + family.rtl_overhead_ns
+    ) / share

@@ -18,7 +18,16 @@ STRATEGIES = ("latency", "resource", "unrolled", "resource_unrolled", "distribut
 METRICS = ("latency_cycles", "interval_cycles", "lut", "ff", "dsp", "bram_18k")
 
 #: Where a figure comes from.  `analytic` and `calibrated` are predictions.
-STAGES = ("analytic", "calibrated", "csynth", "vsynth", "implemented", "emulated", "synthesized", "measured")
+STAGES = (
+    "analytic",
+    "calibrated",
+    "csynth",
+    "vsynth",
+    "implemented",
+    "emulated",
+    "synthesized",
+    "measured",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hw_models.errors import ModelError, UnsupportedError
-from hw_models.families import tool_key
+from hw_models.families import period_of_levels, tool_key
 from hw_models.primitives import elementwise, reduce, table
 from hw_models.types import STRATEGIES, DesignBatch, OpBatch
 from hw_models.weights import FULL_SCALE_SIGMAS
@@ -305,6 +305,8 @@ def lower_record(record: Record) -> Lowered:
         elif kind in ("activation", "softmax", "relu", "leakyrelu", "prelu", "sigmoid", "tanh", "elu", "parametrizedactivation",
                       "hardactivation", "thresholdedrelu", "ternarytanh"):  # fmt: skip
             function = str(layer.get("activation") or kind).lower()
+            if function == "activation":  # no function given: hls4ml names the layer after it
+                function = re.sub(r"_\d+$", "", str(name)).rsplit("_", 1)[-1].lower()
             lanes = math.prod(need(shape_out or shape_in, "out_shape"))
             positions = last_positions if stream else 1.0
             channels = lanes / positions if lanes % positions == 0 else lanes
@@ -457,6 +459,7 @@ def _lower_multiplied(
         "n_multipliers": float(layer["n_multipliers"]) if "n_multipliers" in layer else NAN,
         "csd_digits": float(layer["csd_digits"]) if "csd_digits" in layer else NAN,
         "adder_graph_cost": float(layer["adder_cost"]) if "adder_cost" in layer else NAN,
+        "adder_graph_depth": float(layer["delay"]) if "delay" in layer else NAN,
     }
     if recurrent:
         common |= {"n_positions": 1.0, "n_instances": 1.0}
@@ -506,6 +509,19 @@ def _tool_of(record: Record) -> str:
     return tool_key(str(text))
 
 
+def _clock_period_ns(record: Record, part: str) -> float:
+    """Return the target period; for RTL cut at a given depth, the period which that depth stands for."""
+    period = record.get("clock_period_ns")
+    if period is not None:
+        return float(period)
+    cutoff = record.get("latency_cutoff")
+    if cutoff is None:
+        raise ModelError(
+            f"record {record.get('id')}: neither clock_period_ns nor latency_cutoff; add the target clock"
+        )
+    return float(period_of_levels(float(cutoff), part))
+
+
 def batch_records(
     records: Sequence[Record], lowered: Sequence[Lowered]
 ) -> list[tuple[np.ndarray, DesignBatch]]:
@@ -541,7 +557,7 @@ def batch_records(
                 np.array(rows),
                 DesignBatch(
                     n_designs=len(rows),
-                    clock_period_ns=np.array([float(records[i]["clock_period_ns"]) for i in rows]),
+                    clock_period_ns=np.array([_clock_period_ns(records[i], part) for i in rows]),
                     clock_uncertainty_ns=np.array(
                         [NAN if u is None else float(u) for u in uncertainty]
                     ),

@@ -31,7 +31,7 @@ class Coefficients:
             "family=...", "strategy=...", "io=..."; 0 where missing.
         timing: multipliers of timing constants, by name; 1 where missing.
         intervals: intervals[target][class] = [low, high], log offsets from the value; class is
-            "strategy|io_type", "io_type" or "*".
+            one of `interval_classes`.
         widening: widening[kind], log half-width added for what was not seen in the fit
             ("tool", "version", "family", "strategy", "range").
         seen: keys with the number of records they were fitted on.
@@ -63,14 +63,25 @@ class Coefficients:
         known = self.offsets.get(target, {})
         return float(sum(known.get(key, 0.0) for key in keys))
 
-    def interval(self, target: str, strategy: str, io_type: str) -> tuple[float, float]:
+    def interval(self, target: str, strategy: str, io_type: str, kind: str) -> tuple[float, float]:
         """Return log offsets of the 90 % interval, of the nearest class that was fitted."""
         known = self.intervals.get(target, {})
-        for name in (f"{strategy}|{io_type}", io_type, "*"):
+        for name in interval_classes(strategy, io_type, kind):
             if name in known:
                 low, high = known[name]
                 return float(low), float(high)
         return -UNFITTED_LOG_WIDTH, UNFITTED_LOG_WIDTH
+
+
+def interval_classes(strategy: str, io_type: str, kind: str) -> tuple[str, ...]:
+    """Return the interval classes of a design, the finest first.
+
+    Args:
+        strategy: name in STRATEGIES or "mixed".
+        io_type: "io_parallel" or "io_stream".
+        kind: "dense", or "spatial" for convolution, pooling and recurrence.
+    """
+    return (f"{strategy}|{io_type}|{kind}", f"{io_type}|{kind}", kind, "*")
 
 
 def coefficients_from_json(document: Mapping[str, Any], *, source: str) -> Coefficients:

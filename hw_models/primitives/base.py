@@ -57,6 +57,10 @@ class Context:
         """Return the fitted multiplier of a timing constant, 1 when not fitted."""
         return float(self.timing.get(name, 1.0))
 
+    def shift(self, name: str) -> float:
+        """Return a fitted additive constant, 0 when not fitted."""
+        return float(self.timing.get(name, 0.0))
+
     def rows(self, index: NDArray[np.intp]) -> "Context":
         """Return the context of the operations `index`."""
         return Context(
@@ -80,8 +84,10 @@ class OpCost:
         depth_levels: float[m], combinational adder levels, used instead of latency in RTL.
         lut, ff, dsp, bram_18k: terms, float[m] each.
         boundary_cycles: register stage between this operation and its neighbours, absent when it is alone.
+        boundary_stays: True where that stage is there even when the operation is alone.
         fill_cycles: float[m], what it adds to an io_stream design when it is not the slowest; None:
             its whole latency (it waits for its last input).
+        input_bits: float[m], bits that a design starting with this operation registers at its input.
         energy_pj: float[m], dynamic energy per inference.
         cut_bits: float[m], bits alive at a pipeline cut inside the operation (RTL).
         prior: float[m] bool, True where unknown weights were replaced by a prior.
@@ -95,7 +101,9 @@ class OpCost:
     dsp: Terms = field(default_factory=dict)
     bram_18k: Terms = field(default_factory=dict)
     boundary_cycles: Array | float = 0.0
+    boundary_stays: NDArray[np.bool_] | bool = False
     fill_cycles: Array | None = None
+    input_bits: Array | float = 0.0
     energy_pj: Array | float = 0.0
     cut_bits: Array | float = 0.0
     prior: NDArray[np.bool_] | bool = False

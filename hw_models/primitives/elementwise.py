@@ -87,6 +87,7 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
         )
     return OpCost(
         latency_cycles=cycles,
+        input_bits=lanes * x,
         interval_cycles=np.ones_like(lanes),
         depth_levels=_DEPTH[kind],
         lut={"elementwise.lanes": lut + soft},

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from hw_models import weights
+from hw_models.distributed import ADDER_DELAY, CUT_CROSSING, graph_cost, graph_depth
 from hw_models.primitives.base import (
     Array,
     Context,
@@ -78,16 +79,6 @@ PARAMETERS = (
     ),
 )
 
-# log of the adder graph's cost over its digit-by-digit cost: shared subexpressions save more where
-# many outputs see many digits.  Fitted on random matrices (bench_estimators.py repeats it).
-GRAPH_COST = {
-    "one": -0.35,
-    "log_n_out": -0.12,
-    "log_n_in": 0.02,
-    "log_digits": 0.0,
-    "log_input_bits": 0.0,
-}
-
 # Dynamic energy of an operation, 45 nm ASIC at 0.9 V: integer add 0.03 pJ at 8 bit and 0.1 pJ at 32 bit,
 # multiply 0.2 pJ at 8 x 8 and 3.1 pJ at 32 x 32 (Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323,
 # figure 1.1.9): linear in bits for adds, in the product of both widths for multiplies.  Soft logic in
@@ -104,7 +95,7 @@ def dsp_per_multiplier(first_bits: Array, second_bits: Array) -> Array:
     return np.ceil(wide / 26) * np.ceil(narrow / 18)
 
 
-def _weights(p: Mapping[str, Array]) -> dict[str, Array]:
+def _weights(p: Mapping[str, Array], context: Context) -> dict[str, Array]:
     """Return counts of constants, from exact numbers where given and from the prior elsewhere."""
     n = p["n_in"] * p["n_out"]
     sigma = p["weight_sigma_words"]
@@ -158,15 +149,18 @@ def unrolled_levels(
     """Return levels of the longest path: multiplier and adder tree of the fullest column.
 
     levels = ceil(log2(max_fan + 1)) + m; max_fan = fan + 2 sqrt(fan (1 - fan / n_in)), at most n_in;
-    m = the family's multiplier levels where a DSP is used, 1 otherwise, 0 at 3-bit weights and below.
+    m = the family's multiplier levels where more than a few DSPs are used, 1 otherwise, 0 at 3-bit
+    weights and below; a tool may add levels of its own.
     """
     fan = nonzero / p["n_out"]
     spread = np.sqrt(np.maximum(fan * (1 - fan / p["n_in"]), 0))
     max_fan = np.minimum(fan + 2 * spread, p["n_in"])
     family = context.family
     dsp_levels = family.multiplier_levels * context.constant(f"multiplier_levels|{family.name}")
-    multiply = np.where(multipliers >= 1, dsp_levels, np.where(p["weight_bits"] <= 3, 0.0, 1.0))
-    return ceil_log2(max_fan + 1) + multiply
+    multiply = np.where(
+        multipliers >= 1 + 0.01 * nonzero, dsp_levels, np.where(p["weight_bits"] <= 3, 0.0, 1.0)
+    )
+    return ceil_log2(max_fan + 1) + multiply + context.shift(f"extra_levels|{context.tool}")
 
 
 def levels_per_cycle(p: Mapping[str, Array], a: Array, context: Context) -> Array:
@@ -188,9 +182,10 @@ def levels_per_cycle(p: Mapping[str, Array], a: Array, context: Context) -> Arra
 def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
     """Latency strategy, and reuse 1 of every strategy: all weights are constants of the logic."""
     x, a = p["input_bits"], _accumulator_bits(p)
-    w = _weights(p)
+    w = _weights(p, context)
     n = p["n_in"] * p["n_out"]
-    reuse = np.minimum(p["reuse_factor"], n)
+    # the scheduler acts on at most 1023 (RF 1024 in the records gives the limits of 1023)
+    reuse = np.minimum(np.minimum(p["reuse_factor"], n), 1023.0)
     k = w["multipliers"]
     tiles = dsp_per_multiplier(x, p["weight_bits"])
     # hls4ml's ALLOCATION pragma: ceil(N / RF) - floor(zeros / RF) multiplier operations
@@ -201,8 +196,10 @@ def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
     levels = unrolled_levels(p, w["nonzero"], k, context)
     per_cycle = levels_per_cycle(p, a, context)
     cuts = np.maximum(np.ceil(levels / per_cycle) - 1, 0.0)
-    latency = np.where(shared, np.maximum(np.ceil(k / limit) + 1, cuts), cuts)
-    interval = np.where(reuse > 1, np.minimum(reuse, latency + 1), 1.0)
+    queue = np.ceil(k / limit)
+    latency = np.where(shared, np.maximum(queue + 1, cuts), cuts)
+    # a function that is not overlapped restarts one cycle after its end
+    interval = np.where(reuse > 1, np.minimum(reuse, latency + 2), 1.0)
 
     # values alive at each cut of the adder tree, in units of n_out accumulators
     fan = w["nonzero"] / p["n_out"]
@@ -221,12 +218,14 @@ def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
             "latency.multiply": 0.8 * x * w["lut_multipliers"],
         },
         ff={
-            "latency.boundary": p["n_in"] * x + p["n_out"] * a,
+            "latency.output": p["n_out"] * a,
             "latency.cuts": 0.8 * p["n_out"] * alive * a,
-            "latency.shared": np.where(shared, 2.0 * a * limit * np.log2(reuse + 1), 0.0),
+            "latency.shared": np.where(shared, 0.5 * a * w["nonzero"], 0.0),
         },
         dsp={"latency.multipliers": dsp},
         boundary_cycles=np.ones_like(cuts),
+        input_bits=p["n_in"] * x * p["n_positions"],
+        boundary_stays=reuse > 1,
         energy_pj=_energy_pj(p, w, a),
         prior=np.isnan(p["n_multipliers"]),
     )
@@ -287,7 +286,7 @@ def _resource_unrolled(p: Mapping[str, Array], context: Context) -> OpCost:
     Source: hls4ml 1.3 nnet_dense_resource_unrolled (generated code); no report of it in the records.
     """
     x, w, a = p["input_bits"], p["weight_bits"], _accumulator_bits(p)
-    counts = _weights(p)
+    counts = _weights(p, context)
     n = p["n_in"] * p["n_out"]
     reuse = np.minimum(p["reuse_factor"], n)
     block = np.ceil(counts["nonzero"] / reuse)
@@ -312,47 +311,16 @@ def _resource_unrolled(p: Mapping[str, Array], context: Context) -> OpCost:
     )
 
 
-def graph_cost(
-    n_in: Array, n_out: Array, digits: Array, nonzero: Array, input_bits: Array
-) -> Array:
-    """Predict the cost of a solved adder graph, in LUTs, from counts alone.
-
-    cost = adders * width * exp(b . features); adders = digits - n_out,
-    width = input_bits + log2(digits per output) / 2 + 1; features in `GRAPH_COST`.
-    """
-    per_output = digits / n_out
-    adders = np.maximum(digits - n_out, 0.0)
-    width = input_bits + 0.5 * np.log2(np.maximum(per_output, 1.0)) + 1
-    b = GRAPH_COST
-    log_ratio = (
-        b["one"]
-        + b["log_n_out"] * np.log(n_out)
-        + b["log_n_in"] * np.log(n_in)
-        + b["log_digits"] * np.log(np.maximum(digits, 1.0) / np.maximum(nonzero, 1.0))
-        + b["log_input_bits"] * np.log(input_bits)
-    )
-    return adders * width * np.exp(log_ratio)
-
-
-def graph_depth(n_out: Array, digits: Array, input_bits: Array, weight_bits: Array) -> Array:
-    """Predict the depth of a solved adder graph in unit delays (alkaid's delay model)."""
-    per_output = digits / n_out
-    depth = (
-        -3.51 + 1.87 * np.log2(per_output + 1) + 0.94 * np.log2(input_bits) + 0.29 * np.log2(n_out)
-    )
-    return np.maximum(depth + 0.23 * np.log2(weight_bits), np.where(per_output > 1, 1.09, 0.0))
-
-
 def _distributed(p: Mapping[str, Array], context: Context) -> OpCost:
     """Distributed arithmetic: the whole product is one graph of adders, II = 1, no DSP."""
     x, a = p["input_bits"], _accumulator_bits(p)
-    w = _weights(p)
-    cost = graph_cost(p["n_in"], p["n_out"], w["digits"], w["nonzero"], x)
+    w = _weights(p, context)
+    cost = graph_cost(p["n_in"], p["n_out"], w["digits"], w["nonzero"], x, p["weight_bits"])
     cost = np.where(np.isnan(p["adder_graph_cost"]), cost, p["adder_graph_cost"])
     cost = cost + p["has_bias"] * p["n_out"] * a * 0.5
     depth = graph_depth(p["n_out"], w["digits"], x, p["weight_bits"])
     depth = np.where(np.isnan(p["adder_graph_depth"]), depth, p["adder_graph_depth"])
-    depth = depth + p["has_bias"] * 1.09
+    depth = depth + p["has_bias"] * ADDER_DELAY
     if context.is_rtl:
         cuts = np.zeros_like(cost)
     else:
@@ -362,14 +330,14 @@ def _distributed(p: Mapping[str, Array], context: Context) -> OpCost:
         interval_cycles=np.ones_like(cost),
         depth_levels=depth,
         boundary_cycles=0.0 if context.is_rtl else 1.0,
+        input_bits=p["n_in"] * x * p["n_positions"],
         lut={"distributed.graph": cost},
         ff={} if context.is_rtl else {
-            "distributed.boundary": p["n_in"] * x + p["n_out"] * a,
-            "distributed.cuts": cuts * (cost / np.maximum(depth, 1.0)),
+            "distributed.boundary": p["n_out"] * a,
+            "distributed.cuts": cuts * CUT_CROSSING * (cost / np.maximum(depth, 1.0)),
         },
         energy_pj=SOFT_LOGIC_FACTOR * ADD_PJ_PER_BIT * cost * p["n_positions"] * p["n_instances"],
-        # a cut through a tree of adders crosses about the adders of one level
-        cut_bits=cost / np.maximum(depth, 1.0),
+        cut_bits=CUT_CROSSING * cost / np.maximum(depth, 1.0),
         prior=np.isnan(p["adder_graph_cost"]),
     )  # fmt: skip
 
@@ -410,6 +378,8 @@ def _merge(parts: list[tuple[np.ndarray, OpCost]], m: int) -> OpCost:
         energy_pj=scatter("energy_pj"),
         cut_bits=scatter("cut_bits"),
         boundary_cycles=scatter("boundary_cycles"),
+        input_bits=scatter("input_bits"),
+        boundary_stays=scatter("boundary_stays").astype(bool),
         prior=scatter("prior").astype(bool),
     )
 

@@ -48,9 +48,10 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
             ff={"reduce.window": p["n_lanes"] * p["n_window"] * p["bits"] + 100},
             energy_pj=energy,
         )
-    cycles = np.ceil(levels * context.family.adder_ns / context.usable_ns)
+    cycles = np.ceil(levels * 0.5 * context.family.adder_ns / context.usable_ns) - 1
     return OpCost(
         latency_cycles=cycles,
+        input_bits=p["n_positions"] * p["n_lanes"] * p["bits"],
         interval_cycles=np.ones_like(lut),
         depth_levels=levels,
         lut={"reduce.compare": lut},

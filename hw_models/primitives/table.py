@@ -48,15 +48,22 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     size = p["table_size"]
     small = (size * word <= LUT_TABLE_BITS) | context.is_rtl
     blocks = bram_18k_for(size, word)
-    bram = np.where(small, 0.0, np.ceil(lanes / 2) * blocks + np.where(is_softmax, blocks, 0.0))
+    # Vitis gives each use of a softmax table its own copy (5 classes: 8 blocks, Vivado: 4)
+    copies = np.where(is_softmax & (context.tool == "vitis_hls"), 2.0, 1.0)
+    bram = copies * np.where(
+        small, 0.0, np.ceil(lanes / 2) * blocks + np.where(is_softmax, blocks, 0.0)
+    )
     # 64 words of one bit fit a 6-input LUT
     table_lut = np.where(small, lanes * word * np.maximum(size / 64, 1.0), 0.0)
     glue = np.where(is_softmax, 90.0, 110.0) * lanes * x / 16
     softmax_sum = np.where(is_softmax, lanes * 18.0, 0.0)
     # an exponent table, a tree of adds, an inversion table and a product
-    slow = context.usable_ns < 3.5 * context.family.adder_ns
+    family = context.family
+    adder_ns = family.adder_ns * context.constant(f"adder_ns|{family.name}")
+    per_cycle = np.maximum(np.floor(context.usable_ns / adder_ns), 1.0)
+    softmax_levels = ceil_log2(lanes) + 2 * family.multiplier_levels
     lookup = 3.0 if context.tool == "vitis_hls" else 2.0
-    cycles = np.where(is_softmax, lookup + 2.0 + np.where(slow, ceil_log2(lanes), 0.0), lookup)
+    cycles = np.where(is_softmax, lookup + np.ceil(softmax_levels / per_cycle), lookup)
     vectors = p["n_positions"]
     stream = context.is_stream
     return OpCost(

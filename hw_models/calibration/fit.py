@@ -1,0 +1,427 @@
+"""Fitting the cost laws to records: positive factors near one, shrunk to the law; offsets pooled per key.
+
+Everything is fitted on logarithms with a pseudo-Huber loss: least squares on relative errors would
+drive every estimate too low.  Each group weighs its size to the power 1/2, so that one large
+collection does not drown the rest.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from hw_models.calibration.records import (
+    Lowered,
+    Record,
+    batch_records,
+    group_of,
+    lower_record,
+    strategy_name,
+)
+from hw_models.coefficients import Coefficients
+from hw_models.compose import RESOURCES, raw_costs
+from hw_models.errors import ModelError, UnsupportedError
+from hw_models.types import METRICS, STRATEGIES
+
+Array = NDArray[np.float64]
+
+#: Field of a record's stage for each metric.
+REPORTED = {
+    "latency_cycles": "latency_cycles_max", "interval_cycles": "interval_cycles_max",
+    "lut": "lut", "ff": "ff", "dsp": "dsp", "bram_18k": "bram_18k",
+}  # fmt: skip
+#: Targets whose terms carry fitted factors.  Cycles, DSP and memory blocks are counts of the structure: a
+#: factor would spoil the exact ones; only constants of their laws are fitted.
+SCALED = ("lut", "ff")
+#: Flags of rows that do not report the network itself.
+EXCLUDED_FLAGS = ("numbers from the instance row of the AXI wrapper report",)
+
+#: Prior width (log) of a term's factor around 1: most laws are right within a factor of two.
+FACTOR_PRIOR = 0.6
+#: Prior width (log) of the offsets of one key, by kind: what tools and devices may differ.
+OFFSET_PRIOR = {"io": 0.25, "tool": 0.2, "version": 0.15, "family": 0.2, "strategy": 0.15}
+#: Residual (log) where the loss turns from square to linear.
+HUBER = 0.2
+#: Scale of the data term: the log error that one record is trusted to.
+NOISE = 1.0
+
+#: Timing constants that the fit chooses, with the grid of each and the prior width (log, or the unit
+#: of an additive constant).
+TIMING_GRID: dict[str, tuple[float, ...]] = {
+    "adder_ns|ultrascale_plus": (0.8, 0.9, 1.0, 1.1, 1.25, 1.4),
+    "adder_ns|series7": (0.7, 0.85, 1.0, 1.2, 1.4),
+    "adder_ns|zynq7000": (0.7, 0.85, 1.0, 1.1, 1.25, 1.4),
+    "adder_ns|vitis_hls": (0.7, 0.85, 1.0, 1.15, 1.3),
+    "multiplier_levels|ultrascale_plus": (0.6, 0.8, 1.0, 1.2, 1.6),
+    "multiplier_levels|series7": (0.5, 0.75, 1.0, 1.25),
+    "multiplier_levels|zynq7000": (0.5, 0.75, 1.0, 1.25),
+    "extra_levels|vitis_hls": (0.0, 0.5, 1.0, 2.0),
+    "pixel_overhead|vivado_hls": (0.5, 0.75, 1.0, 1.25, 1.5),
+    "weight_sigma": (0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 1.3),
+}
+_ADDITIVE = ("extra_levels",)
+#: Prior width (log) of a timing constant; additive ones: 1 level.
+TIMING_PRIOR = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raw:
+    """Unfitted costs of all records of a data set.
+
+    Attributes:
+        matrix: matrix[target] = float[n, n_terms], columns named by `terms[target]`.
+        terms: names of the terms per target.
+        cycles: float[n] of latency_cycles and interval_cycles.
+        strategy: int[n], code of STRATEGIES or len(STRATEGIES).
+        is_spatial: bool[n], has convolution, pooling or recurrence.
+    """
+
+    matrix: Mapping[str, Array]
+    terms: Mapping[str, tuple[str, ...]]
+    cycles: Mapping[str, Array]
+    strategy: NDArray[np.int64]
+    is_spatial: NDArray[np.bool_]
+
+
+class Dataset:
+    """Records that can be estimated, lowered once.
+
+    Attributes:
+        records, lowered: the kept records and their operations, aligned.
+        rejected: (id, reason) of the others.
+        groups: group of each record.
+    """
+
+    def __init__(self, records: Sequence[Record], *, stage: str = "csynth") -> None:
+        self.stage = stage
+        self.records: list[Record] = []
+        self.lowered: list[Lowered] = []
+        self.rejected: list[tuple[str, str]] = []
+        for record in records:
+            identifier = str(record.get("id"))
+            report = record.get(stage)
+            if not report:
+                self.rejected.append((identifier, f"no {stage} report"))
+                continue
+            flags = [flag for flag in record.get("flags") or [] if flag in EXCLUDED_FLAGS]
+            if flags:
+                self.rejected.append((identifier, f"flagged: {flags[0]}"))
+                continue
+            try:
+                strategy_name(record)
+                lowered = lower_record(record)
+            except (ModelError, UnsupportedError) as error:
+                self.rejected.append((identifier, str(error)))
+                continue
+            self.records.append(record)
+            self.lowered.append(lowered)
+        self._drop_shared_reports()
+        self.groups = np.array([group_of(record) for record in self.records], dtype=object)
+        self.batches = batch_records(self.records, self.lowered)
+        self._cache: dict[tuple[tuple[str, float], ...], Raw] = {}
+
+    def _drop_shared_reports(self) -> None:
+        """Drop rows that carry one report under different networks: at most one of them is true."""
+        owner: dict[tuple[object, ...], list[int]] = {}
+        for i, record in enumerate(self.records):
+            report = record[self.stage]
+            key = (record.get("source"), record.get("tool_version"), record.get("io_type"),
+                   *(report.get(REPORTED[metric]) for metric in METRICS))  # fmt: skip
+            owner.setdefault(key, []).append(i)
+        drop: set[int] = set()
+        for rows in owner.values():
+            families = {
+                (self.records[i].get("family"), str(self.records[i].get("model_precision")))
+                for i in rows
+            }
+            if len(rows) > 1 and len(families) > 1:
+                drop.update(rows)
+        for i, record in enumerate(self.records):
+            kernels = [layer for layer in record["layers"] if str(layer["type"]).startswith("Conv")]
+            if len(kernels) >= 3 and (record[self.stage].get("lut") or 1e9) < 1000:
+                drop.add(i)  # a whole network with the report of one module
+        for i in sorted(drop):
+            self.rejected.append(
+                (str(self.records[i].get("id")), "its report belongs to another network or module")
+            )
+        keep = [i for i in range(len(self.records)) if i not in drop]
+        self.records = [self.records[i] for i in keep]
+        self.lowered = [self.lowered[i] for i in keep]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @cached_property
+    def reported(self) -> dict[str, Array]:
+        """What the tool said: float[n] per metric, NaN where it is missing."""
+        result = {}
+        for metric, field in REPORTED.items():
+            values = [record[self.stage].get(field) for record in self.records]
+            result[metric] = np.array([np.nan if v is None else float(v) for v in values])
+        return result
+
+    @cached_property
+    def weights(self) -> Array:
+        """Weight of each record: its group's size to the power -1/2."""
+        _, inverse, counts = np.unique(self.groups, return_inverse=True, return_counts=True)
+        return 1.0 / np.sqrt(counts[inverse])
+
+    @cached_property
+    def keys(self) -> list[tuple[str, ...]]:
+        """Offset keys of each record."""
+        names: list[tuple[str, ...]] = [()] * len(self)
+        for rows, batch in self.batches:
+            found = raw_costs(batch, {}).keys.names
+            for i in rows:
+                names[i] = found
+        return names
+
+    def raw(self, timing: Mapping[str, float]) -> Raw:
+        """Evaluate the laws on all records; cached per set of timing constants."""
+        key = tuple(sorted(timing.items()))
+        if key not in self._cache:
+            if len(self._cache) > 400:
+                self._cache.clear()
+            self._cache[key] = self._evaluate(timing)
+        return self._cache[key]
+
+    def _evaluate(self, timing: Mapping[str, float]) -> Raw:
+        n = len(self)
+        columns: dict[str, dict[str, Array]] = {target: {} for target in RESOURCES}
+        cycles = {"latency_cycles": np.zeros(n), "interval_cycles": np.zeros(n)}
+        strategy = np.zeros(n, dtype=np.int64)
+        is_spatial = np.zeros(n, dtype=bool)
+        for rows, batch in self.batches:
+            costs = raw_costs(batch, timing)
+            for target in RESOURCES:
+                for term, value in costs.terms[target].items():
+                    columns[target].setdefault(term, np.zeros(n))[rows] = value
+            cycles["latency_cycles"][rows] = costs.latency_cycles
+            cycles["interval_cycles"][rows] = costs.interval_cycles
+            strategy[rows] = costs.strategy
+            is_spatial[rows] = costs.is_spatial
+        return Raw(
+            matrix={
+                target: np.stack(list(columns[target].values()), axis=1)
+                if columns[target]
+                else np.zeros((n, 0))
+                for target in RESOURCES
+            },
+            terms={target: tuple(columns[target]) for target in RESOURCES},
+            cycles=cycles,
+            strategy=strategy,
+            is_spatial=is_spatial,
+        )
+
+    def key_matrix(self, raw: Raw) -> tuple[Array, tuple[str, ...]]:
+        """Return 0/1 float[n, n_keys] of offset keys, strategies included, and the keys."""
+        names = [
+            (*keys, *((f"strategy={STRATEGIES[code]}",) if code < len(STRATEGIES) else ()))
+            for keys, code in zip(self.keys, raw.strategy, strict=True)
+        ]
+        unique = tuple(sorted({key for keys in names for key in keys}))
+        column = {key: j for j, key in enumerate(unique)}
+        matrix = np.zeros((len(self), len(unique)))
+        for i, keys in enumerate(names):
+            for key in keys:
+                matrix[i, column[key]] = 1.0
+        return matrix, unique
+
+
+def _huber(residual: Array) -> tuple[Array, Array]:
+    """Return pseudo-Huber loss and its derivative."""
+    scaled = residual / HUBER
+    root = np.sqrt(1 + scaled**2)
+    return HUBER**2 * (root - 1), residual / root
+
+
+def fit_target(
+    matrix: Array,
+    keys: Array,
+    key_names: Sequence[str],
+    reported: Array,
+    weights: Array,
+    start: Array | None = None,
+) -> tuple[Array, Array]:
+    """Fit log factors of terms and log offsets of keys for one target.
+
+    minimise  sum w huber(log((value + 1) / (reported + 1))) / NOISE^2
+              + sum (log factor / FACTOR_PRIOR)^2 / 2 + sum (offset / OFFSET_PRIOR)^2 / 2
+    with value = (matrix @ exp(log factor)) * exp(keys @ offset).
+
+    Args:
+        matrix: float[n, n_terms], at least 0.
+        keys: float[n, n_keys] of 0 and 1.
+        key_names: names of the keys, "kind=value".
+        reported: float[n].
+        weights: float[n].
+        start: log factors and offsets to shrink to, float[n_terms + n_keys]; zeros (the law) by default.
+
+    Returns:
+        log factors float[n_terms], offsets float[n_keys].
+    """
+    n_terms = matrix.shape[1]
+    width = np.array([OFFSET_PRIOR[name.split("=")[0]] for name in key_names])
+    target = np.log1p(reported)
+    centre = np.zeros(n_terms + len(key_names)) if start is None else start
+    prior = np.concatenate([np.full(n_terms, FACTOR_PRIOR), width])
+
+    def loss(parameters: Array) -> tuple[float, Array]:
+        factor, offset = np.exp(parameters[:n_terms]), parameters[n_terms:]
+        linear = matrix @ factor
+        scale = np.exp(keys @ offset)
+        value = linear * scale
+        value_loss, slope = _huber(np.log1p(value) - target)
+        weighted = weights * slope / NOISE**2 / (value + 1)
+        gradient = np.concatenate(
+            [matrix.T @ (weighted * scale) * factor, keys.T @ (weighted * value)]
+        )
+        distance = (parameters - centre) / prior
+        gradient += distance / prior
+        total = weights @ value_loss / NOISE**2 + 0.5 * np.sum(distance**2)
+        return float(total), gradient
+
+    bounds = [(-3.0, 3.0)] * n_terms + [(-np.log(2), np.log(2))] * len(key_names)
+    result = minimize(
+        loss, centre, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 300}
+    )
+    return result.x[:n_terms], result.x[n_terms:]
+
+
+def _timing_loss(
+    dataset: Dataset,
+    rows: NDArray[np.intp],
+    timing: Mapping[str, float],
+    centre: Mapping[str, float],
+) -> float:
+    raw = dataset.raw(timing)
+    weights = dataset.weights[rows]
+    total = 0.0
+    for target, predicted in (
+        ("latency_cycles", raw.cycles["latency_cycles"]),
+        ("interval_cycles", raw.cycles["interval_cycles"]),
+        ("dsp", raw.matrix["dsp"].sum(axis=1)),
+    ):
+        reported = dataset.reported[target][rows]
+        known = ~np.isnan(reported)
+        loss, _ = _huber(np.log1p(predicted[rows][known]) - np.log1p(reported[known]))
+        total += float(weights[known] @ loss) / NOISE**2
+    for name in {*timing, *centre}:
+        if name.split("|")[0] in _ADDITIVE:
+            distance = timing.get(name, 0.0) - centre.get(name, 0.0)
+        else:
+            distance = float(np.log(timing.get(name, 1.0) / centre.get(name, 1.0))) / TIMING_PRIOR
+        total += 0.5 * distance**2
+    return total
+
+
+def fit_timing(
+    dataset: Dataset, rows: NDArray[np.intp], start: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Choose the timing constants on `rows` by coordinate descent over their grids, from `start`."""
+    timing: dict[str, float] = dict(start or {})
+    centre = dict(timing)
+    best = _timing_loss(dataset, rows, timing, centre)
+    for _ in range(2):
+        changed = False
+        for name, grid in TIMING_GRID.items():
+            for value in grid:
+                candidate = {**timing, name: value}
+                neutral = 0.0 if name.split("|")[0] in _ADDITIVE else 1.0
+                if value == neutral:
+                    candidate.pop(name)
+                if candidate == timing:
+                    continue
+                loss = _timing_loss(dataset, rows, candidate, centre)
+                if loss < best - 1e-9:
+                    best, timing, changed = loss, candidate, True
+        if not changed:
+            break
+    return timing
+
+
+def fit(dataset: Dataset, rows: NDArray[np.intp], base: Coefficients | None = None) -> Coefficients:
+    """Fit every coefficient on `rows`, shrunk to `base` (the bare laws by default).
+
+    Intervals and provenance are left to the caller.
+    """
+    shrink_to = Coefficients() if base is None else base
+    timing = fit_timing(dataset, rows, shrink_to.timing)
+    raw = dataset.raw(timing)
+    keys, names = dataset.key_matrix(raw)
+    factors = {target: dict(known) for target, known in shrink_to.factors.items()}
+    offsets = {target: dict(known) for target, known in shrink_to.offsets.items()}
+    for target in METRICS:
+        reported = dataset.reported[target]
+        known = rows[~np.isnan(reported[rows])]
+        if known.size == 0:
+            continue
+        if target not in SCALED:
+            continue
+        matrix, terms = raw.matrix[target], raw.terms[target]
+        used = np.flatnonzero(matrix[known].any(axis=0))
+        present = np.flatnonzero(keys[known].any(axis=0))
+        log_factor, offset = fit_target(
+            matrix[np.ix_(known, used)],
+            keys[np.ix_(known, present)],
+            [names[j] for j in present],
+            reported[known],
+            dataset.weights[known],
+            np.array(
+                [np.log(shrink_to.factor(target, terms[j])) for j in used]
+                + [shrink_to.offsets.get(target, {}).get(names[j], 0.0) for j in present]
+            ),
+        )
+        factors.setdefault(target, {}).update(
+            {terms[j]: float(np.exp(v)) for j, v in zip(used, log_factor, strict=True)}
+        )
+        offsets.setdefault(target, {}).update(
+            {names[j]: float(v) for j, v in zip(present, offset, strict=True)}
+        )
+    seen = dict(shrink_to.seen)
+    for j, name in enumerate(names):
+        if keys[rows, j].any():
+            seen[name] = seen.get(name, 0) + int(keys[rows, j].sum())
+    ranges = dict(shrink_to.ranges)
+    for name, (low, high) in fitted_ranges(dataset, rows).items():
+        before = ranges.get(name, (low, high))
+        ranges[name] = (min(low, before[0]), max(high, before[1]))
+    return Coefficients(
+        factors=factors,
+        offsets=offsets,
+        timing=timing,
+        seen=seen,
+        ranges=ranges,
+    )
+
+
+def fitted_ranges(dataset: Dataset, rows: NDArray[np.intp]) -> dict[str, tuple[float, float]]:
+    """Return the range of each parameter of matrix products among `rows`."""
+    chosen = set(rows.tolist())
+    values: dict[str, list[float]] = {}
+    for i in chosen:
+        for _, parameters in dataset.lowered[i].rows.get("matvec", ()):
+            for name in ("n_in", "n_out", "weight_bits", "input_bits", "reuse_factor"):
+                values.setdefault(f"matvec.{name}", []).append(parameters[name])
+    return {name: (float(min(v)), float(max(v))) for name, v in values.items()}
+
+
+def predict(dataset: Dataset, coefficients: Coefficients) -> dict[str, Array]:
+    """Predict every metric of every record at the fitted stage, unrounded, float[n] each."""
+    raw = dataset.raw(coefficients.timing)
+    keys, names = dataset.key_matrix(raw)
+    predicted = dict(raw.cycles)
+    for target in RESOURCES:
+        factor = np.array([coefficients.factor(target, term) for term in raw.terms[target]])
+        known = coefficients.offsets.get(target, {})
+        offset = np.array([known.get(name, 0.0) for name in names])
+        predicted[target] = (raw.matrix[target] @ factor) * np.exp(keys @ offset)
+    return {metric: predicted[metric] for metric in METRICS}
+
+
+def smape(reported: Array, predicted: Array) -> Array:
+    """Return 200 |y - p| / (|y| + |p| + 1) per record, in per cent."""
+    return 200 * np.abs(reported - predicted) / (np.abs(reported) + np.abs(predicted) + 1)

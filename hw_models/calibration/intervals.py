@@ -1,0 +1,122 @@
+"""Prediction intervals from held-out residuals, and their coverage on groups that were held out.
+
+Split conformal prediction over groups (Vovk et al. 2005; Lei et al. 2018, doi:10.1080/01621459.2017.1307116):
+the 90 % quantile of |log((reported + 1) / (predicted + 1))|, groups weighted by the root of their
+size, taken per (strategy, io_type, kind) where there is enough, else over ever coarser classes.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw_models.calibration.fit import Array, Dataset
+from hw_models.coefficients import interval_classes
+from hw_models.types import METRICS, STRATEGIES
+
+LEVEL = 0.90
+#: Smallest class, in groups and in records, that gets its own quantile.
+MIN_GROUPS, MIN_RECORDS = 3, 10
+
+
+def log_residuals(dataset: Dataset, predicted: Mapping[str, Array]) -> dict[str, Array]:
+    """Return log((reported + 1) / (predicted + 1)), float[n] per metric, NaN where not reported."""
+    return {
+        metric: np.log1p(dataset.reported[metric]) - np.log1p(np.maximum(predicted[metric], 0.0))
+        for metric in METRICS
+    }
+
+
+def weighted_quantile(values: Array, weights: Array, level: float) -> float:
+    """Return the smallest value with at least `level` of the weight at or below it."""
+    order = np.argsort(values)
+    cumulative = np.cumsum(weights[order])
+    position = int(np.searchsorted(cumulative, level * cumulative[-1]))
+    return float(values[order][min(position, values.size - 1)])
+
+
+def _classes(dataset: Dataset) -> list[tuple[str, ...]]:
+    """Return each record's interval classes, the finest first."""
+    raw = dataset.raw({})
+    names = [*STRATEGIES, "mixed"]
+    return [
+        interval_classes(
+            names[code],
+            str(record.get("io_type") or "io_parallel"),
+            "spatial" if spatial else "dense",
+        )
+        for code, spatial, record in zip(raw.strategy, raw.is_spatial, dataset.records, strict=True)
+    ]
+
+
+def _fit_classes(
+    dataset: Dataset,
+    residual: Array,
+    rows: NDArray[np.intp],
+    labels: list[tuple[str, ...]],
+) -> dict[str, tuple[float, float]]:
+    known = rows[~np.isnan(residual[rows])]
+    result: dict[str, tuple[float, float]] = {}
+    if known.size == 0:
+        return result
+    members_of: dict[str, list[int]] = {}
+    for i in known:
+        for name in labels[i]:
+            members_of.setdefault(name, []).append(int(i))
+    for name, rows_of in members_of.items():
+        members = np.array(rows_of)
+        groups = np.unique(dataset.groups[members]).size
+        if name != "*" and (groups < MIN_GROUPS or members.size < MIN_RECORDS):
+            continue
+        width = weighted_quantile(np.abs(residual[members]), dataset.weights[members], LEVEL)
+        result[name] = (-width, width)
+    return result
+
+
+def conformal_intervals(
+    dataset: Dataset, residuals: Mapping[str, Array]
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return intervals[metric][class] = log offsets (low, high) of the 90 % interval."""
+    labels = _classes(dataset)
+    rows = np.arange(len(dataset))
+    return {metric: _fit_classes(dataset, residuals[metric], rows, labels) for metric in METRICS}
+
+
+def covered_records(
+    dataset: Dataset, groups: NDArray[np.object_], predicted: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Say per metric and record whether it lies in an interval made from the other groups only (NaN unknown)."""
+    residuals, labels = log_residuals(dataset, predicted), _classes(dataset)
+    inside: dict[str, Array] = {}
+    for metric in METRICS:
+        inside[metric] = np.full(len(dataset), np.nan)
+        for group in np.unique(groups):
+            fitted = _fit_classes(
+                dataset, residuals[metric], np.flatnonzero(groups != group), labels
+            )
+            for i in np.flatnonzero(groups == group):
+                reported = dataset.reported[metric][i]
+                if np.isnan(reported) or "*" not in fitted:
+                    continue
+                low, high = next(fitted[name] for name in labels[i] if name in fitted)
+                value = predicted[metric][i]
+                # ends rounded outwards to whole numbers, as the estimator reports them
+                floor = max(np.floor((value + 1) * np.exp(low) - 1), 0.0)
+                inside[metric][i] = float(
+                    floor <= reported <= np.ceil((value + 1) * np.exp(high) - 1)
+                )
+    return inside
+
+
+def coverage(
+    dataset: Dataset, groups: NDArray[np.object_], predicted: Mapping[str, Array]
+) -> dict[str, float]:
+    """Return the group-weighted share of held-out records inside their interval, per metric."""
+    result = {}
+    for metric, inside in covered_records(dataset, groups, predicted).items():
+        known = ~np.isnan(inside)
+        weights = dataset.weights[known]
+        result[metric] = (
+            float(weights @ inside[known] / weights.sum()) if known.any() else float("nan")
+        )
+    return result

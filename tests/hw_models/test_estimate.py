@@ -1,0 +1,239 @@
+"""Properties of the estimator: monotone where hardware is, exact where counting is, loud where unknown."""
+
+import math
+
+import numpy as np
+import pytest
+
+from hw_models.coefficients import Coefficients
+from hw_models.compose import estimate
+from hw_models.errors import ModelError, UnsupportedError
+from hw_models.legality import legal_reuse_factors
+from hw_models.primitives import get_primitive, primitive_names
+from hw_models.types import METRICS, STRATEGIES, DesignBatch, OpBatch
+from hw_models.weights import count_weights, csd_digits, odd_part_bits
+
+PART = "xcvu13p-flga2577-2-e"
+
+
+def matvec_batch(n=1, *, tool="vivado_hls", part=PART, clock_period_ns=5.0, **columns):
+    defaults = dict(
+        n_in=16.0, n_out=32.0, reuse_factor=1.0, strategy=0.0, weight_bits=8.0, input_bits=16.0,
+        input_is_signed=1.0, accumulator_bits=20.0, zero_fraction=0.0, has_bias=1.0,
+    )  # fmt: skip
+    columns = {**defaults, **columns}
+    return DesignBatch(
+        n_designs=n,
+        clock_period_ns=np.broadcast_to(np.asarray(clock_period_ns, float), (n,)).copy(),
+        clock_uncertainty_ns=np.full(n, np.nan),
+        part=part,
+        tool=tool,
+        tool_version="",
+        io_type="io_parallel",
+        ops=(
+            OpBatch(
+                primitive="matvec",
+                design=np.arange(n),
+                stage=np.zeros(n, dtype=np.int64),
+                parameters={
+                    k: np.broadcast_to(np.asarray(v, float), (n,)).copy()
+                    for k, v in columns.items()
+                },
+            ),
+        ),
+    )
+
+
+def values(batch, **options):
+    return {name: known.value for name, known in estimate(batch, **options).metrics.items()}
+
+
+@pytest.mark.parametrize("strategy", [n for n in STRATEGIES if n != "distributed_arithmetic"])
+@pytest.mark.parametrize("weight_bits", [4, 8, 16])
+def test_more_reuse_never_costs_more_dsp_and_never_shortens_the_interval(strategy, weight_bits):
+    reuse = legal_reuse_factors(24, 32, "resource").astype(float)
+    batch = matvec_batch(
+        reuse.size, n_in=24.0, n_out=32.0, reuse_factor=reuse, strategy=float(STRATEGIES.index(strategy)),
+        weight_bits=float(weight_bits),
+    )  # fmt: skip
+    found = values(batch)
+    # at reuse 1 weights are constants, and narrow constants need no DSP at all: the order holds above it
+    first = 0 if strategy == "latency" or weight_bits != 8 else 1
+    assert np.all(np.diff(found["dsp"][first:]) <= 0)
+    assert np.all(np.diff(found["interval_cycles"]) >= 0)
+
+
+@pytest.mark.parametrize("strategy", range(len(STRATEGIES)))
+def test_pruning_never_costs_more_lut_or_dsp(strategy):
+    # at 6-bit weights every kept weight is narrow, so the prior's tail does not move the other way
+    zero = np.linspace(0.05, 0.95, 10)
+    found = values(
+        matvec_batch(
+            10, zero_fraction=zero, strategy=float(strategy), weight_bits=5.0, input_bits=8.0
+        )
+    )
+    assert np.all(np.diff(found["lut"]) <= 0)
+    assert np.all(np.diff(found["dsp"]) <= 0)
+
+
+@pytest.mark.parametrize(
+    ("column", "sizes"), [("n_in", [4, 16, 64, 256]), ("n_out", [4, 16, 64, 256])]
+)
+@pytest.mark.parametrize("strategy", range(len(STRATEGIES)))
+def test_larger_matrices_never_cost_less(column, sizes, strategy):
+    found = values(matvec_batch(4, **{column: np.array(sizes, float)}, strategy=float(strategy)))
+    for name in ("lut", "dsp", "latency_cycles"):
+        assert np.all(np.diff(found[name]) >= 0), name
+
+
+def test_a_slower_clock_never_needs_more_cycles():
+    clock = np.array([2.0, 3.0, 4.0, 5.0, 8.0, 12.0])
+    for tool in ("vivado_hls", "vitis_hls", "alkaid"):
+        strategy = 4.0 if tool == "alkaid" else 0.0
+        found = values(matvec_batch(6, clock_period_ns=clock, tool=tool, strategy=strategy))
+        assert np.all(np.diff(found["latency_cycles"]) <= 0)
+
+
+def test_distributed_arithmetic_uses_no_dsp_and_takes_a_sample_each_cycle():
+    found = values(matvec_batch(3, strategy=4.0, tool="alkaid", n_in=np.array([4.0, 16.0, 64.0])))
+    assert found["dsp"].tolist() == [0, 0, 0]
+    assert found["interval_cycles"].tolist() == [1, 1, 1]
+
+
+def test_a_known_adder_graph_replaces_the_law():
+    found = values(matvec_batch(1, strategy=4.0, tool="alkaid", adder_graph_cost=1234.0, has_bias=0.0),
+                   coefficients=Coefficients())  # fmt: skip
+    assert found["lut"][0] == 1234
+
+
+def test_resource_counts_are_exact():
+    # hls4ml: ceil(16 * 32 / 64) multipliers, II = RF, 16-bit data and weights in one DSP each
+    found = values(matvec_batch(1, reuse_factor=64.0, strategy=1.0, weight_bits=16.0))
+    assert found["dsp"][0] == 8
+    assert found["interval_cycles"][0] == 64
+
+
+def test_every_interval_holds_its_value():
+    metrics = estimate(matvec_batch(5, n_out=np.array([1.0, 8.0, 32.0, 128.0, 512.0]))).metrics
+    for name in METRICS:
+        known = metrics[name]
+        assert np.all(known.low <= known.value) and np.all(known.value <= known.high), name
+        assert np.all(known.low >= 0), name
+
+
+def test_one_design_costs_what_it_costs_in_a_population():
+    sizes = np.array([3.0, 17.0, 64.0])
+    together = values(matvec_batch(3, n_in=sizes))
+    for i, size in enumerate(sizes):
+        alone = values(matvec_batch(1, n_in=size))
+        for name in METRICS:
+            assert alone[name][0] == together[name][i]
+
+
+def test_mixed_strategies_equal_their_parts():
+    codes = np.arange(5, dtype=float)
+    together = values(matvec_batch(5, strategy=codes, reuse_factor=4.0))
+    for code in codes:
+        alone = values(matvec_batch(1, strategy=code, reuse_factor=4.0))
+        for name in METRICS:
+            assert alone[name][0] == together[name][int(code)], (name, code)
+
+
+def test_parameters_outside_the_fit_widen_the_interval_and_are_named():
+    fitted = Coefficients(ranges={"matvec.n_in": (8.0, 64.0)}, provenance={"source": "test"})
+    inside, outside = matvec_batch(1, n_in=64.0), matvec_batch(1, n_in=640.0)
+    near = estimate(inside, fitted).metrics["lut"]
+    far = estimate(outside, fitted, with_notes=True)
+    assert far.metrics["lut"].high[0] / far.metrics["lut"].value[0] > near.high[0] / near.value[0]
+    assert any("matvec.n_in = 640" in note and "factor 10" in note for note in far.notes[0])
+
+
+def test_unknown_keys_widen_and_say_so():
+    fitted = Coefficients(seen={"tool=vivado_hls": 9, "family=ultrascale_plus": 9, "io=io_parallel": 9},
+                          provenance={"source": "test"})  # fmt: skip
+    known = estimate(matvec_batch(), fitted, with_notes=True)
+    new = estimate(matvec_batch(tool="vitis_hls"), fitted, with_notes=True)
+    assert not any("not in the fitted" in note for note in known.notes[0])
+    assert any("tool=vitis_hls" in note for note in new.notes[0])
+    assert (
+        new.metrics["lut"].low[0] / new.metrics["lut"].value[0]
+        < known.metrics["lut"].low[0] / known.metrics["lut"].value[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"part": "nonsense"}, "unknown device part"),
+        ({"tool": "gcc"}, "unknown synthesis tool"),
+    ],
+)
+def test_unknown_devices_and_tools_are_refused(change, message):
+    with pytest.raises(UnsupportedError, match=message):
+        estimate(matvec_batch(**change))
+
+
+def test_bad_batches_are_refused():
+    with pytest.raises(ModelError, match="unknown parameter 'n_inn'"):
+        estimate(matvec_batch(n_inn=3.0))
+    with pytest.raises(ModelError, match="is NaN"):
+        estimate(matvec_batch(n_in=math.nan))
+    with pytest.raises(ModelError, match="above 0"):
+        estimate(matvec_batch(clock_period_ns=0.0))
+    with pytest.raises(UnsupportedError, match="cannot be predicted"):
+        estimate(matvec_batch(), stage="measured")
+    with pytest.raises(UnsupportedError, match="unknown primitive"):
+        get_primitive("attention")
+
+
+@pytest.mark.parametrize("name", primitive_names())
+@pytest.mark.parametrize("io_type", ["io_parallel", "io_stream"])
+@pytest.mark.parametrize("tool", ["vivado_hls", "vitis_hls", "alkaid"])
+def test_every_primitive_gives_finite_costs(name, io_type, tool):
+    primitive = get_primitive(name)
+    given = {p.name: np.array([1.0, 4.0, 16.0]) for p in primitive.parameters if p.default is None}
+    for code in ("kind", "strategy", "input_is_signed", "has_bias"):
+        if code in given:
+            given[code] = np.array([0.0, 1.0, 1.0])
+    if "zero_fraction" in given:
+        given["zero_fraction"] = np.array([0.0, 0.5, np.nan])
+    batch = DesignBatch(
+        n_designs=3, clock_period_ns=np.full(3, 5.0), clock_uncertainty_ns=np.full(3, np.nan), part=PART, tool=tool,
+        tool_version="", io_type=io_type,
+        ops=(OpBatch(primitive=name, design=np.arange(3), stage=np.zeros(3, dtype=np.int64), parameters=given),),
+    )  # fmt: skip
+    found = estimate(batch, with_notes=True, with_per_op=True)
+    for metric in METRICS:
+        assert np.all(np.isfinite(found.metrics[metric].value)) and np.all(
+            found.metrics[metric].value >= 0
+        )
+        assert found.per_op[name][metric].shape == (3,)
+    assert np.all(found.energy_nj >= 0)
+
+
+def test_signed_digits_match_a_search():
+    # oracle: fewest signed powers of two that sum to n, by breadth-first search
+    best = {0: 0}
+    frontier = [0]
+    for n_digits in range(1, 4):
+        frontier = [s + sign * 2**k for s in frontier for k in range(9) for sign in (1, -1)]
+        frontier = [v for v in set(frontier) if v not in best]
+        best.update({v: n_digits for v in frontier})
+    words = np.arange(-63, 64)
+    expected = [best.get(int(w), 4) for w in words]
+    assert csd_digits(words).tolist() == expected
+
+
+def test_odd_parts_ignore_trailing_zeros():
+    words = np.array([0, 1, 2, 3, 12, -5, 64])
+    assert odd_part_bits(words).tolist() == [0, 2, 2, 3, 3, 4, 2]
+
+
+def test_exact_weights_decide_the_multipliers():
+    weights = np.array([[1, 2], [0, 11], [85, 4]])
+    counts = count_weights(weights, input_bits=16)
+    assert counts.n_nonzero == 5
+    assert counts.n_multipliers == 1  # 85: four digits, 8 bits beside 16: a DSP
+    assert counts.n_lut_multipliers == 1  # 11: three digits, 5 bits beside 16: LUTs
+    found = values(matvec_batch(1, n_multipliers=7.0, weight_bits=8.0))
+    assert found["dsp"][0] == 7
