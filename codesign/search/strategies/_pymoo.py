@@ -159,24 +159,28 @@ class IntegerMating(InfillCriterion):  # type: ignore[misc]
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """A population that grows with what is known, children being half of it.
+    """A population, and its children per generation, that grow with what is known.
 
-    A small one turns what it learns into better children at once, which decides short searches; a
-    large one keeps the whole front, which decides long ones.
+    Few turn what they learn into better children at once, which decides short searches; many keep
+    the whole front, which decides long ones, and are cheaper to evaluate together.
 
     Attributes:
-        first: size of the first generation.
-        last: size that it never exceeds.
-        share: population per evaluation made.
+        population: least and most members.
+        children: least and most children per generation.
+        share: members per evaluation made, between these ends; half as many children.
     """
 
-    first: int
-    last: int
+    population: tuple[int, int]
+    children: tuple[int, int]
     share: float
 
-    def population_size(self, n_evaluations: int) -> int:
-        """Return the size after so many evaluations."""
-        return min(max(self.first, int(self.share * n_evaluations)), self.last)
+    def sizes(self, n_evaluations: int) -> tuple[int, int]:
+        """Return members and children after so many evaluations."""
+        wanted = int(self.share * n_evaluations)
+        return (
+            min(max(self.population[0], wanted), self.population[1]),
+            min(max(self.children[0], wanted // 2), self.children[1]),
+        )
 
 
 class PymooStrategy(Strategy):
@@ -215,8 +219,8 @@ class PymooStrategy(Strategy):
         Evaluator().eval(told, self._asked)
         if self._growth is not None:
             self._n_told += len(genomes)
-            self._algorithm.pop_size = self._growth.population_size(self._n_told)
-            self._algorithm.n_offsprings = max(2, self._algorithm.pop_size // 2)
+            members, children = self._growth.sizes(self._n_told)
+            self._algorithm.pop_size, self._algorithm.n_offsprings = members, children
         self._algorithm.tell(infills=self._asked)
         self._asked = None
 

@@ -11,24 +11,24 @@ from codesign.search.problem import Problem
 from codesign.search.strategies._pymoo import Growth, PymooStrategy, operators
 from codesign.search.strategies.base import STRATEGIES, Strategy, StrategySettings, refuse_reward
 
-FIRST_POPULATION_SIZE: Final = 40
-POPULATION_SIZE: Final = 200
-#: Population per evaluation while it grows; tuned on synthetic spaces, see docs/search.md.
-GROWTH_SHARE: Final = 0.06
+#: Tuned on synthetic spaces, see docs/search.md.
+GROWTH: Final = Growth(population=(40, 400), children=(20, 400), share=0.05)
 
 
 def make_nsga2(problem: Problem, *, seed: int, settings: StrategySettings) -> Strategy:
     """Build NSGA-II; see `StrategyFactory`.
 
-    Unless a population size is set it grows from 40 to 200 as evaluations come in.
+    Unless a population size is set it grows from 40 to 400 as evaluations come in, and the children
+    per generation from 20 to 400.
     """
     refuse_reward("nsga2", settings)
-    growth = Growth(first=FIRST_POPULATION_SIZE, last=POPULATION_SIZE, share=GROWTH_SHARE)
+    growth = GROWTH
     if settings.population_size is not None:
-        growth = Growth(first=settings.population_size, last=settings.population_size, share=0.0)
+        size = settings.population_size
+        growth = Growth(population=(size, size), children=(size // 2, size // 2), share=0.0)
     algorithm = NSGA2(
-        pop_size=growth.first,
-        n_offsprings=max(2, growth.first // 2),
+        pop_size=growth.population[0],
+        n_offsprings=growth.children[0],
         eliminate_duplicates=False,
         **operators(problem, initial=settings.initial),
     )
