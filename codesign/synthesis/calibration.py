@@ -1,0 +1,210 @@
+"""The work behind `codesign calibrate`: reports in, better coefficients out, or none."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from codesign.errors import CalibrationError
+from codesign.synthesis.estimates import user_coefficients_folder
+from codesign.tools import n_worker_processes
+from hw_models.calibration import (
+    CalibrationResult,
+    Coefficients,
+    calibrate,
+    load_coefficients,
+    load_corpus,
+    save_coefficients,
+)
+from hw_models.calibration.parsers import Rejection, read_reports
+from hw_models.errors import ModelError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+#: Fields of a record that a calibration can fit, in the order in which it does.
+FITTED_STAGES = ("csynth", "synthesized")
+
+#: Fewest records of a stage that are worth a fit.
+MIN_RECORDS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationRun:
+    """What one call of `codesign calibrate` did.
+
+    Attributes:
+        n_records: records read.
+        n_without_architecture: of these, without layers, so that no law applies.
+        rejections: what was not read, and why.
+        results: per stage that had enough records.
+        skipped: reason per stage that had not.
+        output: coefficients file that was written, None when nothing improved.
+    """
+
+    n_records: int
+    n_without_architecture: int
+    rejections: tuple[Rejection, ...]
+    results: Mapping[str, CalibrationResult]
+    skipped: Mapping[str, str]
+    output: Path | None
+
+    @property
+    def is_better(self) -> bool:
+        """Whether any stage improved."""
+        return any(result.is_better for result in self.results.values())
+
+
+def next_user_file() -> Path:
+    """Return the name of the user's next coefficients file, coefficients-0001.json, ..."""
+    folder = user_coefficients_folder()
+    numbers = [
+        int(match[1])
+        for path in folder.glob("coefficients-*.json")
+        if (match := re.search(r"-(\d+)\.json$", path.name))
+    ]
+    return folder / f"coefficients-{max(numbers, default=0) + 1:04d}.json"
+
+
+def collect_records(
+    paths: Sequence[Path], *, progress: Callable[[int, int], None] | None = None
+) -> tuple[list[dict[str, Any]], list[Rejection]]:
+    """Read records below `paths`; the corpus that ships when there is none.
+
+    Raises:
+        CalibrationError: nothing at all could be read.
+    """
+    if not paths:
+        try:
+            return load_corpus(), []
+        except ModelError as error:
+            raise CalibrationError(str(error)) from error
+    records, rejections = read_reports(paths, n_workers=n_worker_processes(), progress=progress)
+    if not records:
+        reasons = "; ".join(rejection.reason for rejection in rejections[:3])
+        raise CalibrationError(
+            f"no report could be read ({reasons}); give folders or files of synthesis reports"
+        )
+    return records, rejections
+
+
+def run_calibration(
+    paths: Sequence[Path],
+    *,
+    base: Path | None = None,
+    output: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    report: Callable[[str], None] | None = None,
+) -> CalibrationRun:
+    """Calibrate on the reports below `paths`, judged on held-out groups; write only what is better.
+
+    Args:
+        paths: folders and files of reports; none means the corpus that ships.
+        base: coefficients to start from; those that ship by default.
+        output: file to write; the user's next versioned file by default.
+        progress: told (designs parsed, designs in all).
+        report: told one line per held-out group.
+
+    Raises:
+        CalibrationError: nothing could be read, or no stage has enough records with an architecture.
+    """
+    records, rejections = collect_records(paths, progress=progress)
+    try:
+        coefficients = load_coefficients(base)
+    except ModelError as error:
+        raise CalibrationError(str(error)) from error
+    source = ", ".join(sorted({str(record.get("source")) for record in records})[:8])
+    results: dict[str, CalibrationResult] = {}
+    skipped: dict[str, str] = {}
+    for stage in FITTED_STAGES:
+        usable = [record for record in records if record.get(stage) and record.get("layers")]
+        if len(usable) < MIN_RECORDS:
+            skipped[stage] = f"{len(usable)} records with an architecture, {MIN_RECORDS} needed"
+            continue
+        try:
+            results[stage] = calibrate(
+                usable, base=coefficients, stage=stage, source=source, progress=report
+            )
+        except ModelError as error:
+            skipped[stage] = str(error)
+            continue
+        coefficients = results[stage].coefficients
+    if not results:
+        reasons = "; ".join(f"{stage}: {reason}" for stage, reason in skipped.items())
+        raise CalibrationError(
+            f"{len(records)} records read, none usable ({reasons}); a report needs its hls4ml project "
+            "(firmware/parameters.h) beside it"
+        )
+    written = None
+    if any(result.is_better for result in results.values()):
+        written = output or next_user_file()
+        written.parent.mkdir(parents=True, exist_ok=True)
+        save_coefficients(_with_history(coefficients, base), written)
+    return CalibrationRun(
+        n_records=len(records),
+        n_without_architecture=sum(not record.get("layers") for record in records),
+        rejections=tuple(rejections),
+        results=results,
+        skipped=skipped,
+        output=written,
+    )
+
+
+def _with_history(coefficients: Coefficients, base: Path | None) -> Coefficients:
+    origin = "shipped" if base is None else base.name
+    return replace(coefficients, provenance=dict(coefficients.provenance) | {"base_file": origin})
+
+
+def calibration_table(run: CalibrationRun) -> "Table":
+    """Tabulate held-out errors before and after, per stage and target."""
+    from rich.table import Table
+
+    table = Table(
+        "stage",
+        "target",
+        "n",
+        "SMAPE before",
+        "SMAPE after",
+        "90 % interval covers",
+        title="held-out error",
+    )
+    for stage, result in run.results.items():
+        for target, error in result.errors.items():
+            table.add_row(
+                stage,
+                target,
+                str(error.n),
+                f"{error.before:.1f} %",
+                f"{error.after:.1f} %",
+                f"{100 * error.coverage:.0f} %",
+            )
+    return table
+
+
+def run_json(run: CalibrationRun) -> dict[str, Any]:
+    """Return a run as a JSON-ready object."""
+    return {
+        "n_records": run.n_records,
+        "n_without_architecture": run.n_without_architecture,
+        "rejected": [{"path": str(item.path), "reason": item.reason} for item in run.rejections],
+        "stages": {
+            stage: {
+                "is_better": result.is_better,
+                "n_records": result.n_records,
+                "n_groups": result.n_groups,
+                "errors": {
+                    target: {
+                        "n": error.n,
+                        "smape_before_percent": error.before,
+                        "smape_after_percent": error.after,
+                        "coverage": error.coverage,
+                    }
+                    for target, error in result.errors.items()
+                },
+            }
+            for stage, result in run.results.items()
+        },
+        "skipped": dict(run.skipped),
+        "output": None if run.output is None else str(run.output),
+    }
