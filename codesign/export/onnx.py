@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -183,6 +183,10 @@ class _QonnxGraph(_Graph):
     def _quant(self, tensor: str, fmt: FixedPoint, output: str) -> str:
         import onnx
 
+        if fmt.bits == 1 and fmt.signed:  # QONNX reads one signed bit as {-1, +1}
+            raise ExportError(
+                f"{output}: QONNX cannot express {fmt.to_hls()}; use at least 2 bits for signed words"
+            )
         scale = self.constant(np.array(fmt.lsb, dtype=self.dtype), f"{output}_scale")
         zero = self.constant(np.zeros((), dtype=self.dtype), f"{output}_zero")
         bits = self.constant(np.array(fmt.bits, dtype=self.dtype), f"{output}_bits")
@@ -202,6 +206,8 @@ class _QonnxGraph(_Graph):
 
     def stored(self, name: str, words: NDArray[np.int64], fmt: FixedPoint) -> str:
         values = self.constant(fmt.values_from_words(words).astype(self.dtype), f"{name}_values")
+        if fmt.bits == 1 and fmt.signed:  # constants fit a wider word as well
+            fmt = replace(fmt, bits=2, integer_bits=fmt.integer_bits + 1)
         return self._quant(values, fmt, name)
 
     def quantize(self, tensor: str, fmt: FixedPoint) -> str:
