@@ -434,7 +434,8 @@ def build_c_simulation(
     run_tool(
         [
             compiler, *_CXX_FLAGS, "-O1" if optimize else "-O0", "-shared", "-I.", "-Ifirmware",
-            "-Ifirmware/ap_types", "-Ifirmware/ac_types", "c_simulation.cpp", "-o", library,
+            "-Ifirmware/ap_types", "-Ifirmware/ac_types", "-Ifirmware/ac_types/include",
+            "-Ifirmware/ac_math/include", "-Ifirmware/ac_simutils/include", "-Ifirmware/nnet_utils", "c_simulation.cpp", "-o", library,
         ],
         folder=folder,
         timeout_s=timeout_s,
