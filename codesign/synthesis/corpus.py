@@ -16,14 +16,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.errors import CodesignError
+from codesign.errors import CodesignError, DesignError
 from codesign.synthesis.adder_graph import ConstantMatrix, csd_digits, solve_adder_graph
 from codesign.synthesis.open_flow import synthesize_verilog
+from hw_models.families import DEFAULT_UNCERTAINTY, family_of
 
 SOURCE = "codesign open-synthesis corpus"
 
 #: Smallest and largest rough cost aimed at (LUT); bounds a run's time, about 6 s per thousand after 4 s of start.
 COST_RANGE = (60.0, 4000.0)
+
+#: Designs that synthesis shrinks below this are left out.
+MIN_LUT = 20
+
+#: Device family of the mapping (Yosys' xcup), as the hardware models call it.
+FAMILY = "ultrascale_plus"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +75,16 @@ class CorpusDesign:
     distribution: str
     pruning: str
     sparsity: float
+
+
+def nominal_clock_ns(latency_cutoff: float) -> float:
+    """Return the clock period for which the exporter would choose this pipeline.
+
+    The inverse of `hw_models.families.adder_levels_per_cycle`; open synthesis itself has no clock.
+    """
+    family = family_of(FAMILY)
+    usable_ns = latency_cutoff * family.rtl_level_ns + family.rtl_overhead_ns
+    return round(usable_ns / (1 - DEFAULT_UNCERTAINTY["alkaid"]), 4)
 
 
 def _draw_shape(rng: np.random.Generator) -> tuple[int, ...]:
@@ -154,6 +171,31 @@ def _layer_input_words(design: CorpusDesign) -> list[tuple[int, int]]:
     return ranges
 
 
+def _reached_input_words(design: CorpusDesign) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return the lowest and highest raw word that can reach each input of each layer.
+
+    Worst cases channel by channel, as the adder graph's own interval arithmetic: a channel that never
+    fills its type costs less, one that never fires costs nothing.
+    """
+    first_low, first_high = _layer_input_words(design)[0]
+    n_in = design.layers[0].weights_in_out.shape[0]
+    low, high = np.full(n_in, first_low), np.full(n_in, first_high)
+    fraction_in = design.input_bits - 1
+    ranges = [(low, high)]
+    for layer in design.layers[:-1]:
+        assert layer.output_integer_bits is not None and layer.output_fraction_bits is not None
+        weights = layer.weights_in_out
+        largest = np.maximum(weights, 0).T @ high + np.minimum(weights, 0).T @ low + layer.bias
+        dropped = layer.weight_fraction_bits + fraction_in - layer.output_fraction_bits
+        top = np.maximum(largest, 0) >> dropped
+        full = 2 ** (layer.output_integer_bits + layer.output_fraction_bits) - 1
+        # beyond the type the word wraps, and then takes any value
+        low, high = np.zeros_like(top), np.where(top > full, full, top)
+        fraction_in = layer.output_fraction_bits
+        ranges.append((low, high))
+    return ranges
+
+
 def rough_cost(design: CorpusDesign) -> float:
     """Guess the LUTs of a design from its non-zero digits; used only to choose what to synthesise."""
     return sum(
@@ -223,7 +265,11 @@ def write_rtl(design: CorpusDesign, folder: Path) -> dict[str, Any]:
 
 
 def _layer_record(
-    i_layer: int, layer: CorpusLayer, words: tuple[int, int], previous_type: str, input_bits: int
+    i_layer: int,
+    layer: CorpusLayer,
+    words: tuple[NDArray[np.int64], NDArray[np.int64]],
+    previous_type: str,
+    input_bits: int,
 ) -> dict[str, Any]:
     n_in, n_out = layer.weights_in_out.shape
     exact = solve_adder_graph(
@@ -258,7 +304,7 @@ def layer_records(design: CorpusDesign) -> list[dict[str, Any]]:
     """Describe the layers of a design in the schema of synthesis records, with exact adder costs."""
     records, kind, bits = [], f"ap_fixed<{design.input_bits},1>", design.input_bits
     for i_layer, (layer, words) in enumerate(
-        zip(design.layers, _layer_input_words(design), strict=True)
+        zip(design.layers, _reached_input_words(design), strict=True)
     ):
         record = _layer_record(i_layer, layer, words, kind, bits)
         kind = record.get("result_precision", "")
@@ -275,10 +321,15 @@ def synthesize_design(
 
     Raises:
         ToolError: Yosys failed or ran out of time.
+        DesignError: hardly any logic is left.
     """
     with tempfile.TemporaryDirectory(prefix="codesign_corpus_") as scratch:
         facts = write_rtl(design, Path(scratch) / "rtl")
         result = synthesize_verilog(Path(scratch) / "rtl" / "src", "model", timeout_s=timeout_s)
+    if result.lut < MIN_LUT:
+        raise DesignError(
+            f"{design.identifier}: {result.lut} LUT left, its outputs are nearly constant; it teaches nothing"
+        )
     return {
         "schema": 1,
         "id": design.identifier,
@@ -288,9 +339,9 @@ def synthesize_design(
         "tool": "yosys",
         "tool_version": result.tool_version,
         "alkaid_version": importlib.metadata.version("alkaid"),
-        "part": "xcup",
-        "part_is_inferred": False,
-        "clock_period_ns": None,
+        "part": FAMILY,
+        "part_is_inferred": True,
+        "clock_period_ns": nominal_clock_ns(design.latency_cutoff),
         "latency_cutoff": design.latency_cutoff,
         "backend": "alkaid",
         "strategy": "distributed_arithmetic",
