@@ -50,6 +50,11 @@ class Predictor(ABC):
     def method(self) -> str:
         """Registered name of the method that fitted it."""
 
+    @property
+    @abstractmethod
+    def left_out_mean(self) -> Floats | None:
+        """Each training label as predicted without it, float[n]; None when not kept."""
+
     @abstractmethod
     def predict(self, batch: GraphBatch) -> Accuracy:
         """Predict the accuracy of every graph of `batch`.
@@ -75,6 +80,10 @@ class Method(ABC):
     @abstractmethod
     def is_canonical(self) -> bool:
         """True when it expects canonical graphs, False when graphs as they were written."""
+
+    @abstractmethod
+    def objection(self, batch: GraphBatch) -> str | None:
+        """Say why the method cannot work on graphs with these columns; None when it can."""
 
     @abstractmethod
     def fit(self, batch: GraphBatch, labels: Floats, *, seed: int) -> Predictor:

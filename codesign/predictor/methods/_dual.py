@@ -84,6 +84,11 @@ class DualRidgePredictor(Predictor):
         """See base class."""
         return self.method_name
 
+    @property
+    def left_out_mean(self) -> Floats | None:
+        """See base class."""
+        return None
+
     def predict(self, batch: GraphBatch) -> Accuracy:
         """See base class."""
         mean = np.empty(len(batch))
@@ -139,6 +144,11 @@ class DualRidge(Method):
     def is_canonical(self) -> bool:
         """See base class."""
         return self.canonical
+
+    def objection(self, batch: GraphBatch) -> str | None:
+        """See base class."""
+        del batch  # any graph will do
+        return None
 
     def fit(self, batch: GraphBatch, labels: Floats, *, seed: int) -> DualRidgePredictor:
         """See base class.

@@ -26,7 +26,7 @@ from codesign.predictor.metrics import conformal_scale
 from codesign.predictor.network import predict_stack, split_stack
 from codesign.predictor.scores import NormalScores
 
-N_FOLDS = 5
+N_FOLDS = 4
 #: A standard deviation below this share of the labels' own is not believed.
 LEAST_STD = 1e-3
 
@@ -60,6 +60,11 @@ class BlendPredictor(Predictor):
     def method(self) -> str:
         """See base class."""
         return self.method_name
+
+    @property
+    def left_out_mean(self) -> Floats | None:
+        """See base class."""
+        return self.left_out[0]
 
     def predict(self, batch: GraphBatch) -> Accuracy:
         """See base class."""
@@ -99,6 +104,11 @@ class Blend(Method):
     def is_canonical(self) -> bool:
         """See base class."""
         return self.gin.canonical
+
+    def objection(self, batch: GraphBatch) -> str | None:
+        """See base class."""
+        del batch  # any graph will do
+        return None
 
     def fit(self, batch: GraphBatch, labels: Floats, *, seed: int) -> BlendPredictor:
         """See base class.
@@ -154,7 +164,7 @@ METHODS.add(
     "blend_fast",
     Blend(
         method_name="blend_fast",
-        gin=Gin(method_name="gin", n_members=3, width=32, depth=3),
+        gin=Gin(method_name="gin", n_members=2, width=24),
         gp=Gp(method_name="gp_globals", uses_bags=False),
     ),
 )

@@ -62,6 +62,11 @@ class GinPredictor(Predictor):
             members[:, chosen] = self.member_scores(self.schema.encode(part))
         return members.mean(axis=0), members.std(axis=0)
 
+    @property
+    def left_out_mean(self) -> Floats | None:
+        """See base class."""
+        return None
+
     def predict(self, batch: GraphBatch) -> Accuracy:
         """See base class.  The spread of the members alone is overconfident: prefer `blend`."""
         mean, std = self.predict_scores(batch)
@@ -86,9 +91,9 @@ class Gin(Method):
 
     method_name: str
     canonical: bool = True
-    n_members: int = 5
-    width: int = 48
-    depth: int = 4
+    n_members: int = 4
+    width: int = 32
+    depth: int = 3
 
     @property
     def name(self) -> str:
@@ -99,6 +104,11 @@ class Gin(Method):
     def is_canonical(self) -> bool:
         """See base class."""
         return self.canonical
+
+    def objection(self, batch: GraphBatch) -> str | None:
+        """See base class."""
+        del batch  # any graph will do
+        return None
 
     def fit(self, batch: GraphBatch, labels: Floats, *, seed: int) -> GinPredictor:
         """See base class."""

@@ -163,6 +163,11 @@ class GpPredictor(Predictor):
         variance = np.maximum(prior - explained, parameters[_NOISE])
         return cross @ self.weights + np.float32(self.offset), np.sqrt(variance)
 
+    @property
+    def left_out_mean(self) -> Floats | None:
+        """See base class."""
+        return self.scores.to_labels(self.leave_one_out[0])
+
     def predict(self, batch: GraphBatch) -> Accuracy:
         """See base class."""
         mean, std = self.predict_scores(batch)
@@ -235,6 +240,11 @@ class Gp(Method):
     def is_canonical(self) -> bool:
         """See base class."""
         return self.canonical
+
+    def objection(self, batch: GraphBatch) -> str | None:
+        """See base class."""
+        del batch  # any graph will do
+        return None
 
     def fit(self, batch: GraphBatch, labels: Floats, *, seed: int) -> GpPredictor:
         """See base class."""

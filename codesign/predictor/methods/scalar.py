@@ -20,12 +20,16 @@ from codesign.predictor.base import (
 )
 
 
+def _absent(batch: GraphBatch, column: str) -> str:
+    return (
+        f"graphs carry no graph attribute {column!r} (they have: "
+        f"{', '.join(batch.extra_names) or 'none'}); add it under 'extras' or use another method"
+    )
+
+
 def _column(batch: GraphBatch, column: str) -> NDArray[np.float64]:
     if column not in batch.extra_names:
-        raise PredictorError(
-            f"graphs carry no graph attribute {column!r} (they have: "
-            f"{', '.join(batch.extra_names) or 'none'}); add it under 'extras' or use another method"
-        )
+        raise PredictorError(_absent(batch, column))
     return batch.extras[:, batch.extra_names.index(column)].astype(np.float64)
 
 
@@ -42,6 +46,11 @@ class ScalarPredictor(Predictor):
     def method(self) -> str:
         """See base class."""
         return self.method_name
+
+    @property
+    def left_out_mean(self) -> Floats | None:
+        """See base class."""
+        return None
 
     def predict(self, batch: GraphBatch) -> Accuracy:
         """See base class."""
@@ -69,6 +78,10 @@ class Scalar(Method):
     def is_canonical(self) -> bool:
         """See base class."""
         return True
+
+    def objection(self, batch: GraphBatch) -> str | None:
+        """See base class."""
+        return None if self.column in batch.extra_names else _absent(batch, self.column)
 
     def fit(self, batch: GraphBatch, labels: Floats, *, seed: int) -> ScalarPredictor:
         """See base class."""

@@ -1,0 +1,106 @@
+"""From files to files: fit and store a predictor, rank a graph file with a stored one."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codesign.encoding.batch import GraphBatch
+from codesign.encoding.graph import batch_from_graphs, labels_of, load_graphs
+from codesign.errors import DataError
+from codesign.predictor.base import METHODS, Floats, load_predictor, save_predictor
+from codesign.predictor.select import Choice, choose
+
+
+def fit_predictor(batch: GraphBatch, labels: Floats, *, seed: int, method: str = "auto") -> Choice:
+    """Fit one method, or choose among the contenders.
+
+    Args:
+        batch: canonical graphs.
+        labels: float[n], higher is better.
+        seed: of every random choice.
+        method: a registered name, or "auto": see `codesign.predictor.select.choose`.
+
+    Returns:
+        The fitted predictor, its method and a sentence that says why it was taken.
+    """
+    if method == "auto":
+        return choose(batch, labels, seed=seed)
+    predictor = METHODS.get(method).fit(batch, labels, seed=seed)
+    return Choice(
+        predictor=predictor,
+        method=method,
+        reason=f"{method}, as asked for ({len(labels)} labels)",
+        taus={},
+    )
+
+
+def train_file(
+    graphs: Path, output: Path, *, method: str, seed: int, duplicates: str = "error"
+) -> str:
+    """Fit on a file of labelled graphs and write a checkpoint; return why this method was taken."""
+    loaded = load_graphs(graphs, duplicates=duplicates)
+    canonical = method == "auto" or METHODS.get(method).is_canonical
+    batch, labels = batch_from_graphs(loaded, canonical=canonical), labels_of(loaded)
+    choice = fit_predictor(batch, labels, seed=seed, method=method)
+    notes = {
+        "graphs": graphs.name,
+        "n_labels": len(labels),
+        "seed": seed,
+        "reason": choice.reason,
+        "cross_validated_tau": choice.taus,
+    }
+    save_predictor(choice.predictor, output, notes=notes)
+    return choice.reason
+
+
+def rank_file(graphs: Path, checkpoint: Path, *, output: Path | None, top: int) -> list[str]:
+    """Predict every graph of a file; write all as JSON lines, or return a table of the best."""
+    predictor, _ = load_predictor(checkpoint)
+    loaded = load_graphs(graphs, duplicates="mean")
+    batch = batch_from_graphs(loaded, canonical=METHODS.get(predictor.method).is_canonical)
+    predicted = predictor.predict(batch)
+    low, high = predicted.interval(0.9)
+    order = np.argsort(-predicted.mean, kind="stable")
+    if output is None:
+        header = f"{'graph':<40} {'accuracy':>10} {'90 % from':>10} {'to':>10}   (predicted)"
+        rows = [
+            f"{loaded[i].name:<40} {predicted.mean[i]:>10.4f} {low[i]:>10.4f} {high[i]:>10.4f}"
+            for i in order[:top]
+        ]
+        return [header, *rows]
+    lines = []
+    for i in order:
+        record = {"graph": loaded[i].name, "predicted_accuracy": float(predicted.mean[i])}
+        if np.isfinite(predicted.std[i]):
+            record |= {"std": float(predicted.std[i]), "low": float(low[i]), "high": float(high[i])}
+        lines.append(json.dumps(record))
+    _write(output, "\n".join(lines) + "\n")
+    return [f"{output}: {len(order)} graphs, best first (predicted)"]
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON to a temporary name, then rename."""
+    _write(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; expected the name of a file to write")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def summary_lines(result: Mapping[str, Any]) -> list[str]:
+    """Return a table of the medians of an evaluation."""
+    columns = ("tau", "tau_without_twin", "spearman", "top10_regret", "coverage_90")
+    lines = [f"{'method':<26}{'labels':>7}" + "".join(f"{c:>17}" for c in columns)]
+    for entry in sorted(result["medians"], key=lambda e: (e["n_train"], -e["tau"])):
+        cells = "".join(f"{entry[c]:>17.3f}" if c in entry else f"{'-':>17}" for c in columns)
+        lines.append(f"{entry['method']:<26}{entry['n_train']:>7}{cells}")
+    lines += [f"not applicable: {name}: {why}" for name, why in result["not_applicable"].items()]
+    return lines
