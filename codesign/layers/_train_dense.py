@@ -43,6 +43,7 @@ class DenseModule(TrainModule):
     kept: torch.Tensor
     bits: torch.Tensor
     integer_bits: torch.Tensor
+    is_normalised: torch.Tensor
     pruned_fraction: torch.Tensor
     size: torch.Tensor
     bias_fraction_bits: torch.Tensor
@@ -61,8 +62,10 @@ class DenseModule(TrainModule):
             weights[i, : shape[0], : shape[1]] = generator.normal(0, np.sqrt(1.5 / shape[1]), shape)
         self.weight = torch.nn.Parameter(torch.from_numpy(weights))
         self.bias = torch.nn.Parameter(torch.zeros(k, n_out))
-        self._is_normalised = nodes.is_normalised
-        if nodes.is_normalised:
+        self._any_normalised = bool(nodes.is_normalised.any())
+        if self._any_normalised:
+            flags = torch.from_numpy(nodes.is_normalised)
+            self.register_buffer("is_normalised", flags[:, None])
             self.gain = torch.nn.Parameter(torch.ones(k, n_out))
             self.register_buffer("mean", torch.full((k, n_in), float("nan")))
             self.register_buffer("second_moment", torch.full((k, n_in, n_in), float("nan")))
@@ -84,12 +87,14 @@ class DenseModule(TrainModule):
     def _folded(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return pruned real weights [k, out, in] and biases [k, out], batch norm absorbed."""
         weight = self.weight * self.kept
-        if not self._is_normalised:
+        if not self._any_normalised:
             return weight, self.bias
         covariance = self.second_moment - self.mean[:, :, None] * self.mean[:, None, :]
         variance = (torch.bmm(weight, covariance) * weight).sum(dim=2).clamp_min(0.0)
         scale = self.gain * torch.rsqrt(variance + _EPSILON)
+        scale = torch.where(self.is_normalised, scale, 1.0)
         centre = torch.bmm(weight, self.mean[:, :, None])[:, :, 0]
+        centre = torch.where(self.is_normalised, centre, 0.0)
         return weight * scale[:, :, None], self.bias - scale * centre
 
     @torch.no_grad()
@@ -146,7 +151,7 @@ class DenseModule(TrainModule):
 
     def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
         (source,) = inputs
-        if step.updates_moments and self._is_normalised:
+        if step.updates_moments and self._any_normalised:
             self._update_moments(source.values)
         if step.pruning is not None:
             self._prune(step.pruning)

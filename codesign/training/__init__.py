@@ -1,5 +1,6 @@
 """Training at the exact fixed-point precision: one network or many, with the same code."""
 
+from codesign.training.labels import LabelResult, label_candidates, worker_pool
 from codesign.training.options import (
     TaskArrays,
     TrainingOptions,
@@ -7,15 +8,21 @@ from codesign.training.options import (
     architecture_digest,
     quantized_networks,
 )
+from codesign.training.store import Label, LabelStore
 from codesign.training.train import fine_tune_one, integer_accuracy, train_population
 
 __all__ = [
+    "Label",
+    "LabelResult",
+    "LabelStore",
     "TaskArrays",
     "TrainingOptions",
     "TrainingResult",
     "architecture_digest",
     "fine_tune_one",
     "integer_accuracy",
+    "label_candidates",
     "quantized_networks",
     "train_population",
+    "worker_pool",
 ]

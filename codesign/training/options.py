@@ -35,13 +35,13 @@ class TrainingOptions:
         distillation_temperature: softening of teacher and student.
         stop_below: a network whose validation accuracy is below this share of the way from chance
             to the median of its chunk, half way through training, stops there; 0 never stops any.
-        chunk_size: networks trained together; larger ones fall out of the processor's cache.
+        chunk_size: networks trained together.
         device: "cpu", "cuda", or "auto" (cuda where there is one).
     """
 
     epochs: int = 8
-    batch_size: int = 512
-    learning_rate: float = 0.01
+    batch_size: int = 256
+    learning_rate: float = 0.03
     weight_decay: float = 1e-4
     warm_up: float = 0.15
     pruning_start: float = 0.1
@@ -52,7 +52,7 @@ class TrainingOptions:
     distillation_weight: float = 0.5
     distillation_temperature: float = 2.0
     stop_below: float = 0.0
-    chunk_size: int = 48
+    chunk_size: int = 96
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:

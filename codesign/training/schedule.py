@@ -19,8 +19,9 @@ from codesign.layers import LAYERS
 from codesign.layers._training import TrainNodes
 from codesign.space import population_from_candidates
 
-#: Widths are padded at most to the next of these; wider nodes to the next multiple of 32.
-_WIDTH_CLASSES = np.array([8, 16, 24, 32, 48, 64, 96, 128])
+#: Nodes are grouped with nodes whose result lies between the same two of these widths (further ones
+#: double), and padded to the widest of them: few large groups beat exact widths.
+_WIDTH_CLASSES = np.array([12, 24, 48, 96])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,8 +177,8 @@ class _Scheduler:
         return (
             self._layers[row].name,
             _width_class(self._population.columns["n_out"][row]),
-            tuple(_width_class(self._population.columns["n_out"][i]) for i in self._inputs[row]),
-            bool(self._is_normalised[row]),
+            len(self._inputs[row]),
+            _width_class(self._population.columns["n_in"][row]),
             bool(self._is_output[row]),
         )
 
@@ -196,7 +197,7 @@ class _Scheduler:
             input_widths=widths,
             padded_inputs=padded,
             padded_output=int(columns["n_out"][members].max()),
-            is_normalised=bool(self._is_normalised[members[0]]),
+            is_normalised=self._is_normalised[members],
             is_output=bool(self._is_output[members[0]]),
             seeds=tuple(self._node_seed(row) for row in rows),
         )
@@ -255,4 +256,4 @@ def _width_class(width: float) -> int:
     position = int(np.searchsorted(_WIDTH_CLASSES, width))
     if position < len(_WIDTH_CLASSES):
         return int(_WIDTH_CLASSES[position])
-    return int(-(-width // 32) * 32)
+    return 1 << int(np.ceil(np.log2(width)))

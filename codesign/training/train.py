@@ -61,7 +61,7 @@ def train_population(
     """
     started = time.perf_counter()
     _check_fit(candidates, task)
-    chunks = _chunks(candidates, options.chunk_size)
+    chunks = chunks_of_similar_size(candidates, options.chunk_size)
     parts: dict[int, TrainingResult] = {}
 
     def arguments(rows: NDArray[np.int64]) -> tuple[object, ...]:
@@ -77,7 +77,7 @@ def train_population(
             parts[index] = _train_chunk(*arguments(rows), chunk_progress)  # type: ignore[arg-type]
     else:
         futures = {
-            executor.submit(_train_chunk_alone, *arguments(rows)): index
+            executor.submit(train_chunk_in_worker, *arguments(rows)): index
             for index, rows in enumerate(chunks)
         }
         for n_done, future in enumerate(as_completed(futures), start=1):
@@ -151,8 +151,10 @@ def _check_fit(candidates: Sequence[Candidate], task: TaskArrays) -> None:
             )
 
 
-def _chunks(candidates: Sequence[Candidate], chunk_size: int) -> list[NDArray[np.int64]]:
-    """Split candidates into chunks of similar size, so that padding wastes little."""
+def chunks_of_similar_size(
+    candidates: Sequence[Candidate], chunk_size: int
+) -> list[NDArray[np.int64]]:
+    """Split candidates into chunks of similar size, so that padding wastes little; indices."""
     if not candidates:
         raise DesignError("no candidates to train; give at least one")
     population = population_from_candidates(candidates)
@@ -171,10 +173,20 @@ def _device(options: TrainingOptions) -> torch.device:
     return torch.device(options.device)
 
 
-def _train_chunk_alone(*arguments: object) -> TrainingResult:
-    """Train a chunk in a worker process, on one core."""
+def train_chunk_in_worker(
+    candidates: Sequence[Candidate],
+    task: TaskArrays,
+    options: TrainingOptions,
+    seed: int,
+    teacher_logits: NDArray[np.float32] | None,
+) -> TrainingResult:
+    """Train one chunk on one core: what worker processes run."""
+    n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    return _train_chunk(*arguments, lambda share: None)  # type: ignore[arg-type]
+    try:
+        return _train_chunk(candidates, task, options, seed, teacher_logits, lambda share: None)
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def _train_chunk(

@@ -21,7 +21,7 @@ from codesign.training.options import initial_seeds
 from codesign.training.schedule import build_schedule, folded_network
 from codesign.training.train import split_rows
 
-OPTIONS = TrainingOptions(epochs=2, batch_size=128, chunk_size=16)
+OPTIONS = TrainingOptions(epochs=3, batch_size=64, chunk_size=24)
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,7 @@ def dense(name: str, source: str, units: int, **more: float) -> Node:
 
 @pytest.fixture(scope="module")
 def trained():
-    candidates = sampled(24)
+    candidates = sampled(12)
     torch.set_num_threads(1)
     return candidates, train_population(candidates, blobs(), OPTIONS, seed=3)
 
@@ -205,8 +205,8 @@ def test_parallel_branches_from_one_node_both_train():
     model(data, TrainStep()).square().sum().backward()
     gradients = [p.grad.abs().sum(dim=tuple(range(1, p.ndim))) for p in model.parameters()]
     assert all((g > 0).all() for g in gradients)
-    result = fine_tune_one(candidate, blobs(), OPTIONS, seed=1, epochs=3)
-    assert result.test_accuracy[0] > 0.4
+    result = fine_tune_one(candidate, blobs(), OPTIONS, seed=1, epochs=8)
+    assert result.test_accuracy[0] > 0.4  # chance is 0.2
 
 
 def test_batch_norm_must_follow_a_dense_node_of_its_own():

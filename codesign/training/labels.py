@@ -1,0 +1,171 @@
+"""Label many candidates by training them: resumable, over processes or a cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor as PoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.errors import DesignError
+from codesign.ir import Candidate
+from codesign.tools import n_worker_processes
+from codesign.training.options import TaskArrays, TrainingOptions, architecture_digest
+from codesign.training.store import Label, LabelStore
+from codesign.training.train import Progress, chunks_of_similar_size, train_chunk_in_worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelResult:
+    """Labels of candidates, in their order.
+
+    Attributes:
+        validation_accuracy, test_accuracy: float64[n_candidates, n_seeds].
+        n_trained: networks trained by this call (the others were in the store, or were equal but
+            for hardware).
+        seconds: wall-clock time.
+    """
+
+    validation_accuracy: NDArray[np.float64]
+    test_accuracy: NDArray[np.float64]
+    n_trained: int
+    seconds: float
+
+
+def task_digest(task: TaskArrays) -> str:
+    """First 16 hex digits of the SHA-256 of all arrays."""
+    digest = hashlib.sha256()
+    for array in (task.x_train, task.y_train, task.x_test, task.y_test):
+        digest.update(str((array.shape, array.dtype)).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def worker_pool(n_workers: int | None = None) -> Iterator[PoolExecutor | None]:
+    """Give a pool of processes for training, one core each; None (train here) for one worker.
+
+    Args:
+        n_workers: processes; None asks `codesign.tools.n_worker_processes`.
+    """
+    n_workers = n_workers or n_worker_processes()
+    if n_workers == 1:
+        yield None
+        return
+    # spawn: a forked child inherits torch's thread pools in an undefined state
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=n_workers, mp_context=context) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def label_candidates(
+    candidates: Sequence[Candidate],
+    task: TaskArrays,
+    options: TrainingOptions,
+    *,
+    store: LabelStore,
+    seeds: Sequence[int] = (1,),
+    executor: PoolExecutor | None = None,
+    progress: Progress | None = None,
+) -> LabelResult:
+    """Train what the store does not know yet, and return the labels of all candidates.
+
+    Chunks are stored as they finish: a killed run resumes where it was.  Which networks share a
+    chunk depends on the candidates alone, so a resumed run trains the same chunks as an unbroken one.
+
+    Args:
+        candidates: what to label; those that differ in hardware only are trained once.
+        task: standardised arrays.
+        options: how to train.
+        store: where labels are kept.
+        seeds: trainings per candidate.
+        executor: anything with `submit` (a process pool, `dask.distributed.Client.get_executor()`);
+            None trains here.
+        progress: told the share done.
+
+    Raises:
+        DesignError: no candidates or no seeds, or a network that cannot be trained.
+        StudyError: the store cannot be written.
+    """
+    started = time.perf_counter()
+    if not candidates or not seeds:
+        raise DesignError("nothing to label; give at least one candidate and one seed")
+    keys = [architecture_digest(c.network) for c in candidates]
+    unique = {key: candidate for key, candidate in zip(keys, candidates, strict=True)}
+    data = task_digest(task)
+    known = store.lookup(options=options.digest, task=data)
+    distinct = list(unique)
+    jobs = []
+    for seed in seeds:
+        for rows in chunks_of_similar_size([unique[k] for k in distinct], options.chunk_size):
+            chunk = [distinct[i] for i in rows]
+            if any((key, seed) not in known for key in chunk):
+                jobs.append((seed, chunk))
+    n_trained = 0
+
+    def keep(seed: int, chunk: list[str], result: object) -> None:
+        nonlocal n_trained
+        n_trained += len(chunk)
+        store.add(_labels(unique, chunk, seed, options, data, result))  # type: ignore[arg-type]
+        if progress is not None:
+            progress(n_trained / sum(len(c) for _, c in jobs))
+
+    if executor is None:
+        for seed, chunk in jobs:
+            keep(
+                seed,
+                chunk,
+                train_chunk_in_worker([unique[k] for k in chunk], task, options, seed, None),
+            )
+    else:
+        futures = {
+            executor.submit(
+                train_chunk_in_worker, [unique[k] for k in chunk], task, options, seed, None
+            ): (seed, chunk)
+            for seed, chunk in reversed(jobs)  # the largest networks first: no straggler at the end
+        }
+        for future in as_completed(futures):
+            keep(*futures[future], future.result())
+    known = store.lookup(options=options.digest, task=data)
+
+    def table(name: str) -> NDArray[np.float64]:
+        return np.array([[getattr(known[key, seed], name) for seed in seeds] for key in keys])
+
+    return LabelResult(
+        validation_accuracy=table("validation_accuracy"),
+        test_accuracy=table("test_accuracy"),
+        n_trained=n_trained,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _labels(
+    unique: dict[str, Candidate],
+    chunk: list[str],
+    seed: int,
+    options: TrainingOptions,
+    data: str,
+    result: object,
+) -> Iterator[Label]:
+    for i, key in enumerate(chunk):
+        yield Label(
+            key=key,
+            options=options.digest,
+            task=data,
+            seed=seed,
+            validation_accuracy=float(result.validation_accuracy[i]),  # type: ignore[attr-defined]
+            test_accuracy=float(result.test_accuracy[i]),  # type: ignore[attr-defined]
+            epochs=int(result.epochs[i]),  # type: ignore[attr-defined]
+            network=unique[key].network.to_json(),
+        )

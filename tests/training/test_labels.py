@@ -1,0 +1,118 @@
+"""Labelling promises: resumable, shared between hardware variants, the same as training directly."""
+
+from concurrent.futures import Future
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from codesign.errors import DesignError, StudyError
+from codesign.space import candidates_from_population, load_space
+from codesign.training import (
+    LabelStore,
+    TaskArrays,
+    TrainingOptions,
+    label_candidates,
+    train_population,
+)
+
+OPTIONS = TrainingOptions(epochs=1, batch_size=128, chunk_size=4)
+
+
+@pytest.fixture(scope="module")
+def task():
+    generator = np.random.default_rng(5)
+    y = generator.integers(0, 5, 500)
+    x = (generator.normal(0, 1, (5, 16))[y] + generator.normal(0, 1, (500, 16))).astype(np.float32)
+    return TaskArrays(x_train=x[:400], y_train=y[:400], x_test=x[400:], y_test=y[400:])
+
+
+@pytest.fixture(scope="module")
+def candidates():
+    space = load_space("mlp_tiny", n_inputs=16, n_outputs=5)
+    population = space.decode(space.sample(8, np.random.default_rng(1)))
+    return candidates_from_population(
+        population, part="xcvu13p-flga2577-2-e", io_type="io_parallel"
+    )
+
+
+class Killed(Exception):
+    pass
+
+
+class DyingExecutor:
+    """Runs jobs at once; the second one fails, as when a run is killed."""
+
+    def __init__(self):
+        self.n_jobs = 0
+
+    def submit(self, function, *arguments):
+        self.n_jobs += 1
+        future = Future()
+        if self.n_jobs == 2:
+            future.set_exception(Killed())
+        else:
+            future.set_result(function(*arguments))
+        return future
+
+
+def test_labels_are_those_of_direct_training(tmp_path, task, candidates):
+    with LabelStore(tmp_path / "labels.db") as store:
+        found = label_candidates(candidates, task, OPTIONS, store=store, seeds=(1,))
+    direct = train_population(candidates, task, OPTIONS, seed=1)
+    assert np.array_equal(found.validation_accuracy[:, 0], direct.validation_accuracy)
+    assert np.array_equal(found.test_accuracy[:, 0], direct.test_accuracy)
+
+
+def test_a_killed_run_resumes_to_the_same_labels(tmp_path, task, candidates):
+    with LabelStore(tmp_path / "unbroken.db") as store:
+        unbroken = label_candidates(candidates, task, OPTIONS, store=store, seeds=(1, 2))
+    with LabelStore(tmp_path / "labels.db") as store, pytest.raises(Killed):
+        label_candidates(
+            candidates, task, OPTIONS, store=store, seeds=(1, 2), executor=DyingExecutor()
+        )
+    with LabelStore(tmp_path / "labels.db") as store:
+        resumed = label_candidates(candidates, task, OPTIONS, store=store, seeds=(1, 2))
+        again = label_candidates(candidates, task, OPTIONS, store=store, seeds=(1, 2))
+    assert resumed.n_trained < unbroken.n_trained
+    assert again.n_trained == 0
+    assert np.array_equal(resumed.validation_accuracy, unbroken.validation_accuracy)
+    assert np.array_equal(again.test_accuracy, unbroken.test_accuracy)
+
+
+def test_variants_that_differ_in_hardware_share_a_label(tmp_path, task, candidates):
+    slower = [
+        replace(c, hardware=replace(c.hardware, clock_period_ns=9.0)) for c in candidates[:2]
+    ]
+    with LabelStore(tmp_path / "labels.db") as store:
+        found = label_candidates([*candidates[:2], *slower], task, OPTIONS, store=store)
+    assert found.n_trained == 2
+    assert np.array_equal(found.validation_accuracy[:2], found.validation_accuracy[2:])
+
+
+def test_options_that_change_labels_change_the_digest():
+    assert OPTIONS.digest != replace(OPTIONS, epochs=2).digest
+    assert OPTIONS.digest == replace(OPTIONS, device="cpu").digest
+
+
+def test_a_foreign_file_is_refused(tmp_path):
+    path = tmp_path / "labels.db"
+    path.write_text("no database, but long enough to be mistaken for one" * 100)
+    with pytest.raises(StudyError, match="label store"):
+        LabelStore(path)
+
+
+def test_another_schema_is_refused(tmp_path):
+    path = tmp_path / "labels.db"
+    with LabelStore(path) as store, store._connection:
+        store._connection.execute("UPDATE about SET value = '99'")
+    with pytest.raises(StudyError, match="schema 99"):
+        LabelStore(path)
+
+
+def test_nothing_to_label_is_refused(tmp_path, task):
+    with (
+        LabelStore(tmp_path / "labels.db") as store,
+        pytest.raises(DesignError, match="at least one"),
+    ):
+        label_candidates([], task, OPTIONS, store=store)
