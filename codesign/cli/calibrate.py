@@ -108,7 +108,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _suggest(n, study, projects, base, json, say):  # type: ignore[no-untyped-def]
-    from codesign.report.suggestions import suggest_for_study, suggestion_table
+    from codesign.cli._suggest import suggest_for_study, suggestion_table
 
     chosen = suggest_for_study(study, n, base=base, projects=projects, report=say)
     if json:

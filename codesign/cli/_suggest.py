@@ -1,0 +1,175 @@
+"""Glue for `codesign calibrate --suggest`: a study's front and space to the designs to synthesise next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from codesign.errors import StudyError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+#: Random designs of the space that compete with the front's own.
+N_SAMPLES = 400
+#: Epochs that give the projects of untrained candidates realistic weights.
+EPOCHS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """A design to synthesise next.
+
+    Attributes:
+        digest: of the candidate.
+        is_on_front: it lies on the study's front.
+        flow: "rtl" or "hls".
+        lut: predicted LUTs.
+        front_std: mean log standard deviation of the front's estimates once this and the ones above
+            it are reported.
+        project: folder of its project, None when none was asked for.
+        candidate: JSON of the candidate.
+    """
+
+    digest: str
+    is_on_front: bool
+    flow: str
+    lut: float
+    front_std: float
+    project: str | None
+    candidate: dict[str, Any]
+
+
+def suggest_for_study(
+    folder: Path,
+    n: int,
+    *,
+    base: Path | None,
+    projects: Path | None,
+    report: Callable[[str], None],
+) -> list[Suggestion]:
+    """Choose n designs of a study's space whose reports would sharpen its front's estimates most.
+
+    Raises:
+        StudyError: the study has no front yet.
+    """
+    from codesign.pipeline import decode_candidates, open_setting
+    from codesign.study import Study
+    from codesign.synthesis.estimates import open_coefficients
+    from codesign.synthesis.experiments import choose_designs, record_responses
+    from hw_models.calibration import load_corpus
+
+    study = Study.open(folder)
+    points = (study.progress().get("front") or {}).get("points")
+    if not points:
+        raise StudyError(f"{folder} has no Pareto front yet; run `codesign search` on it first")
+    setting = open_setting(study)
+    fitted, origin = open_coefficients(base)
+    report(f"coefficients: {origin}")
+    front = np.array([point["genome"] for point in points], dtype=np.int64)
+    samples = setting.space.sample(N_SAMPLES, np.random.default_rng(study.config.seed))
+    pool = np.unique(np.concatenate([front, samples]), axis=0)
+    known = record_responses(load_corpus(), fitted)
+    before, choices = choose_designs(
+        _population_responses(setting, pool, fitted),
+        _population_responses(setting, front, fitted),
+        known,
+        n,
+    )
+    report(f"the front's estimates are known to a factor of {np.exp(before):.2f} now")
+    genomes = pool[[choice.index for choice in choices]]
+    candidates = decode_candidates(setting, genomes)
+    scores = setting.scorer.score(setting.space.decode(genomes))
+    on_front = {point["digest"] for point in points}
+    chosen = [
+        Suggestion(
+            digest=candidate.digest,
+            is_on_front=candidate.digest in on_front,
+            flow="rtl" if scores.is_rtl[i] else "hls",
+            lut=float(scores.metrics["lut"].value[i]),
+            front_std=choice.front_std,
+            project=None,
+            candidate=candidate.to_json(),
+        )
+        for i, (candidate, choice) in enumerate(zip(candidates, choices, strict=True))
+    ]
+    if projects is not None:
+        chosen = _write_projects(setting, candidates, chosen, projects, report)
+    return chosen
+
+
+def _population_responses(setting, genomes, coefficients):  # type: ignore[no-untyped-def]
+    """Differentiate the estimates of genomes, in order, whichever flow they take."""
+    from codesign.hardware.scorer import FLOWS, lower
+    from codesign.joint import take
+    from codesign.synthesis.experiments import Responses, batch_responses
+    from hw_models.calibration.fit import SCALED
+    from hw_models.types import DesignBatch
+
+    population = setting.space.decode(genomes)
+    is_rtl = setting.scorer.score(population).is_rtl
+    rows: dict[str, dict[int, Any]] = {target: {} for target in SCALED}
+    for flow, members in (("rtl", is_rtl), ("hls", ~is_rtl)):
+        if not members.any():
+            continue
+        part = take(population, members)
+        batch = DesignBatch(
+            n_designs=part.n_candidates, clock_period_ns=part.clock_period_ns,
+            clock_uncertainty_ns=np.full(part.n_candidates, np.nan), part=setting.device.part, tool=FLOWS[flow],
+            tool_version="", io_type=setting.scorer.io_type, ops=lower(part),
+        )  # fmt: skip
+        for target, found in batch_responses(batch, coefficients).items():
+            rows[target].update(zip(np.flatnonzero(members).tolist(), found.rows, strict=True))
+    return {
+        target: Responses(rows=tuple(values[i] for i in range(len(genomes))))
+        for target, values in rows.items()
+    }
+
+
+def _write_projects(setting, candidates, chosen, folder, report):  # type: ignore[no-untyped-def]
+    """Train the candidates briefly, so that their weights are like trained ones, and export each."""
+    from codesign.export.bundle import export_candidate
+    from codesign.pipeline import task_arrays
+    from codesign.training.options import TrainingOptions
+    from codesign.training.train import train_population
+
+    arrays = task_arrays(setting)
+    report(f"training {len(candidates)} candidates for {EPOCHS} epochs")
+    result = train_population(
+        candidates, arrays, TrainingOptions(epochs=EPOCHS), seed=setting.study.config.seed
+    )
+    written = []
+    for item, network in zip(chosen, result.networks, strict=True):
+        target = folder / item.digest
+        export_candidate(
+            network, target, scaling=setting.scaling.to_json(),
+            vectors=network.input_format.words_from_values(arrays.x_test[:200]),
+            backends=("vitis",), with_rtl=item.flow == "rtl", study=setting.study.config.name,
+        )  # fmt: skip
+        report(f"wrote {target}")
+        written.append(replace(item, project=str(target)))
+    return written
+
+
+def suggestion_table(chosen: list[Suggestion]) -> Table:
+    """Tabulate suggestions in the order of their use."""
+    from rich.table import Table
+
+    table = Table(
+        "candidate",
+        "flow",
+        "on the front",
+        "LUT predicted",
+        "front known to a factor of",
+        "project",
+    )
+    for item in chosen:
+        table.add_row(
+            item.digest, item.flow, "yes" if item.is_on_front else "", f"{item.lut:,.0f}",
+            f"{np.exp(item.front_std):.2f}", item.project or "",
+        )  # fmt: skip
+    return table
