@@ -149,7 +149,8 @@ class _StandardGraph(_Graph):
     def stored(self, name: str, words: NDArray[np.int64], fmt: FixedPoint) -> str:
         if fmt.bits > 24:  # float32, in which DequantizeLinear computes, would round
             return self.constant(fmt.values_from_words(words).astype(self.dtype), name)
-        storage = self._storage(fmt) or np.dtype("int32")
+        # never 8 bits: ONNX Runtime fuses 8-bit weights into MatMulNBits, which rounds the activations
+        storage = np.dtype("int16" if fmt.bits <= 16 - (not fmt.signed) else "int32")
         integers = self.constant(words.astype(storage), name)
         scale = self.constant(np.float32(fmt.lsb)[()] * np.ones((), np.float32), f"{name}_scale")
         return self._cast(
