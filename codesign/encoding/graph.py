@@ -1,6 +1,7 @@
 """Graphs as people write them: records, their file format, checks and the canonical form."""
 
 import gzip
+import heapq
 import json
 import math
 from collections import defaultdict
@@ -107,12 +108,12 @@ def topological_order(graph: Graph) -> list[int]:
     ready = [i for i, count in enumerate(waiting) if count == 0]
     order: list[int] = []
     while ready:
-        node = ready.pop(0)
+        node = heapq.heappop(ready)
         order.append(node)
         for target in successors[node]:
             waiting[target] -= 1
             if waiting[target] == 0:
-                ready.append(target)
+                heapq.heappush(ready, target)
     if len(order) < len(graph.ops):
         cyclic = sorted(set(range(len(graph.ops))) - set(order))
         raise DataError(
