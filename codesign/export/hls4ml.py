@@ -8,9 +8,7 @@ strategies): after conversion everything is read back and compared, and a change
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import io
 import json
 import re
 import tempfile
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 
 from codesign.errors import DesignError, ExportError, ToolError
 from codesign.export.backends import BACKENDS, Backend
+from codesign.export.backends.base import quiet_hls4ml
 from codesign.export.plan import ProjectPlan
 from codesign.export.templates import check_identifier, check_part
 from codesign.ir import FixedPoint, QuantizedNetwork
@@ -76,6 +75,10 @@ class _HlsGraph:
         configuration: Mapping[str, Any] | None = None,
         **attributes: Any,
     ) -> str:
+        if class_name == "InputLayer":
+            name = self._input_name()
+        if name in self.precision:
+            raise ExportError(f"two hls4ml layers would be called {name!r}; rename that node")
         layer: dict[str, Any] = {"class_name": class_name, "name": name, **attributes}
         if inputs:
             layer["inputs"] = list(inputs)
@@ -85,6 +88,14 @@ class _HlsGraph:
             "Precision": {key: hls4ml_type(fmt) for key, fmt in precision.items()},
             **(configuration or {}),
         }
+        return name
+
+    def _input_name(self) -> str:
+        """Return a free name for the input: hls4ml makes it a C++ variable, and forbids "input"."""
+        taken = {node.name for node in self._network.network.nodes}
+        name = "x"
+        while name in taken:
+            name += "_"
         return name
 
     def table(
@@ -155,9 +166,8 @@ def _build_graph(
         **backend.configuration(network),
     }
     outputs = [written[network.network.nodes[-1].name]]
-    printed = io.StringIO()
     try:
-        with contextlib.redirect_stdout(printed):
+        with quiet_hls4ml() as printed:
             model = ModelGraph.from_layer_list(
                 configuration,
                 graph.layers,
@@ -294,9 +304,8 @@ def export_hls4ml(
         target = Path(folder) / name
         model, graph = _build_graph(network, leaf, name, target)
         layers = _read_back(model, graph, network)
-        printed = io.StringIO()
         try:
-            with contextlib.redirect_stdout(printed):
+            with quiet_hls4ml():
                 model.write()
         except Exception as error:  # hls4ml raises bare Exception for everything it refuses
             raise ExportError(f"hls4ml could not write the {backend} project: {error}") from error

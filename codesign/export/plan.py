@@ -10,12 +10,16 @@ from pathlib import Path, PurePosixPath
 
 from codesign.errors import ExportError
 
-_PART = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.+\-]*$")
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+\-]*")
 
 
 def _check_name(name: str) -> None:
     parts = name.split("/")
-    if "\\" in name or PurePosixPath(name).is_absolute() or not all(_PART.match(p) for p in parts):
+    if (
+        "\\" in name
+        or PurePosixPath(name).is_absolute()
+        or not all(_PART.fullmatch(p) for p in parts)
+    ):
         raise ExportError(
             f"{name!r} is no file name for a project; use relative names of letters, digits and ._+-,"
             " without '..', parts separated by '/'"

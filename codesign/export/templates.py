@@ -9,8 +9,8 @@ import jinja2
 from codesign.errors import ExportError
 from codesign.resources import data_root
 
-_IDENTIFIER = re.compile(r"^[a-z][a-z0-9_]{0,40}$")
-_PART = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_\-]{1,60}$")
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,40}")
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]{1,60}")
 
 
 @functools.cache
@@ -46,7 +46,7 @@ def check_identifier(name: str) -> str:
     Raises:
         ExportError: it may not.
     """
-    if not _IDENTIFIER.match(name):
+    if not _IDENTIFIER.fullmatch(name):
         raise ExportError(
             f"{name!r} cannot name a project; use lower-case letters, digits and _, a letter first"
         )
@@ -59,6 +59,6 @@ def check_part(part: str) -> str:
     Raises:
         ExportError: it holds characters that no part number has.
     """
-    if not _PART.match(part):
+    if not _PART.fullmatch(part):
         raise ExportError(f"{part!r} is no device part; expected one like 'xcvu13p-flga2577-2-e'")
     return part

@@ -1,5 +1,7 @@
 """Random quantized networks for property tests: widths, bits, activations, skips, formats."""
 
+from typing import Any
+
 import numpy as np
 
 from codesign.ir import Candidate, FixedPoint, HardwareConfig, Network, Node, QuantizedNetwork
@@ -70,7 +72,20 @@ class _Builder:
         return name
 
 
-def random_network(
+def random_network(seed: int, **options: Any) -> QuantizedNetwork:
+    """Return a random network whose outputs depend on its inputs; options as in `_draw`.
+
+    The same one for the same arguments.
+    """
+    for attempt in range(100):
+        network = _draw(seed + 1_000_003 * attempt, **options)
+        outputs = reference(network, random_words(network, 64, seed=1))
+        if (outputs != outputs[0]).any():
+            return network
+    raise AssertionError("100 random networks in a row were constant")
+
+
+def _draw(
     seed: int,
     *,
     max_width: int = 12,

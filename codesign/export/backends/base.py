@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from codesign.errors import ExportError
@@ -86,6 +89,15 @@ def vendor_of(part: str) -> str:
     return "other" if family in ("ecp5", "gowin") else "amd"
 
 
+@contextlib.contextmanager
+def quiet_hls4ml() -> Iterator[io.StringIO]:
+    """Catch what hls4ml prints, and ignore the files that hls4ml 1.3 forgets to close."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield printed
+
+
 def initial_configuration(hls4ml_name: str, **options: Any) -> dict[str, Any]:
     """Return hls4ml's own initial configuration of a back end, without its empty HLSConfig.
 
@@ -95,7 +107,8 @@ def initial_configuration(hls4ml_name: str, **options: Any) -> dict[str, Any]:
     from hls4ml.backends import get_backend
 
     try:
-        configuration = dict(get_backend(hls4ml_name).create_initial_config(**options))
+        with quiet_hls4ml():
+            configuration = dict(get_backend(hls4ml_name).create_initial_config(**options))
     except Exception as error:  # hls4ml raises bare Exception for everything it refuses
         raise ExportError(f"hls4ml's back end {hls4ml_name} refused: {error}") from error
     configuration.pop("HLSConfig", None)

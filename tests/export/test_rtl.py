@@ -1,0 +1,82 @@
+"""RTL: exact by alkaid's interpreter, pipelined for the clock, deterministic, named safely."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from random_networks import random_network, random_words, reference
+
+from codesign.errors import ExportError
+from codesign.export.alkaid_hls import export_alkaid_hls
+from codesign.export.rtl import export_rtl, pack_hex, run_trace, trace_network
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_traced_logic_equals_the_reference(seed):
+    network = random_network(seed)
+    words = random_words(network, 1000, seed)
+    assert np.array_equal(
+        run_trace(trace_network(network), network, words), reference(network, words)
+    )
+
+
+def test_a_faster_clock_needs_more_cycles_and_no_other_logic():
+    latencies = []
+    for clock_period_ns in (10.0, 2.0):
+        export = export_rtl(random_network(10, clock_period_ns=clock_period_ns))
+        latencies.append(export.latency_cycles)
+        assert export.interval_cycles == 1
+        assert f"-period {clock_period_ns}" in export.plan.files["codesign_nn.xdc"].decode()
+    assert latencies == sorted(latencies) and latencies[0] < latencies[-1]
+
+
+@pytest.mark.parametrize(("flavor", "suffix"), [("verilog", "v"), ("vhdl", "vhd")])
+def test_projects_are_complete_and_deterministic(flavor, suffix):
+    network = random_network(8)
+    words = random_words(network, 10)
+    golden = (words, reference(network, words))
+    first, second = (
+        export_rtl(network, flavor=flavor, golden=golden, name="top_x") for _ in range(2)
+    )
+    assert first.plan.digest == second.plan.digest
+    assert set(first.sources) < set(first.plan.files)
+    assert first.sources[-1] == f"src/top_x.{suffix}"
+    for script in ("vivado.tcl", "quartus.tcl"):
+        text = first.plan.files[script].decode()
+        assert all(source in text for source in first.sources)
+    facts = json.loads(first.plan.files["rtl.json"])
+    assert facts["latency_cycles"] == first.latency_cycles
+    assert facts["y"]["bits"] == network.output_format.bits
+    assert facts["network_digest"] == network.digest
+    for (
+        source
+    ) in first.sources:  # names that every alkaid design shares would clash in one firmware
+        assert not re.search(rb"\blogic\d", first.plan.files[source])
+
+
+def test_constant_networks_are_refused():
+    network = random_network(8)
+    words = {name: np.zeros_like(value) for name, value in network.weight_words.items()}
+    with pytest.raises(ExportError, match="depend on no input"):
+        trace_network(replace(network, weight_words=words))
+
+
+def test_names_and_flavors_are_checked():
+    with pytest.raises(ExportError, match="cannot name a project"):
+        export_rtl(random_network(8), name="top; rm")
+    with pytest.raises(ExportError, match="flavor 'chisel' unknown"):
+        export_rtl(random_network(8), flavor="chisel")
+
+
+def test_lanes_are_packed_low_lane_first():
+    assert pack_hex(np.array([[-1, 1], [0, -8]]), 4) == "1f\n80\n"
+
+
+def test_alkaid_hls_is_deterministic_and_names_part_and_clock():
+    network = random_network(8, clock_period_ns=2.5)
+    plans = [export_alkaid_hls(network, trace_network(network), name="net") for _ in range(2)]
+    assert plans[0].digest == plans[1].digest
+    script = plans[0].files["build_vitis_prj.tcl"].decode()
+    assert network.candidate.hardware.part in script and "2.5" in script
