@@ -13,9 +13,16 @@ from numpy.typing import NDArray
 
 from hw_models.coefficients import Coefficients, load_coefficients
 from hw_models.errors import ModelError, UnsupportedError
-from hw_models.families import adder_levels_per_cycle, family_of, tool_key, usable_period_ns
+from hw_models.families import (
+    adder_levels_per_cycle,
+    family_of,
+    tool_key,
+    usable_period_ns,
+    version_number,
+)
 from hw_models.primitives import get_primitive
 from hw_models.primitives.base import Array, Context, OpCost
+from hw_models.primitives.matvec import RELAY
 from hw_models.types import METRICS, STRATEGIES, DesignBatch, Estimate, HardwareMetrics
 from hw_models.units import pj_to_nj
 
@@ -27,6 +34,8 @@ PREDICTED_STAGES = {
     "csynth": "csynth", "calibrated": "csynth", "analytic": "csynth",
     "vsynth": "vsynth", "synthesized": "vsynth", "implemented": "implemented",
 }  # fmt: skip
+#: Terms that are counted, not modelled: no factor, no offset.
+EXACT_TERMS = ("design.input", "rtl.input")
 #: Primitives that make a design spatial.
 SPATIAL = ("window", "reduce", "recurrent")
 _MIXED = len(STRATEGIES)
@@ -135,6 +144,7 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
             levels_per_cycle=cutoff[op.design],
             family=family,
             tool=tool,
+            version=version_number(batch.tool_version),
             is_stream=is_stream,
             is_rtl=is_rtl,
             timing=timing,
@@ -189,10 +199,13 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
         # alkaid registers its input and its output: stages + 1 cycles
         total = cycles + 1
     elif is_stream:
+        terms["ff"].pop(RELAY, None)  # the streams are the registers
         total = fill + slowest
     else:
         # the boundary of a lone layer is the boundary of the design: no register of its own
         total = latency.reshape(n, n_stages).sum(axis=1) - ((boundaries == 1) & ~stays)
+        if RELAY in terms["ff"]:
+            terms["ff"][RELAY] = np.where(boundaries == 1, 0.0, terms["ff"][RELAY])
         combinational = total == 0
         if combinational.any():
             # nothing but the input is registered (512 + 2 FF for 32 words of 16 bits)
@@ -214,10 +227,14 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
 
 def _value(raw: RawCosts, target: str, coefficients: Coefficients) -> Array:
     """Return the fitted value of one target at csynth, float[n]."""
+    exact: Array | float = 0.0
     if target in RESOURCES:
         value = np.zeros_like(raw.latency_cycles)
         for term, amount in raw.terms[target].items():
-            value += coefficients.factor(target, term) * amount
+            if term in EXACT_TERMS:
+                exact = exact + amount
+            else:
+                value += coefficients.factor(target, term) * amount
     else:
         value = raw.latency_cycles if target == "latency_cycles" else raw.interval_cycles
     offset = coefficients.log_offset(target, raw.keys.names)
@@ -227,7 +244,7 @@ def _value(raw: RawCosts, target: str, coefficients: Coefficients) -> Array:
         value = value * np.exp(offset + table[raw.strategy])
     elif offset:
         value = value * np.exp(offset)
-    return value
+    return value + exact
 
 
 def _interval_ends(

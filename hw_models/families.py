@@ -37,7 +37,7 @@ FAMILIES = {
     for f in (
         Family(
             name="ultrascale_plus",
-            adder_ns=0.80,
+            adder_ns=0.88,
             multiplier_levels=2.5,
             rtl_level_ns=0.85,
             rtl_overhead_ns=0.3,
@@ -51,14 +51,14 @@ FAMILIES = {
         ),
         Family(
             name="series7",
-            adder_ns=1.35,
+            adder_ns=1.45,
             multiplier_levels=6.0,
             rtl_level_ns=1.40,
             rtl_overhead_ns=0.5,
         ),
         Family(
             name="zynq7000",
-            adder_ns=2.10,
+            adder_ns=2.90,
             multiplier_levels=6.0,
             rtl_level_ns=1.70,
             rtl_overhead_ns=0.6,
@@ -202,3 +202,9 @@ def period_of_levels(levels: ArrayLike, part: str) -> NDArray[np.float64]:
     return (
         np.asarray(levels, dtype=np.float64) * family.rtl_level_ns + family.rtl_overhead_ns
     ) / share
+
+
+def version_number(version: str) -> float:
+    """Return "2023.1" or "2019.2.1" as 2023.1 or 2019.2; NaN when it is no such version."""
+    match = re.match(r"(\d{4})(?:\.(\d))?", version)
+    return float("nan") if match is None else float(f"{match.group(1)}.{match.group(2) or 0}")

@@ -22,7 +22,7 @@ from hw_models.calibration.records import (
     strategy_name,
 )
 from hw_models.coefficients import Coefficients
-from hw_models.compose import RESOURCES, raw_costs
+from hw_models.compose import EXACT_TERMS, RESOURCES, raw_costs
 from hw_models.errors import ModelError, UnsupportedError
 from hw_models.types import METRICS, STRATEGIES
 
@@ -54,17 +54,20 @@ TIMING_GRID: dict[str, tuple[float, ...]] = {
     "adder_ns|ultrascale_plus": (0.8, 0.9, 1.0, 1.1, 1.25, 1.4),
     "adder_ns|series7": (0.7, 0.85, 1.0, 1.2, 1.4),
     "adder_ns|zynq7000": (0.7, 0.85, 1.0, 1.1, 1.25, 1.4),
-    "adder_ns|vitis_hls": (0.7, 0.85, 1.0, 1.15, 1.3),
+    "adder_ns|vitis_hls": (0.85, 1.0, 1.15, 1.3, 1.5, 1.7),
     "multiplier_levels|ultrascale_plus": (0.6, 0.8, 1.0, 1.2, 1.6),
     "multiplier_levels|series7": (0.5, 0.75, 1.0, 1.25),
     "multiplier_levels|zynq7000": (0.5, 0.75, 1.0, 1.25),
     "extra_levels|vitis_hls": (0.0, 0.5, 1.0, 2.0),
     "pixel_overhead|vivado_hls": (0.5, 0.75, 1.0, 1.25, 1.5),
-    "weight_sigma": (0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 1.3),
+    "weight_sigma|trained": (0.4, 0.7, 1.0, 1.4, 2.0),
+    "weight_sigma|pruned": (0.7, 1.0, 1.4),
 }
 _ADDITIVE = ("extra_levels",)
 #: Prior width (log) of a timing constant; additive ones: 1 level.
 TIMING_PRIOR = 0.3
+#: Log error that one record's cycles are trusted to.
+TIMING_NOISE = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,12 +248,13 @@ def fit_target(
     reported: Array,
     weights: Array,
     start: Array | None = None,
+    exact: Array | float = 0.0,
 ) -> tuple[Array, Array]:
     """Fit log factors of terms and log offsets of keys for one target.
 
     minimise  sum w huber(log((value + 1) / (reported + 1))) / NOISE^2
               + sum (log factor / FACTOR_PRIOR)^2 / 2 + sum (offset / OFFSET_PRIOR)^2 / 2
-    with value = (matrix @ exp(log factor)) * exp(keys @ offset).
+    with value = exact + (matrix @ exp(log factor)) * exp(keys @ offset).
 
     Args:
         matrix: float[n, n_terms], at least 0.
@@ -259,6 +263,7 @@ def fit_target(
         reported: float[n].
         weights: float[n].
         start: log factors and offsets to shrink to, float[n_terms + n_keys]; zeros (the law) by default.
+        exact: float[n], part of the value that is counted and takes no factor.
 
     Returns:
         log factors float[n_terms], offsets float[n_keys].
@@ -273,11 +278,12 @@ def fit_target(
         factor, offset = np.exp(parameters[:n_terms]), parameters[n_terms:]
         linear = matrix @ factor
         scale = np.exp(keys @ offset)
-        value = linear * scale
+        scaled = linear * scale
+        value = exact + scaled
         value_loss, slope = _huber(np.log1p(value) - target)
         weighted = weights * slope / NOISE**2 / (value + 1)
         gradient = np.concatenate(
-            [matrix.T @ (weighted * scale) * factor, keys.T @ (weighted * value)]
+            [matrix.T @ (weighted * scale) * factor, keys.T @ (weighted * scaled)]
         )
         distance = (parameters - centre) / prior
         gradient += distance / prior
@@ -308,7 +314,7 @@ def _timing_loss(
         reported = dataset.reported[target][rows]
         known = ~np.isnan(reported)
         loss, _ = _huber(np.log1p(predicted[rows][known]) - np.log1p(reported[known]))
-        total += float(weights[known] @ loss) / NOISE**2
+        total += float(weights[known] @ loss) / TIMING_NOISE**2
     for name in {*timing, *centre}:
         if name.split("|")[0] in _ADDITIVE:
             distance = timing.get(name, 0.0) - centre.get(name, 0.0)
@@ -362,7 +368,8 @@ def fit(dataset: Dataset, rows: NDArray[np.intp], base: Coefficients | None = No
         if target not in SCALED:
             continue
         matrix, terms = raw.matrix[target], raw.terms[target]
-        used = np.flatnonzero(matrix[known].any(axis=0))
+        is_exact = np.array([term in EXACT_TERMS for term in terms])
+        used = np.flatnonzero(matrix[known].any(axis=0) & ~is_exact)
         present = np.flatnonzero(keys[known].any(axis=0))
         log_factor, offset = fit_target(
             matrix[np.ix_(known, used)],
@@ -374,6 +381,7 @@ def fit(dataset: Dataset, rows: NDArray[np.intp], base: Coefficients | None = No
                 [np.log(shrink_to.factor(target, terms[j])) for j in used]
                 + [shrink_to.offsets.get(target, {}).get(names[j], 0.0) for j in present]
             ),
+            matrix[np.ix_(known, is_exact)].sum(axis=1),
         )
         factors.setdefault(target, {}).update(
             {terms[j]: float(np.exp(v)) for j, v in zip(used, log_factor, strict=True)}
@@ -418,7 +426,11 @@ def predict(dataset: Dataset, coefficients: Coefficients) -> dict[str, Array]:
         factor = np.array([coefficients.factor(target, term) for term in raw.terms[target]])
         known = coefficients.offsets.get(target, {})
         offset = np.array([known.get(name, 0.0) for name in names])
-        predicted[target] = (raw.matrix[target] @ factor) * np.exp(keys @ offset)
+        is_exact = np.array([term in EXACT_TERMS for term in raw.terms[target]], dtype=bool)
+        scaled = raw.matrix[target][:, ~is_exact] @ factor[~is_exact]
+        predicted[target] = raw.matrix[target][:, is_exact].sum(axis=1) + scaled * np.exp(
+            keys @ offset
+        )
     return {metric: predicted[metric] for metric in METRICS}
 
 

@@ -40,6 +40,7 @@ class Context:
         levels_per_cycle: float[m], adder levels per stage of plain RTL (alkaid).
         family: device family.
         tool: key of the tool.
+        version: year and minor release of the tool (2023.1), NaN when unknown.
         is_stream: io_stream rather than io_parallel.
         is_rtl: plain adder-graph RTL, cut into stages over the whole network, rather than HLS.
         timing: fitted multipliers of the timing constants; 1 where a name is missing.
@@ -49,6 +50,7 @@ class Context:
     levels_per_cycle: Array
     family: Family
     tool: str
+    version: float
     is_stream: bool
     is_rtl: bool
     timing: Mapping[str, float]
@@ -68,6 +70,7 @@ class Context:
             levels_per_cycle=self.levels_per_cycle[index],
             family=self.family,
             tool=self.tool,
+            version=self.version,
             is_stream=self.is_stream,
             is_rtl=self.is_rtl,
             timing=self.timing,

@@ -28,7 +28,7 @@ KINDS = (
 _LUT = np.array(
     [
         [0.0, 1.8, 1.2],  # relu: select by the sign
-        [1.0, 1.8, 1.2],  # leaky relu: one shift-add more
+        [0.0, 0.4, 1.2],  # leaky relu: 6 to 9 LUT a lane in nine reports, a shift and a choice
         [0.0, 1.0, 1.2],  # quantize: saturate
         [0.0, 1.0, 0.0],  # add
         [0.0, 1.0, 0.0],  # multiply: glue beside the DSP
@@ -80,8 +80,15 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
             ),
             fill_cycles=np.where(vectors > 1, 3, 1) + cycles,
             depth_levels=_DEPTH[kind],
-            lut={"elementwise.lanes": lut + soft, "elementwise.stream": 140 + 2.0 * lanes * y},
-            ff={"elementwise.stream": 20 + 2.0 * lanes * y},
+            lut={
+                "elementwise.lanes": lut + soft,
+                "elementwise.stream": 140
+                + (1.0 if context.tool == "vitis_hls" else 3.0) * lanes * y,
+            },
+            # Vitis registers both ends of each lane, Vivado HLS hardly any (2064 and 326 FF for 64 x 16)
+            ff={
+                "elementwise.stream": 20 + (2.0 if context.tool == "vitis_hls" else 0.3) * lanes * y
+            },
             dsp={"elementwise.multipliers": dsp},
             energy_pj=SOFT_LOGIC_FACTOR * ADD_PJ_PER_BIT * lanes * y * vectors,
         )

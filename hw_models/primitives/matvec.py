@@ -24,6 +24,9 @@ from hw_models.types import STRATEGIES
 
 _LATENCY, _RESOURCE, _UNROLLED, _RESOURCE_UNROLLED, _DISTRIBUTED = range(len(STRATEGIES))
 
+#: Where `weight_sigma_words` comes from: "given" is used as it is; for the others a multiplier is fitted.
+WEIGHT_LAWS = ("given", "trained", "pruned")
+
 PARAMETERS = (
     Parameter(name="n_in", unit="inputs"),
     Parameter(name="n_out", unit="outputs"),
@@ -49,6 +52,7 @@ PARAMETERS = (
         unknown="weights scaled to fill their format",
         default=float("nan"),
     ),
+    Parameter(name="weight_law", unit="code of WEIGHT_LAWS", default=0.0),
     Parameter(name="n_multipliers", unit="weights in DSPs", unknown="prior", default=float("nan")),
     Parameter(
         name="n_lut_multipliers",
@@ -89,6 +93,10 @@ MULTIPLY_PJ_PER_BIT2 = 3.1 / 32**2
 SOFT_LOGIC_FACTOR = 14.0
 
 
+#: Register behind a layer without any cut of its own: there only between layers.
+RELAY = "latency.relay"
+
+
 def dsp_per_multiplier(first_bits: Array, second_bits: Array) -> Array:
     """Count DSP blocks of one wide product: tiles of 18 x 26 bits (AMD UG579: 27 x 18 two's complement)."""
     wide, narrow = np.maximum(first_bits, second_bits), np.minimum(first_bits, second_bits)
@@ -102,6 +110,9 @@ def _weights(p: Mapping[str, Array], context: Context) -> dict[str, Array]:
     sigma = np.where(
         np.isnan(sigma), 2.0 ** (p["weight_bits"] - 1) / weights.FULL_SCALE_SIGMAS, sigma
     )
+    scale = np.array([context.constant(f"weight_sigma|{law}") for law in WEIGHT_LAWS])
+    if np.any(scale != 1.0):
+        sigma = sigma * scale[p["weight_law"].astype(np.intp)]
     natural = weights.natural_zero_fraction(sigma)
     zero = np.where(np.isnan(p["zero_fraction"]), 0.0, p["zero_fraction"])
     # pruned weights include those that would have rounded to zero
@@ -164,7 +175,7 @@ def unrolled_levels(
 
 
 def levels_per_cycle(p: Mapping[str, Array], a: Array, context: Context) -> Array:
-    """Return whole add levels per clock cycle in HLS: floor(usable_ns / adder_ns), at least 1.
+    """Return add levels per clock cycle in HLS: usable_ns / adder_ns, at least 1; a mean, so not whole.
 
     adder_ns of the family is for 16 bits; width w scales it by 0.55 + 0.45 (w + 2) / 18.
     """
@@ -176,7 +187,7 @@ def levels_per_cycle(p: Mapping[str, Array], a: Array, context: Context) -> Arra
     )
     width = np.minimum(a, p["input_bits"] + p["weight_bits"])
     delay = adder_ns * (0.55 + 0.45 * (width + 2) / 18)
-    return np.maximum(np.floor(context.usable_ns / delay), 1.0)
+    return np.maximum(context.usable_ns / delay, 1.0)
 
 
 def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
@@ -201,26 +212,35 @@ def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
     # a function that is not overlapped restarts one cycle after its end
     interval = np.where(reuse > 1, np.minimum(reuse, latency + 2), 1.0)
 
+    # outputs without a single weight are constants: nothing is registered for them
+    n_alive = p["n_out"] * -np.expm1(-np.maximum(w["nonzero"], 0.0) / p["n_out"])
     # values alive at each cut of the adder tree, in units of n_out accumulators
     fan = w["nonzero"] / p["n_out"]
     multiply = levels - ceil_log2(fan + 1)
     alive = np.zeros_like(fan)
     for j in range(1, int(min(cuts.max(initial=0.0), 40)) + 1):
-        here = np.clip(fan * 2.0 ** (multiply - j * per_cycle), 1.0, 2 * fan + 1)
+        here = np.clip(fan * 2.0 ** (multiply - j * per_cycle), 1.0, np.maximum(fan, 1.0))
         alive += np.where(j <= cuts, here, 0.0)
     return OpCost(
         latency_cycles=latency,
         interval_cycles=interval,
         depth_levels=levels,
         lut={
-            "latency.accumulate": a * w["nonzero"] * 1.1,
-            "latency.constant": 0.6 * (x + 2) * w["adders"],
+            # a column of n weights needs n - 1 adds
+            "latency.accumulate": a * np.maximum(w["nonzero"] - n_alive, 0.0),
+            "latency.constant": 0.45 * (x + 2) * w["adders"],
+            "latency.product": 6.0 * k,
             "latency.multiply": 0.8 * x * w["lut_multipliers"],
         },
         ff={
-            "latency.output": p["n_out"] * a,
-            "latency.cuts": 0.8 * p["n_out"] * alive * a,
-            "latency.shared": np.where(shared, 0.5 * a * w["nonzero"], 0.0),
+            "latency.output": np.where(cuts > 0, n_alive * a, 0.0),
+            RELAY: np.where(cuts > 0, 0.0, n_alive * a),
+            "latency.cuts": 0.8 * n_alive * alive * a,
+            "latency.shared": np.where(
+                shared,
+                a * w["nonzero"] * np.minimum(np.log2(np.maximum(queue, 1.0)) / 16, 0.6),
+                0.0,
+            ),
         },
         dsp={"latency.multipliers": dsp},
         boundary_cycles=np.ones_like(cuts),
@@ -420,7 +440,10 @@ def _repeat(result: OpCost, p: Mapping[str, Array], context: Context) -> None:
     serial = p["n_positions"] > 1
     if context.is_stream:
         overhead = 8.0 * context.constant(f"pixel_overhead|{context.tool}")
-        per_pixel = np.where(p["reuse_factor"] > 1, result.interval_cycles + overhead, 1.0)
+        # the Vitis back end before 2023 does not overlap pixels: 2 D + 1 cycles each
+        overlapped = not (context.tool == "vitis_hls" and context.version < 2023)
+        constant = 1.0 if overlapped else 2 * (result.latency_cycles - result.boundary_cycles) + 1
+        per_pixel = np.where(p["reuse_factor"] > 1, result.interval_cycles + overhead, constant)
     else:
         per_pixel = result.interval_cycles
     total = p["n_positions"] * per_pixel + result.latency_cycles + 2

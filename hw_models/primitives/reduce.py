@@ -38,7 +38,7 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
         * p["bits"]
     )
     if context.is_stream:
-        slope = np.where(context.tool == "vitis_hls", 1.0, 2.0)
+        slope = 1.0
         return OpCost(
             latency_cycles=slope * p["n_positions"] + 4,
             interval_cycles=slope * p["n_positions"],

@@ -15,11 +15,12 @@ from hw_models.primitives.base import (
     Primitive,
     bram_18k_for,
     ceil_log2,
+    stream_interval,
 )
 from hw_models.primitives.matvec import ADD_PJ_PER_BIT, SOFT_LOGIC_FACTOR
 
 #: Codes of the parameter `kind`; only append.
-KINDS = ("function", "softmax")
+KINDS = ("function", "softmax", "piecewise")
 
 PARAMETERS = (
     Parameter(name="n_lanes", unit="lanes"),
@@ -60,17 +61,20 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     # an exponent table, a tree of adds, an inversion table and a product
     family = context.family
     adder_ns = family.adder_ns * context.constant(f"adder_ns|{family.name}")
-    per_cycle = np.maximum(np.floor(context.usable_ns / adder_ns), 1.0)
+    per_cycle = np.maximum(context.usable_ns / adder_ns, 1.0)
     softmax_levels = ceil_log2(lanes) + 2 * family.multiplier_levels
-    lookup = 3.0 if context.tool == "vitis_hls" else 2.0
+    # elu and the like look up one half only and start no later than the others' second cycle
+    lookup = np.where((p["kind"] != 2) & (context.tool == "vitis_hls"), 3.0, 2.0)
     cycles = np.where(is_softmax, lookup + np.ceil(softmax_levels / per_cycle), lookup)
     vectors = p["n_positions"]
     stream = context.is_stream
     return OpCost(
-        latency_cycles=np.where(is_softmax, vectors * 2 + cycles, vectors + 3)
-        if stream
-        else cycles,
-        interval_cycles=vectors + 1 if stream else np.ones_like(lanes),
+        latency_cycles=np.where(vectors > 1, vectors + cycles + 1, cycles) if stream else cycles,
+        interval_cycles=(
+            np.where(vectors > 1, vectors + 1, stream_interval(cycles, context))
+            if stream
+            else np.ones_like(lanes)
+        ),
         depth_levels=np.where(
             is_softmax, 6.0 + ceil_log2(lanes), 0.5 * np.maximum(np.log2(size) - 6, 1.0)
         ),
