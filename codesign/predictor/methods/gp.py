@@ -36,7 +36,7 @@ COLOUR_ROUNDS = 2
 #: variance.  Then one log weight per global column follows, starting at `_GLOBAL_WEIGHT` / columns.
 _START = np.log([1.0, 0.5, 0.5, 0.9, 0.9, 0.02])
 _PRIOR_STD = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.5])
-_GLOBAL_WEIGHT, _GLOBAL_PRIOR_STD = 0.25, 1.5
+_GLOBAL_WEIGHT, _GLOBAL_PRIOR_STD = 1.0, 1.5
 _NOISE, _FIRST_COLUMN = 5, 6
 
 
