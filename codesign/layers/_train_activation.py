@@ -31,7 +31,7 @@ class ActivationModule(TrainModule):
         self._layer = layer
         self._is_output = nodes.is_output
         self.range = ResultRange(nodes.columns["output_bits"], is_signed=layer.result_is_signed)
-        self.register_buffer("mask", nodes.output_mask())
+        self.register_buffer("mask", nodes.output_mask(), persistent=False)
 
     def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
         values = self._layer.train_function(inputs[0].values)

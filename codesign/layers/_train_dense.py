@@ -65,22 +65,24 @@ class DenseModule(TrainModule):
         self._any_normalised = bool(nodes.is_normalised.any())
         if self._any_normalised:
             flags = torch.from_numpy(nodes.is_normalised)
-            self.register_buffer("is_normalised", flags[:, None])
+            self.register_buffer("is_normalised", flags[:, None], persistent=False)
             self.gain = torch.nn.Parameter(torch.ones(k, n_out))
             self.register_buffer("mean", torch.full((k, n_in), float("nan")))
             self.register_buffer("second_moment", torch.full((k, n_in, n_in), float("nan")))
         mask = lane_mask(real_out, n_out)[:, :, None] * lane_mask(real_in, n_in)[:, None, :]
-        self.register_buffer("real", mask)
+        self.register_buffer("real", mask, persistent=False)
         self.register_buffer("kept", mask.clone())
         self._real_shape = [(int(o), int(i)) for o, i in zip(real_out, real_in, strict=True)]
 
         def column(values: np.ndarray) -> torch.Tensor:
             return torch.tensor(values, dtype=torch.float32)
 
-        self.register_buffer("bits", column(nodes.columns["weight_bits"]))
+        self.register_buffer("bits", column(nodes.columns["weight_bits"]), persistent=False)
         self.register_buffer("integer_bits", torch.full((k,), float("nan")))
-        self.register_buffer("pruned_fraction", column(nodes.columns["pruned_fraction"]))
-        self.register_buffer("size", column(real_out * real_in))
+        self.register_buffer(
+            "pruned_fraction", column(nodes.columns["pruned_fraction"]), persistent=False
+        )
+        self.register_buffer("size", column(real_out * real_in), persistent=False)
         self.register_buffer("bias_fraction_bits", torch.full((k,), float("nan")))
 
     # ---- folding --------------------------------------------------------------------------------

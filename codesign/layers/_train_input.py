@@ -14,28 +14,37 @@ from codesign.layers._training import (
     TrainModule,
     TrainNodes,
     TrainStep,
+    floor_saturate,
 )
 
 
 class InputModule(TrainModule):
     """k inputs; all read the same data, and equal formats are rounded once."""
 
+    first: torch.Tensor
     which: torch.Tensor
     mask: torch.Tensor
 
     def __init__(self, nodes: TrainNodes) -> None:
         super().__init__()
-        bits, which = np.unique(nodes.columns["output_bits"], return_inverse=True)
+        bits = nodes.columns["output_bits"]
+        _, first, which = np.unique(bits, return_index=True, return_inverse=True)
         self.range = ResultRange(bits, is_signed=True)
-        self.register_buffer("which", torch.from_numpy(which))
-        self.register_buffer("mask", torch.ones(len(bits), nodes.padded_output, 1))
+        self.register_buffer("first", torch.from_numpy(first), persistent=False)
+        self.register_buffer("which", torch.from_numpy(which), persistent=False)
+        self.register_buffer("mask", nodes.output_mask(), persistent=False)
 
     def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
         (data,) = inputs
         if step.selects_ranges:
             self.range.select(data.values, self.mask)
-        rounded = self.range(data.values)
-        return Signal(rounded[self.which], self.range.fraction_bits[self.which])
+        distinct = floor_saturate(
+            data.values,
+            self.range.bits[self.first][:, None, None],
+            self.range.integer_bits[self.first][:, None, None],
+            is_signed=True,
+        )
+        return Signal(distinct.index_select(0, self.which), self.range.fraction_bits)
 
     def export(self, index: int, name: str, draft: NetworkDraft) -> None:
-        draft.result[name] = self.range.format(int(self.which[index]))
+        draft.result[name] = self.range.format(index)

@@ -53,7 +53,7 @@ class ConcatModule(TrainModule):
             )
             rows[i, : lanes.size] = lanes
         rows += padded * np.arange(nodes.k)[:, None]
-        self.register_buffer("rows", torch.from_numpy(rows))
+        self.register_buffer("rows", torch.from_numpy(rows), persistent=False)
 
     def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
         joined = torch.cat([signal.values for signal in inputs], dim=1)

@@ -103,7 +103,12 @@ class NetworkDraft:
 
 
 class TrainModule(torch.nn.Module, ABC):
-    """Interface of k nodes in training.  Every parameter and buffer has k as its first axis."""
+    """Interface of k nodes in training.
+
+    What training changes is in parameters and persistent buffers, each with k as its first axis and
+    padded widths after it, so that single nodes can move to another module; what follows from the
+    nodes alone is in non-persistent buffers.
+    """
 
     @abstractmethod
     def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
@@ -193,17 +198,21 @@ def round_symmetric(values: torch.Tensor, lsb: torch.Tensor, limit: torch.Tensor
 class ResultRange(torch.nn.Module):
     """Integer bits of k result formats, chosen for least mean absolute error, then kept."""
 
+    bits: torch.Tensor
+    integer_bits: torch.Tensor
+    error: torch.Tensor
+
     def __init__(self, bits: NDArray[np.float64], *, is_signed: bool) -> None:
         super().__init__()
         self.is_signed = is_signed
-        self.register_buffer("bits", torch.tensor(bits, dtype=torch.float32))
+        self.register_buffer("bits", torch.tensor(bits, dtype=torch.float32), persistent=False)
         self.register_buffer("integer_bits", torch.full((len(bits),), float("nan")))
         self.register_buffer("error", torch.zeros(len(bits), len(INTEGER_BITS)))
 
     @property
     def fraction_bits(self) -> torch.Tensor:
         """float32[k]."""
-        return self.bits - self.integer_bits  # type: ignore[operator,return-value]
+        return self.bits - self.integer_bits
 
     @torch.no_grad()
     def select(self, values: torch.Tensor, mask: torch.Tensor) -> None:
@@ -222,7 +231,7 @@ class ResultRange(torch.nn.Module):
         if not self.is_signed:
             values = values.clamp_min(0.0)
         weight = mask / (mask.sum(dim=(1, 2), keepdim=True) * values.shape[2])
-        bits = self.bits[:, None, None]  # type: ignore[index]
+        bits = self.bits[:, None, None]
         found = []
         for integer_bits in INTEGER_BITS:
             rounded = floor_saturate(
@@ -232,7 +241,7 @@ class ResultRange(torch.nn.Module):
             centred = rounded + half if self.is_signed else rounded + half * (values > 0)
             found.append(((centred - values).abs() * weight).sum(dim=(1, 2)))
         error = torch.stack(found, dim=1)
-        is_first = torch.isnan(self.integer_bits)[:, None]  # type: ignore[arg-type]
+        is_first = torch.isnan(self.integer_bits)[:, None]
         self.error = torch.where(
             is_first, error, _RANGE_MEMORY * self.error + (1 - _RANGE_MEMORY) * error
         )
@@ -250,24 +259,24 @@ class ResultRange(torch.nn.Module):
         largest = (values.abs() * mask).amax(dim=(1, 2)).clamp_min(2.0**-6)
         needed = torch.ceil(torch.log2(largest)) + (1.0 if self.is_signed else 0.0)
         self.integer_bits = torch.where(
-            torch.isnan(self.integer_bits),  # type: ignore[arg-type]
+            torch.isnan(self.integer_bits),
             needed,
-            torch.maximum(self.integer_bits, needed),  # type: ignore[arg-type]
+            torch.maximum(self.integer_bits, needed),
         )
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Round float32[k, width, batch] to the formats chosen."""
         return floor_saturate(
             values,
-            self.bits[:, None, None],  # type: ignore[index]
-            self.integer_bits[:, None, None],  # type: ignore[index]
+            self.bits[:, None, None],
+            self.integer_bits[:, None, None],
             is_signed=self.is_signed,
         )
 
     def format(self, index: int) -> FixedPoint:
         """Return the format of node `index`."""
         return FixedPoint(
-            bits=int(self.bits[index]),  # type: ignore[index]
-            integer_bits=int(self.integer_bits[index]),  # type: ignore[index]
+            bits=int(self.bits[index]),
+            integer_bits=int(self.integer_bits[index]),
             signed=self.is_signed,
         )

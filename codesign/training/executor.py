@@ -43,7 +43,9 @@ class _Gather(torch.nn.Module):
         super().__init__()
         self._sources = group.sources[slot]
         self._shape = (group.nodes.k, group.nodes.padded_inputs[slot])
-        self.register_buffer("members", torch.from_numpy(group.members_in_sources[slot]))
+        self.register_buffer(
+            "members", torch.from_numpy(group.members_in_sources[slot]), persistent=False
+        )
         rows = group.rows[slot]
         self._is_identity = rows is None
         self._is_injective = np.unique(group.members_in_sources[slot]).size == group.nodes.k
@@ -53,9 +55,9 @@ class _Gather(torch.nn.Module):
         inverse = np.full(n_source_rows, -1, dtype=np.int64)
         inverse[rows[::-1]] = np.arange(rows.size)[::-1]
         unused = np.flatnonzero(inverse < 0)
-        self.register_buffer("index", torch.from_numpy(rows))
-        self.register_buffer("inverse", torch.from_numpy(np.maximum(inverse, 0)))
-        self.register_buffer("unused", torch.from_numpy(unused))
+        self.register_buffer("index", torch.from_numpy(rows), persistent=False)
+        self.register_buffer("inverse", torch.from_numpy(np.maximum(inverse, 0)), persistent=False)
+        self.register_buffer("unused", torch.from_numpy(unused), persistent=False)
 
     def forward(self, done: Sequence[Signal]) -> Signal:
         signals = [done[i] for i in self._sources]
@@ -78,7 +80,7 @@ class Executor(torch.nn.Module):
     def __init__(self, schedule: Schedule) -> None:
         super().__init__()
         self.schedule = schedule
-        self._modules_in_order = torch.nn.ModuleList(
+        self.layers = torch.nn.ModuleList(
             LAYERS.get(group.layer).train_module(group.nodes) for group in schedule.groups
         )
         sizes = [g.nodes.k * g.nodes.padded_output for g in schedule.groups]
@@ -96,7 +98,7 @@ class Executor(torch.nn.Module):
             first[group] = total
             total += schedule.groups[group].nodes.k
         order = [first[group] + index for group, index in schedule.outputs]
-        self.register_buffer("_order", torch.tensor(order))
+        self.register_buffer("_order", torch.tensor(order), persistent=False)
 
     def forward(self, data: torch.Tensor, step: TrainStep) -> torch.Tensor:
         """Compute the logits of every network.
@@ -110,7 +112,7 @@ class Executor(torch.nn.Module):
         """
         raw = Signal(data[None], torch.zeros(1, device=data.device))
         done: list[Signal] = []
-        for module, gathers in zip(self._modules_in_order, self._gathers, strict=True):
+        for module, gathers in zip(self.layers, self._gathers, strict=True):
             inputs = [gather(done) for gather in gathers] or [raw]  # type: ignore[union-attr]
             done.append(module(inputs, step))
         heads = [done[i].values[:, : self.schedule.n_classes] for i in self._heads]
@@ -120,7 +122,7 @@ class Executor(torch.nn.Module):
     def export(self, candidates: Sequence[Candidate]) -> list[QuantizedNetwork]:
         """Write every network as integer words and formats."""
         drafts = [NetworkDraft() for _ in candidates]
-        for module, group in zip(self._modules_in_order, self.schedule.groups, strict=True):
+        for module, group in zip(self.layers, self.schedule.groups, strict=True):
             for index, row in enumerate(group.members):
                 draft = drafts[self.schedule.candidate[row]]
                 module.export(index, self.schedule.names[row], draft)  # type: ignore[operator]

@@ -33,7 +33,7 @@ class TrainingOptions:
             accuracy there, so the test set stays untouched by any choice.
         distillation_weight: share of the loss that compares with the teacher, if there is one.
         distillation_temperature: softening of teacher and student.
-        stop_below: a network whose validation accuracy is below this share of the way from chance
+        stop_below: early stopping of the hopeless: a network whose validation accuracy is below this share of the way from chance
             to the median of its chunk, half way through training, stops there; 0 never stops any.
         chunk_size: networks trained together.
         device: "cpu", "cuda", or "auto" (cuda where there is one).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor as PoolExecutor
@@ -20,6 +21,7 @@ from codesign.space import population_from_candidates
 from codesign.training.executor import Executor, float_accuracy
 from codesign.training.options import TaskArrays, TrainingOptions, TrainingResult, initial_seeds
 from codesign.training.schedule import build_schedule
+from codesign.training.thinning import thin
 
 #: Called with the share done, 0..1.
 Progress = Callable[[float], None]
@@ -198,89 +200,151 @@ def _train_chunk(
     progress: Progress,
 ) -> TrainingResult:
     started = time.perf_counter()
-    device = _device(options)
-    schedule = build_schedule(candidates, initial_seeds(candidates, seed))
-    if schedule.n_classes < task.n_classes:
-        raise DesignError(
-            f"networks have {schedule.n_classes} outputs, the task has {task.n_classes} classes;"
-            " decode the space for this task"
-        )
-    model = Executor(schedule).to(device)
-    train_rows, validation_rows = split_rows(len(task.y_train), options.validation_fraction)
-    data = torch.from_numpy(np.ascontiguousarray(task.x_train[train_rows].T)).to(device)
-    labels = torch.from_numpy(task.y_train[train_rows]).to(device)
-    teacher = None
-    if teacher_logits is not None:
-        soft = torch.from_numpy(teacher_logits[train_rows].T) / options.distillation_temperature
-        teacher = torch.softmax(soft, dim=0).to(device)
-    loss = _optimise(model, data, labels, teacher, options, seed, progress)
-    with torch.no_grad():
-        for start in range(0, data.shape[1], 4096):
-            model(data[:, start : start + 4096], TrainStep(covers_outputs=True))
-    networks = model.cpu().export(candidates)
-    x_validation, y_validation = task.x_train[validation_rows], task.y_train[validation_rows]
+    training = _Training(candidates, task, options, seed, teacher_logits)
+    for epoch in range(options.epochs):
+        training.run_epoch()
+        if options.stop_below > 0 and epoch + 1 == options.epochs // 2:
+            training.drop_hopeless()
+        progress((epoch + 1) / options.epochs)
+    training.finish()
+    x_validation = task.x_train[training.validation_rows]
+    y_validation = task.y_train[training.validation_rows]
+    networks = training.networks()
     return TrainingResult(
-        networks=tuple(networks),
+        networks=networks,
         validation_accuracy=np.array(
             [integer_accuracy(n, x_validation, y_validation) for n in networks]
         ),
         test_accuracy=np.array([integer_accuracy(n, task.x_test, task.y_test) for n in networks]),
-        loss=loss,
-        epochs=np.full(len(networks), options.epochs, dtype=np.int64),
+        loss=training.loss,
+        epochs=np.isfinite(training.loss).sum(axis=1),
         seed=seed,
         seconds=time.perf_counter() - started,
     )
 
 
-def _optimise(
-    model: Executor,
-    data: torch.Tensor,
-    labels: torch.Tensor,
-    teacher: torch.Tensor | None,
-    options: TrainingOptions,
-    seed: int,
-    progress: Progress,
-) -> NDArray[np.float64]:
-    """Train all networks; return their mean loss per epoch, float64[n_candidates, n_epochs]."""
-    n_rows = labels.numel()
-    batch_size = min(options.batch_size, n_rows)
-    n_batches = n_rows // batch_size
-    n_steps = options.epochs * n_batches
-    # Ranges and moments exist only after a first look at the data.
-    with torch.no_grad():
-        model(data[:, :batch_size], TrainStep(selects_ranges=True, updates_moments=True))
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
-    )
-    rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser,
-        max_lr=options.learning_rate,
-        total_steps=n_steps + 1,
-        pct_start=options.warm_up,
-        cycle_momentum=False,
-    )
-    generator = torch.Generator().manual_seed(seed)
-    losses = []
-    for epoch in range(options.epochs):
-        order = torch.randperm(n_rows, generator=generator).to(data.device)
-        shuffled, targets = data[:, order], labels[order]
-        soft = None if teacher is None else teacher[:, order]
-        total = torch.zeros(len(model.schedule.outputs), device=data.device)
-        for batch in range(n_batches):
-            window = slice(batch * batch_size, (batch + 1) * batch_size)
-            step = _plan_step(epoch * n_batches + batch, n_batches, n_steps, options)
-            logits = model(shuffled[:, window], step)
-            loss = _loss(
-                logits, targets[window], None if soft is None else soft[:, window], options
+class _Training:
+    """One chunk in training: model, optimiser and where they are in the schedule."""
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        task: TaskArrays,
+        options: TrainingOptions,
+        seed: int,
+        teacher_logits: NDArray[np.float32] | None,
+    ) -> None:
+        device = _device(options)
+        self._options = options
+        self._all = list(candidates)
+        self._seeds = initial_seeds(candidates, seed)
+        self._active = list(range(len(candidates)))
+        self._finished: dict[int, QuantizedNetwork] = {}
+        schedule = build_schedule(candidates, self._seeds)
+        if schedule.n_classes < task.n_classes:
+            raise DesignError(
+                f"networks have {schedule.n_classes} outputs, the task has {task.n_classes} classes;"
+                " decode the space for this task"
             )
-            optimiser.zero_grad(set_to_none=True)
+        rows, self.validation_rows = split_rows(len(task.y_train), options.validation_fraction)
+        self._data = torch.from_numpy(np.ascontiguousarray(task.x_train[rows].T)).to(device)
+        self._labels = torch.from_numpy(task.y_train[rows]).to(device)
+        held_out = self.validation_rows
+        x_held_out = np.ascontiguousarray(task.x_train[held_out].T)
+        self._held_out = torch.from_numpy(x_held_out).to(device)
+        self._held_out_labels = torch.from_numpy(task.y_train[held_out]).to(device)
+        self._soft = None
+        if teacher_logits is not None:
+            logits = torch.from_numpy(np.ascontiguousarray(teacher_logits[rows].T))
+            self._soft = torch.softmax(logits / options.distillation_temperature, dim=0).to(device)
+        self._model = Executor(schedule).to(device)
+        self._batch_size = min(options.batch_size, len(rows))
+        self._n_batches = len(rows) // self._batch_size
+        self._n_steps = options.epochs * self._n_batches
+        self._step = 0
+        # Ranges and moments exist only after a first look at the data.
+        with torch.no_grad():
+            first = self._data[:, : self._batch_size]
+            self._model(first, TrainStep(selects_ranges=True, updates_moments=True))
+        self._optimiser = torch.optim.AdamW(
+            self._model.parameters(),
+            lr=options.learning_rate,
+            weight_decay=options.weight_decay,
+            fused=True,
+        )
+        self._generator = torch.Generator().manual_seed(seed)
+        self.loss = np.full((len(candidates), options.epochs), np.nan)
+
+    def run_epoch(self) -> None:
+        """Pass over the training rows once, in a new order."""
+        order = torch.randperm(self._labels.numel(), generator=self._generator)
+        order = order.to(self._data.device)
+        data, labels = self._data[:, order], self._labels[order]
+        soft = None if self._soft is None else self._soft[:, order]
+        total = torch.zeros(len(self._active), device=data.device)
+        epoch = self._step // self._n_batches
+        for batch in range(self._n_batches):
+            window = slice(batch * self._batch_size, (batch + 1) * self._batch_size)
+            self._optimiser.param_groups[0]["lr"] = _learning_rate(
+                self._step / self._n_steps, self._options
+            )
+            plan = _plan_step(self._step, self._n_batches, self._n_steps, self._options)
+            teacher = None if soft is None else soft[:, window]
+            loss = _loss(self._model(data[:, window], plan), labels[window], teacher, self._options)
+            self._optimiser.zero_grad(set_to_none=True)
             loss.sum().backward()
-            optimiser.step()
-            rate.step()
+            self._optimiser.step()
             total += loss.detach()
-        losses.append((total / n_batches).cpu().numpy().astype(np.float64))
-        progress((epoch + 1) / options.epochs)
-    return np.stack(losses, axis=1)
+            self._step += 1
+        self.loss[self._active, epoch] = (total / self._n_batches).cpu().numpy()
+
+    def drop_hopeless(self) -> None:
+        """Stop networks that have learned far less than their chunk's median; keep what they are."""
+        with torch.no_grad():
+            logits = self._model(self._held_out, TrainStep())
+        accuracy = float_accuracy(logits, self._held_out_labels)
+        chance = float(torch.bincount(self._held_out_labels).max() / len(self._held_out_labels))
+        floor = chance + self._options.stop_below * (float(np.median(accuracy)) - chance)
+        keep = np.flatnonzero(accuracy >= floor)
+        if keep.size in (0, len(self._active)):
+            return
+        candidates = [self._all[i] for i in self._active]
+        seeds = [self._seeds[i] for i in self._active]
+        thinned = thin(self._model, self._optimiser, candidates, seeds, keep.tolist())
+        with torch.no_grad():  # those that stop may not be pruned to the end yet
+            self._model(self._data[:, : self._batch_size], TrainStep(pruning=1.0))
+        self._export(set(range(len(self._active))) - set(keep.tolist()))
+        self._model, self._optimiser = thinned
+        self._active = [self._active[i] for i in keep]
+
+    def _export(self, positions: set[int]) -> None:
+        """Choose the output formats and export the networks at some positions of the model."""
+        with torch.no_grad():
+            for start in range(0, self._data.shape[1], 4096):
+                self._model(self._data[:, start : start + 4096], TrainStep(covers_outputs=True))
+        exported = self._model.export([self._all[i] for i in self._active])
+        for position in positions:
+            self._finished[self._active[position]] = exported[position]
+
+    def finish(self) -> None:
+        """Export the networks still in training."""
+        self._export(set(range(len(self._active))))
+
+    def networks(self) -> tuple[QuantizedNetwork, ...]:
+        """Return all networks, in the order of the candidates; after `finish`."""
+        return tuple(self._finished[i] for i in range(len(self._all)))
+
+
+def _learning_rate(done: float, options: TrainingOptions) -> float:
+    """One cycle: from 1/25 of the peak up, then down to nearly nothing, both along a cosine.
+
+    Source: Smith and Topin, arXiv 1708.07120, in the form of `torch.optim.lr_scheduler.OneCycleLR`.
+    """
+    peak = options.learning_rate
+    low, share = peak / 25.0, done / options.warm_up
+    if done >= options.warm_up:
+        low, share = peak / 25e4, (1.0 - done) / (1.0 - options.warm_up)
+    return low + (peak - low) * 0.5 * (1.0 - math.cos(math.pi * min(1.0, share)))
 
 
 def _plan_step(index: int, n_batches: int, n_steps: int, options: TrainingOptions) -> TrainStep:

@@ -16,7 +16,7 @@ from codesign.training import (
     train_population,
 )
 
-OPTIONS = TrainingOptions(epochs=1, batch_size=128, chunk_size=4)
+OPTIONS = TrainingOptions(epochs=1, batch_size=200, chunk_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +81,7 @@ def test_a_killed_run_resumes_to_the_same_labels(tmp_path, task, candidates):
 
 
 def test_variants_that_differ_in_hardware_share_a_label(tmp_path, task, candidates):
-    slower = [
-        replace(c, hardware=replace(c.hardware, clock_period_ns=9.0)) for c in candidates[:2]
-    ]
+    slower = [replace(c, hardware=replace(c.hardware, clock_period_ns=9.0)) for c in candidates[:2]]
     with LabelStore(tmp_path / "labels.db") as store:
         found = label_candidates([*candidates[:2], *slower], task, OPTIONS, store=store)
     assert found.n_trained == 2

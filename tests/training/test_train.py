@@ -1,5 +1,7 @@
 """Training promises: what is reported is what the integer network does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,14 +16,17 @@ from codesign.training import (
     TrainingOptions,
     architecture_digest,
     fine_tune_one,
+    integer_accuracy,
     train_population,
 )
 from codesign.training.executor import Executor
 from codesign.training.options import initial_seeds
 from codesign.training.schedule import build_schedule, folded_network
+from codesign.training.thinning import thin
 from codesign.training.train import split_rows
 
 OPTIONS = TrainingOptions(epochs=3, batch_size=64, chunk_size=24)
+SHORT = TrainingOptions(epochs=1, batch_size=256, chunk_size=24)
 
 
 @pytest.fixture(autouse=True)
@@ -169,19 +174,66 @@ def test_training_computes_on_the_deployed_grid():
 
 
 def test_a_network_trains_alike_alone_and_in_company():
-    """Padding and grouping do not change the mathematics: first losses agree to float32 rounding."""
-    candidates = sampled(12, seed=2)
-    together = train_population(candidates, blobs(), OPTIONS, seed=7)
-    for i in (0, 5, 11):
-        alone = fine_tune_one(candidates[i], blobs(), OPTIONS, seed=7, epochs=OPTIONS.epochs)
-        # Rounding differences grow chaotically over the steps through the quantizers.
-        assert alone.loss[0, 0] == pytest.approx(together.loss[i, 0], rel=0.05)
+    """Padding and grouping do not change the mathematics; float32 rounding differs."""
+    candidates = sampled(8, seed=2)
+    together = train_population(candidates, blobs(), SHORT, seed=7)
+    for i in (0, 5):
+        alone = fine_tune_one(candidates[i], blobs(), SHORT, seed=7, epochs=1)
+        # Three steps: rounding differences pass quantizers and grow chaotically after more.
+        assert alone.loss[0, 0] == pytest.approx(together.loss[i, 0], rel=0.02)
 
 
 def test_same_seed_same_networks():
-    candidates = sampled(6, seed=9)
-    first, second = (train_population(candidates, blobs(), OPTIONS, seed=5) for _ in range(2))
+    candidates = sampled(4, seed=9)
+    first, second = (train_population(candidates, blobs(), SHORT, seed=5) for _ in range(2))
     assert [n.digest for n in first.networks] == [n.digest for n in second.networks]
+
+
+def test_early_stopping_drops_the_hopeless_and_leaves_the_others_alone():
+    """Dropped networks keep what they are; the rest end as if trained in a chunk without them."""
+    good = sampled(6, seed=9)
+    nodes = [
+        Node(name="x", layer="input", inputs=(), parameters={"width": 16, "result_bits": 1}),
+        dense("a", "x", 1, pruned_fraction=0.9),
+        Node(name="ra", layer="relu", inputs=("a",), parameters={"result_bits": 1}),
+        dense("head", "ra", 5),
+        Node(name="y", layer="linear", inputs=("head",), parameters={"result_bits": 12}),
+    ]
+    candidates = [*good[:3], candidate_of(nodes), *good[3:]]
+    options = replace(OPTIONS, epochs=4, stop_below=0.5)
+    result = train_population(candidates, blobs(), options, seed=2)
+    assert result.epochs[3] == 2
+    assert (result.epochs[[0, 1, 2, 4, 5, 6]] == 4).sum() >= 4
+    assert np.isnan(result.loss[3, 2:]).all()
+    network = result.networks[3]
+    assert integer_accuracy(network, blobs().x_test, blobs().y_test) == result.test_accuracy[3]
+    fraction = (network.weight_words["a"] == 0).mean()
+    assert fraction >= 14 / 16  # pruned although it stopped early: round(0.9 * 16) of 16
+
+
+def test_thinning_changes_nothing_for_the_networks_kept():
+    candidates = sampled(10, seed=3)
+    seeds = initial_seeds(candidates, 1)
+    data = torch.randn(16, 96, generator=torch.Generator().manual_seed(0))
+    model = Executor(build_schedule(candidates, seeds))
+    with torch.no_grad():
+        model(data, TrainStep(selects_ranges=True, updates_moments=True))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.01)
+
+    def step(executor, optimiser):
+        loss = executor(data, TrainStep(updates_moments=True)).square().mean(dim=(1, 2))
+        optimiser.zero_grad()
+        loss.sum().backward()
+        optimiser.step()
+        return loss.detach()
+
+    step(model, optimiser)
+    keep = [0, 3, 4, 8]
+    thinned, fresh = thin(model, optimiser, candidates, seeds, keep)
+    for _ in range(2):
+        expected, found = step(model, optimiser)[keep], step(thinned, fresh)
+        # The same sums in another order: float32 rounding, once through a quantizer.
+        assert torch.allclose(expected, found, rtol=1e-2)
 
 
 def test_parallel_branches_from_one_node_both_train():
