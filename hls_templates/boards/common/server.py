@@ -149,7 +149,7 @@ def serve_tcp(server, host, port, idle_timeout_s):
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
-    listener.listen(1)
+    listener.listen(8)  # a shorter queue makes quick reconnects wait for seconds
     address = listener.getsockname()
     print(f"listening on {address[0]}:{address[1]}", flush=True)
     while True:

@@ -1,0 +1,136 @@
+"""The versioned emulator: bit-exact, deterministic, self-contained, loadable from C++ and Python."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from random_networks import random_network, random_words
+
+from codesign.errors import DesignError, DeviceError, ExportError, ToolError
+from codesign.export.emulator import build_emulator, emulator_files, emulator_prefix, write_emulator
+from codesign.layers import LAYERS, run_words
+from codesign.tools import require_tool, run_tool
+from codesign.validate import DeviceContext, DeviceFault, open_device
+from codesign.validate.run import Reference
+
+
+def test_the_same_network_gives_the_same_bytes(network):
+    first = emulator_files(network, name="jets", version=3)
+    assert first == emulator_files(network, name="jets", version=3)
+    assert set(first) == {
+        "jets_v3.h", "jets_v3.cpp", "test_jets_v3.cpp", "jets_v3.py", "Makefile", "README.txt", "golden.txt",
+    }  # fmt: skip
+    assert not any("@" in text for name, text in first.items() if name != "Makefile")
+    assert network.digest in first["jets_v3.h"]
+
+
+@pytest.mark.parametrize(
+    "name", ["Jets", "1jets", "a b", "a;rm", "a__b", "", "x" * 41, "int-1", "a_"]
+)
+def test_names_that_are_no_identifiers_are_refused(name):
+    with pytest.raises(ExportError, match="is not allowed; use up to 40"):
+        emulator_prefix(name, 1)
+
+
+@pytest.mark.parametrize("version", [0, -1, 10_000])
+def test_versions_start_at_one(version):
+    with pytest.raises(ExportError, match="use 1 to 9999"):
+        emulator_prefix("jets", version)
+
+
+def test_every_deployed_layer_type_can_be_emitted():
+    from codesign.export.emulator import _EMITTERS
+
+    # batch norms are folded and inputs are given: everything else reaches the emulator
+    assert set(_EMITTERS) == set(LAYERS.names()) - {"input", "batch_norm"}
+
+
+def test_words_and_trace_agree_with_the_reference_node_by_node(
+    library, network, context, reference
+):
+    words = random_words(network, 2000, seed=11)
+    with open_device(f"emulator:{library}", context) as device:
+        assert np.array_equal(device.run(words), reference.run(words))
+        got, expected = device.trace(words), run_words(network, words, trace=True)
+        assert list(got) == list(expected)
+        for name, table in expected.items():
+            assert np.array_equal(got[name], table), name
+        assert device.counters()["events"] == 2000
+
+
+def test_python_loader_needs_nothing_but_the_folder(library, network, reference):
+    words = random_words(network, 20, seed=2)
+    code = (
+        "import json, sys; sys.path.insert(0, sys.argv[1]); import small_v1\n"
+        "words = json.loads(sys.argv[2])\n"
+        "try:\n    small_v1.run([[999] * small_v1.N_INPUTS]); sys.exit(3)\nexcept ValueError: pass\n"
+        "print(json.dumps(small_v1.run(words)))"
+    )
+    import json
+
+    process = subprocess.run(
+        [sys.executable, "-S", "-c", code, str(library.parent), json.dumps(words.tolist())],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert np.array_equal(np.array(json.loads(process.stdout)), reference.run(words))
+
+
+def test_its_own_test_fails_when_a_golden_word_is_wrong(library, tmp_path):
+    golden = (library.parent / "golden.txt").read_text().splitlines()
+    cells = golden[5].split()
+    golden[5] = " ".join([*cells[:-1], str(int(cells[-1]) ^ 1)])
+    (tmp_path / "golden.txt").write_text("\n".join(golden))
+    program = library.parent / "test_small_v1"
+    with pytest.raises(ToolError, match="1 mismatches|expected"):
+        run_tool([program, tmp_path / "golden.txt"], folder=tmp_path, timeout_s=20)
+    with pytest.raises(ToolError, match="missing or belongs to another network"):
+        run_tool([program, tmp_path / "none.txt"], folder=tmp_path, timeout_s=20)
+
+
+def test_a_c_program_can_use_the_library(library, tmp_path, reference, network):
+    """The header is plain C."""
+    words = random_words(network, 1, seed=5)
+    numbers = ", ".join(map(str, words[0].tolist()))
+    (tmp_path / "main.c").write_text(
+        '#include "small_v1.h"\n#include <stdio.h>\nint main(void) {\n'
+        f"  int64_t in[SMALL_V1_N_INPUTS] = {{{numbers}}}, out[SMALL_V1_N_OUTPUTS];\n"
+        "  if (small_v1_run(in, out, 1)) return 1;\n"
+        '  for (int i = 0; i < SMALL_V1_N_OUTPUTS; ++i) printf("%lld ", (long long)out[i]);\n'
+        "  return 0;\n}\n"
+    )
+    run_tool(
+        [require_tool("g++"), "-x", "c", "main.c", "-I", library.parent, "-x", "none", library, "-o", "main",
+         f"-Wl,-rpath,{library.parent}"],
+        folder=tmp_path, timeout_s=60,
+    )  # fmt: skip
+    result = run_tool([tmp_path / "main"], folder=tmp_path, timeout_s=20)
+    assert list(map(int, result.output.split())) == reference.run(words)[0].tolist()
+
+
+def test_another_network_is_refused_by_digest(library):
+    other = DeviceContext(network=random_network(6, max_width=4))
+    with pytest.raises(DeviceFault, match="wrong-firmware"):
+        open_device(f"emulator:{library}", other).load()
+
+
+def test_what_is_no_emulator_is_refused(tmp_path):
+    (tmp_path / "libjets_v1.so").write_bytes(b"not a library")
+    with pytest.raises(DeviceError, match="cannot be loaded"):
+        open_device(f"emulator:{tmp_path / 'libjets_v1.so'}").load()
+    (tmp_path / "other.so").write_bytes(b"")
+    with pytest.raises(DesignError, match="expected a name like libjets_v1.so"):
+        open_device(f"emulator:{tmp_path / 'other.so'}").load()
+    with pytest.raises(ExportError, match="holds no emulator"):
+        build_emulator(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_random_networks_are_bit_exact(seed, tmp_path):
+    network = random_network(seed, max_width=10)
+    write_emulator(network, tmp_path, name="random", version=1)
+    library = build_emulator(tmp_path)
+    words = random_words(network, 1000, seed=seed)
+    with open_device(f"emulator:{library}", DeviceContext(network=network)) as device:
+        assert np.array_equal(device.run(words), Reference.from_network(network).run(words))
