@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from codesign.errors import StudyError
+from codesign.errors import CalibrationError, StudyError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,6 +62,7 @@ def suggest_for_study(
     from codesign.synthesis.estimates import open_coefficients
     from codesign.synthesis.experiments import choose_designs, record_responses
     from hw_models.calibration import load_corpus
+    from hw_models.errors import ModelError
 
     study = Study.open(folder)
     points = (study.progress().get("front") or {}).get("points")
@@ -73,7 +74,10 @@ def suggest_for_study(
     front = np.array([point["genome"] for point in points], dtype=np.int64)
     samples = setting.space.sample(N_SAMPLES, np.random.default_rng(study.config.seed))
     pool = np.unique(np.concatenate([front, samples]), axis=0)
-    known = record_responses(load_corpus(), fitted)
+    try:
+        known = record_responses(load_corpus(), fitted)
+    except ModelError as error:
+        raise CalibrationError(str(error)) from error
     before, choices = choose_designs(
         _population_responses(setting, pool, fitted),
         _population_responses(setting, front, fitted),

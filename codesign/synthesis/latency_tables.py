@@ -1,6 +1,6 @@
 """CPU and GPU latency of networks from look-up tables measured on the spot, operator by operator.
 
-A table holds the median time of each operator at a grid of widths and batch sizes; a network's time is the
+A table holds the time of each operator at a grid of widths and batch sizes; a network's time is the
 sum over its operators, interpolated in the logarithms (the approach of FBNet and ProxylessNAS: Wu et
 al. 2019, arXiv:1812.03443, section 3.3; Cai et al. 2019, arXiv:1812.00332).
 """
@@ -41,7 +41,7 @@ class LatencyTable:
         n_threads: CPU threads used.
         batch_sizes: grid of events per call.
         widths: grid of widths.
-        median_ns: per operator float[n_batch, n_widths] or, for two widths, [n_batch, n_in, n_out].
+        time_ns: per operator float[n_batch, n_widths] or, for two widths, [n_batch, n_in, n_out].
     """
 
     device: str
@@ -49,7 +49,7 @@ class LatencyTable:
     n_threads: int
     batch_sizes: tuple[int, ...]
     widths: tuple[int, ...]
-    median_ns: Mapping[str, np.ndarray]
+    time_ns: Mapping[str, np.ndarray]
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready mapping; every time is labelled as measured."""
@@ -61,8 +61,8 @@ class LatencyTable:
             "n_threads": self.n_threads,
             "batch_sizes": list(self.batch_sizes),
             "widths": list(self.widths),
-            "median_ns": {
-                name: np.round(values, 1).tolist() for name, values in self.median_ns.items()
+            "time_ns": {
+                name: np.round(values, 1).tolist() for name, values in self.time_ns.items()
             },
         }
 
@@ -84,11 +84,11 @@ class LatencyTable:
             )
             tables = {
                 str(name): np.asarray(rows, dtype=np.float64)
-                for name, rows in value["median_ns"].items()
+                for name, rows in value["time_ns"].items()
             }
             table = cls(
                 device=str(value["device"]), torch_version=str(value["torch_version"]),
-                n_threads=int(value["n_threads"]), batch_sizes=batches, widths=widths, median_ns=tables,
+                n_threads=int(value["n_threads"]), batch_sizes=batches, widths=widths, time_ns=tables,
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
@@ -152,10 +152,12 @@ def _operation(
     return plain[name]
 
 
-def median_time_ns(
-    call: Callable[[], object], *, device: "torch.device", budget_s: float, n_blocks: int = 7
+def block_time_ns(
+    call: Callable[[], object], *, device: "torch.device", budget_s: float, n_blocks: int = 9
 ) -> float:
-    """Measure the median time of one call: blocks of calls long enough for the clock, the median block wins.
+    """Measure the time of one call: the best of several blocks of calls.
+
+    The best block, as in Python's timeit: what else runs on a machine only ever adds time.
 
     Args:
         call: what is timed.
@@ -178,8 +180,8 @@ def median_time_ns(
     with torch.inference_mode():
         block(3)
         n_calls = max(1, int(budget_s / n_blocks / max(block(1), 1e-7)))
-        times = sorted(block(n_calls) / n_calls for _ in range(n_blocks))
-    return times[n_blocks // 2] * NS_PER_S
+        best_s = min(block(n_calls) / n_calls for _ in range(n_blocks))
+    return best_s * NS_PER_S
 
 
 def measure_table(
@@ -224,7 +226,7 @@ def measure_table(
         for index in np.ndindex(*shape):
             n_in, n_out = widths[index[1]], widths[index[-1]]
             call = _operation(name, n_in, n_out, batch_sizes[index[0]], target)
-            tables[name][index] = median_time_ns(call, device=target, budget_s=budget_s)
+            tables[name][index] = block_time_ns(call, device=target, budget_s=budget_s)
             n_done += 1
             if progress is not None and (n_done % 25 == 0 or n_done == n_total):
                 progress(n_done, n_total)
@@ -239,7 +241,7 @@ def measure_table(
         n_threads=torch.get_num_threads(),
         batch_sizes=tuple(batch_sizes),
         widths=tuple(widths),
-        median_ns=tables,
+        time_ns=tables,
     )
 
 
@@ -249,8 +251,8 @@ def operator_time_ns(table: LatencyTable, operator: Operator, *, batch_size: int
     Raises:
         DesignError: the table lacks the operator, or the widths or the batch lie outside its grid.
     """
-    if operator.name not in table.median_ns:
-        raise DesignError(unknown_name("operator", operator.name, table.median_ns))
+    if operator.name not in table.time_ns:
+        raise DesignError(unknown_name("operator", operator.name, table.time_ns))
     ends = (table.widths[0], table.widths[-1])
     if not all(ends[0] <= n <= ends[1] for n in (operator.n_in, operator.n_out)):
         raise DesignError(
@@ -267,7 +269,7 @@ def operator_time_ns(table: LatencyTable, operator: Operator, *, batch_size: int
         axes, point = logs, (batch_size, operator.n_in, operator.n_out)
     else:
         axes, point = logs[:2], (batch_size, operator.n_in)
-    interpolate = RegularGridInterpolator(axes, np.log(table.median_ns[operator.name]))
+    interpolate = RegularGridInterpolator(axes, np.log(table.time_ns[operator.name]))
     return float(np.exp(interpolate([np.log(point)])[0]))
 
 
@@ -303,7 +305,7 @@ def measure_network_ns(
         for call in calls:
             call()
 
-    return median_time_ns(run, device=target, budget_s=budget_s)
+    return block_time_ns(run, device=target, budget_s=budget_s)
 
 
 def load_table(path: Path) -> LatencyTable:
