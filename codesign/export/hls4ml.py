@@ -311,11 +311,14 @@ def export_hls4ml(
             raise ExportError(f"hls4ml could not write the {backend} project: {error}") from error
         plan = ProjectPlan.read(target)
         stamp = str(model.config.get_config_value("Stamp"))
+    stamp_line = re.compile(
+        rb"^Stamp: .*$", re.MULTILINE
+    )  # quoted by YAML only if it looks like a number
     files = {
         # paths of this machine and a random stamp would make two equal projects differ
-        path: content.replace(str(target).encode(), b".").replace(
-            stamp.encode(), network.digest[:8].encode()
-        )
+        path: stamp_line.sub(b"Stamp: %s" % stamp.encode(), content)
+        .replace(str(target).encode(), b".")
+        .replace(stamp.encode(), network.digest[:8].encode())
         for path, content in plan.files.items()
         if not path.endswith(".tar.gz")
     }

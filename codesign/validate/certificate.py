@@ -9,6 +9,7 @@ never as passed.
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
 import json
 import tempfile
@@ -39,7 +40,7 @@ from codesign.ir import Candidate, FixedPoint, Network, QuantizedNetwork
 from codesign.layers import LAYERS, infer_formats, run_torch, run_words
 from codesign.layers._activation import Activation
 from codesign.layers._table import TableActivation
-from codesign.tools import require_tool
+from codesign.tools import n_worker_processes, require_tool
 from codesign.validate.rtl_emulation import build_emulation
 from codesign.validate.vectors import corner_words, random_words
 from codesign.validate.verilator import verilator_environment
@@ -118,7 +119,7 @@ def certify(
     n_random: int = 1000,
     seed: int = 1,
     work_folder: Path | None = None,
-    optimize: bool = True,
+    optimize: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Certificate:
     """Compare every form of an exported network and write `certificate.json` and `certificate.html`.
@@ -131,7 +132,7 @@ def certify(
         n_random: random vectors.
         seed: of the random vectors.
         work_folder: where C++ and RTL are built; a temporary folder when None.
-        optimize: optimise the compiled forms (slower to build, faster to run).
+        optimize: optimise the compiled forms: slower to build, faster to run; pays from some 100,000 vectors.
         progress: called with one line before each comparison.
 
     Raises:
@@ -148,37 +149,26 @@ def certify(
     expected = {name: _reference(network, words) for name, words in sets.items()}
     comparisons: list[Comparison] = []
     latency: int | None = None
-    with tempfile.TemporaryDirectory(prefix="codesign-certify-") as temporary:
+    with (
+        tempfile.TemporaryDirectory(prefix="codesign-certify-") as temporary,
+        # the builds run in compilers, so threads are enough to use every core
+        concurrent.futures.ThreadPoolExecutor(max_workers=n_worker_processes()) as pool,
+    ):
         work = Path(temporary) if work_folder is None else work_folder
-        for name, build in _implementations(result, work, optimize).items():
-            if progress is not None:
-                progress(f"comparing {name}")
-            try:
-                check = build()
-            except _NotAvailable as reason:
-                comparisons.append(
-                    Comparison(
-                        name=name, status="not run", vectors={}, mismatches=None, note=str(reason)
-                    )
-                )
-                continue
-            for set_name, words in sets.items():
-                _compare(name, set_name, result, words, expected[set_name], check)
-            note = check.note
-            if check.measure_latency is not None:
-                latency = check.measure_latency(sets, expected)
-                if latency is not None:
-                    note = f"latency {latency} cycles, measured; one vector per cycle"
-            check.close()
-            comparisons.append(
-                Comparison(
-                    name=name,
-                    status="equal",
-                    vectors={set_name: len(words) for set_name, words in sets.items()},
-                    mismatches=0,
-                    note=note,
-                )
-            )
+        under_way = {
+            name: pool.submit(build)
+            for name, build in _implementations(result, work, optimize).items()
+        }
+        try:
+            for name, future in under_way.items():
+                if progress is not None:
+                    progress(f"comparing {name}")
+                comparison, measured = _compare_all(name, future.result, result, sets, expected)
+                comparisons.append(comparison)
+                latency = measured if measured is not None else latency
+        finally:
+            for future in under_way.values():
+                future.cancel()
     reported = result.rtl["verilog"].latency_cycles if "verilog" in result.rtl else None
     if latency is not None and latency != reported:
         raise MismatchError(
@@ -199,6 +189,33 @@ def certify(
     )
     _write(result.folder, certificate, result.name)
     return certificate
+
+
+def _compare_all(
+    name: str,
+    get: Callable[[], _Check],
+    result: ExportResult,
+    sets: Mapping[str, Words],
+    expected: Mapping[str, Words],
+) -> tuple[Comparison, int | None]:
+    """Compare one implementation on every set; return also the latency in cycles where it is measured."""
+    try:
+        check = get()
+    except _NotAvailable as reason:
+        return (
+            Comparison(name=name, status="not run", vectors={}, mismatches=None, note=str(reason)),
+            None,
+        )
+    for set_name, words in sets.items():
+        _compare(name, set_name, result, words, expected[set_name], check)
+    note, latency = check.note, None
+    if check.measure_latency is not None:
+        latency = check.measure_latency(sets, expected)
+        if latency is not None:
+            note = f"latency {latency} cycles, measured; one vector per cycle"
+    check.close()
+    vectors = {set_name: len(words) for set_name, words in sets.items()}
+    return Comparison(name=name, status="equal", vectors=vectors, mismatches=0, note=note), latency
 
 
 def _words_of(
