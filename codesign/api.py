@@ -1,13 +1,13 @@
 """The Python API: the same loop as the command line, in a few lines.
 
-    from codesign import api
+from codesign import api
 
-    summary = api.run("examples/jets_100ns.yaml", output="runs/mine")
-    print(summary["winner"]["digest"], summary["accuracy"]["quantized"], summary["lut"])
+summary = api.run("examples/jets_100ns.yaml", output="runs/mine")
+print(summary["winner"]["digest"], summary["accuracy"]["quantized"], summary["lut"])
 
-    network = api.load_network("runs/mine")              # the winner, on its fixed-point grid
-    words = api.quantize_inputs("runs/mine", raw_inputs)  # raw features -> firmware input words
-    outputs = api.evaluate(network, words)                # the integer reference, bit for bit
+network = api.load_network("runs/mine")              # the winner, on its fixed-point grid
+words = api.quantize_inputs("runs/mine", raw_inputs)  # raw features -> firmware input words
+outputs = api.evaluate(network, words)                # the integer reference, bit for bit
 """
 
 from __future__ import annotations
@@ -59,11 +59,15 @@ def load_network(folder: str | Path, digest: str | None = None) -> QuantizedNetw
         digest = str(winner["digest"])
     path = study.weights_file(digest)
     if not path.exists():
-        raise StudyError(f"{folder} has trained no candidate {digest!r}; see `codesign report {folder}`")
+        raise StudyError(
+            f"{folder} has trained no candidate {digest!r}; see `codesign report {folder}`"
+        )
     return QuantizedNetwork.load(path)
 
 
-def quantize_inputs(folder: str | Path, raw: NDArray[np.floating], digest: str | None = None) -> NDArray[np.int64]:
+def quantize_inputs(
+    folder: str | Path, raw: NDArray[np.floating], digest: str | None = None
+) -> NDArray[np.int64]:
     """Scale raw features and put them on the input grid of a candidate, as the firmware's sender must.
 
     Args:
@@ -71,7 +75,7 @@ def quantize_inputs(folder: str | Path, raw: NDArray[np.floating], digest: str |
         raw: float[n, n_features], in the units of the data set.
         digest: candidate; default the winner.
     """
-    from codesign.tasks._scaling import scaling_from_json
+    from codesign.tasks import scaling_from_json
 
     scaling = scaling_from_json(Study.open(Path(folder)).progress()["prepare"]["scaling"])
     return load_network(folder, digest).input_format.words_from_values(scaling.apply(raw))

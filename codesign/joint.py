@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from codesign.errors import BudgetError
 from codesign.hardware.device import Budget
-from codesign.hardware.scorer import HardwareScores, HardwareScorer, constraint_names, limits, violations
+from codesign.hardware.scorer import (
+    HardwareScores,
+    HardwareScorer,
+    constraint_names,
+    limits,
+    violations,
+)
 from codesign.ir import Population
 from codesign.search.problem import Evaluation
 from codesign.space import SearchSpace
@@ -57,7 +63,9 @@ class JointProblem:
     @property
     def constraint_names(self) -> tuple[str, ...]:
         """Names of the hard limits."""
-        return constraint_names(self.budget) + (("accuracy",) if self.budget.minimum_accuracy else ())
+        return constraint_names(self.budget) + (
+            ("accuracy",) if self.budget.minimum_accuracy else ()
+        )
 
     def canonicalize(self, genomes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Set genes without effect to 0."""
@@ -76,7 +84,9 @@ class JointProblem:
             lacking = np.where(fits, self.budget.minimum_accuracy - mean, 1.0)
             excess = np.column_stack([excess, lacking])
         columns = [
-            1.0 - (mean - self.pessimism * std) if name == "accuracy" else hardware_objective(scores, name)
+            1.0 - (mean - self.pessimism * std)
+            if name == "accuracy"
+            else hardware_objective(scores, name)
             for name in self.objectives
         ]
         return Evaluation(
@@ -85,7 +95,10 @@ class JointProblem:
             metrics={
                 "accuracy": mean,
                 "accuracy_std": std,
-                **{name: scores.metrics[name].value for name in ("latency_cycles", "latency_ns", "lut", "ff", "dsp", "bram_18k")},
+                **{
+                    name: scores.metrics[name].value
+                    for name in ("latency_cycles", "latency_ns", "lut", "ff", "dsp", "bram_18k")
+                },
                 "utilization": scores.utilization,
                 "clock_period_ns": scores.clock_period_ns,
                 "is_rtl": scores.is_rtl.astype(np.float64),
@@ -123,7 +136,12 @@ def take(population: Population, members: NDArray[np.bool_]) -> Population:
 
 
 def check_budget(
-    space: SearchSpace, scorer: HardwareScorer, budget: Budget, *, seed: int, n_samples: int = 20_000
+    space: SearchSpace,
+    scorer: HardwareScorer,
+    budget: Budget,
+    *,
+    seed: int,
+    n_samples: int = 20_000,
 ) -> float:
     """Estimate the share of the space that fits the budget; refuse a budget that nothing meets.
 
@@ -160,7 +178,11 @@ def check_budget(
             f" {' or '.join(hopeless)}; raise that limit, or widen the space"
         )
     best = excess[np.argmin(np.maximum(excess, 0).max(axis=1))]
-    nearest = ", ".join(f"{name} by {100 * value:.0f} %" for name, value in zip(names, best, strict=True) if value > 0)
+    nearest = ", ".join(
+        f"{name} by {100 * value:.0f} %"
+        for name, value in zip(names, best, strict=True)
+        if value > 0
+    )
     raise BudgetError(
         f"budget {budget.name!r} on {scorer.device.name}: each limit can be met alone, but of {len(excess)} designs of space"
         f" {space.name!r} none meets all together; the nearest misses {nearest}; relax these, or widen the space"

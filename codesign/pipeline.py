@@ -23,6 +23,7 @@ from codesign.hardware.scorer import HardwareScores, HardwareScorer, limits, vio
 from codesign.ir import Candidate, Population, QuantizedNetwork
 from codesign.joint import JointProblem, check_budget
 from codesign.layers import LAYERS, infer_formats, run_words
+from codesign.predictor.active import select_informative
 from codesign.predictor.base import METHODS, Predictor, load_predictor, save_predictor
 from codesign.predictor.metrics import coverage, kendall_tau
 from codesign.reporter import Reporter, SilentReporter
@@ -30,13 +31,19 @@ from codesign.search.archive import Archive
 from codesign.search.loop import run_search
 from codesign.search.store import EvaluationStore
 from codesign.search.strategies.base import StrategySettings
-from codesign.space import SearchSpace, candidates_from_population, load_space, population_from_candidates
+from codesign.space import (
+    SearchSpace,
+    candidates_from_population,
+    load_space,
+    population_from_candidates,
+)
 from codesign.study import Study, write_atomically
 from codesign.synthesis.adder_graph import ConstantMatrix, solve_adder_graph
-from codesign.tasks._scaling import InputScaling, fit_scaling
-from codesign.tasks.base import TaskData, load_task
+from codesign.tasks import InputScaling, TaskData, fit_scaling, load_task
 from codesign.tools import n_worker_processes
 from codesign.training.options import TaskArrays, TrainingOptions, architecture_digest
+from codesign.training.labels import label_candidates, task_digest, worker_pool
+from codesign.training.store import LabelStore
 from codesign.training.train import train_population
 from hw_models.types import Estimate
 from hw_models.units import cycles_to_ns, period_to_mhz
@@ -44,8 +51,18 @@ from hw_models.units import cycles_to_ns, period_to_mhz
 STAGES: Final = ("prepare", "search", "train", "export", "report")
 IO_TYPE: Final = "io_parallel"
 PREDICTOR: Final = "blend"
+#: Networks trained together at most; larger groups fall out of the processor's cache.
+MAX_CHUNK: Final = 48
 #: Predicted metrics kept for every reported candidate.
-_METRICS: Final = ("latency_cycles", "latency_ns", "interval_cycles", "lut", "ff", "dsp", "bram_18k")
+_METRICS: Final = (
+    "latency_cycles",
+    "latency_ns",
+    "interval_cycles",
+    "lut",
+    "ff",
+    "dsp",
+    "bram_18k",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +145,11 @@ def _prepare(setting: Setting, reporter: Reporter) -> None:
             "seconds": time.monotonic() - started_s,
             "task": setting.task.summary(),
             "scaling": setting.scaling.to_json(),
-            "space": {"name": setting.space.name, "log10_size": setting.space.log10_size, "feasible_share": share},
+            "space": {
+                "name": setting.space.name,
+                "log10_size": setting.space.log10_size,
+                "feasible_share": share,
+            },
             "device": setting.device.model_dump(),
             "budget": {
                 "name": setting.budget.name,
@@ -141,7 +162,9 @@ def _prepare(setting: Setting, reporter: Reporter) -> None:
 
 
 # ---- choices -------------------------------------------------------------------------------------
-def choose_spread(population: Population, n: int, generator: np.random.Generator) -> NDArray[np.int64]:
+def choose_spread(
+    population: Population, n: int, generator: np.random.Generator
+) -> NDArray[np.int64]:
     """Choose n candidates spread evenly over the logarithm of their bit operations.
 
     Args:
@@ -155,7 +178,9 @@ def choose_spread(population: Population, n: int, generator: np.random.Generator
     columns = population.columns
     operations = columns["n_in"] * columns["n_out"] * (1 - columns["pruned_fraction"])
     operations = operations * columns["weight_bits"] * columns["input_bits"]
-    cost = np.log2(1 + np.bincount(population.candidate, operations, minlength=population.n_candidates))
+    cost = np.log2(
+        1 + np.bincount(population.candidate, operations, minlength=population.n_candidates)
+    )
     order = np.argsort(cost + 1e-6 * generator.random(cost.size))
     targets = np.linspace(cost[order[0]], cost[order[-1]], n)
     chosen: list[int] = []
@@ -202,7 +227,9 @@ def _front_points(setting: Setting, archive: Archive) -> list[dict[str, Any]]:
 
 def decode_candidates(setting: Setting, genomes: NDArray[np.int64]) -> list[Candidate]:
     """Spell genomes out as candidates for the study's device."""
-    return candidates_from_population(setting.space.decode(genomes), part=setting.device.part, io_type=IO_TYPE)
+    return candidates_from_population(
+        setting.space.decode(genomes), part=setting.device.part, io_type=IO_TYPE
+    )
 
 
 def choose_finalists(points: Sequence[dict[str, Any]], n: int) -> list[dict[str, Any]]:
@@ -262,7 +289,11 @@ def choose_winner(rows: Sequence[dict[str, Any]], tolerance: float) -> tuple[dic
 
 def interval_json(known: Estimate, i: int) -> dict[str, float]:
     """Return one predicted figure with its 90 % interval as JSON values."""
-    return {"value": float(known.value[i]), "low": float(known.low[i]), "high": float(known.high[i])}
+    return {
+        "value": float(known.value[i]),
+        "low": float(known.low[i]),
+        "high": float(known.high[i]),
+    }
 
 
 def metrics_json(scores: HardwareScores, i: int) -> dict[str, dict[str, float]]:
@@ -275,7 +306,8 @@ def describe_nodes(network: QuantizedNetwork, per_op: Sequence[Any]) -> list[dic
     ranges = infer_formats(network)
     population = population_from_candidates([network.candidate])
     stages = {
-        node.name: int(population.stage[row]) for row, node in enumerate(network.candidate.network.nodes)
+        node.name: int(population.stage[row])
+        for row, node in enumerate(network.candidate.network.nodes)
     }
     costs: dict[int, list[Any]] = {}
     for row in per_op:
@@ -285,7 +317,11 @@ def describe_nodes(network: QuantizedNetwork, per_op: Sequence[Any]) -> list[dic
         known = ranges[node.name]
         words = network.weight_words.get(node.name)
         primitive = "matvec" if LAYERS.get(node.layer).has_multipliers else None
-        shares = [c for c in costs.get(stages[node.name], []) if (c["primitive"] == "matvec") == (primitive == "matvec")]
+        shares = [
+            c
+            for c in costs.get(stages[node.name], [])
+            if (c["primitive"] == "matvec") == (primitive == "matvec")
+        ]
         priced = bool(shares) and node.layer not in ("input", "concat", "flatten")
         hardware = network.candidate.hardware
         result.append(
@@ -301,7 +337,9 @@ def describe_nodes(network: QuantizedNetwork, per_op: Sequence[Any]) -> list[dic
                 "strategy": hardware.strategy.get(node.name, "-"),
                 "reuse_factor": str(hardware.reuse_factor.get(node.name, "-")),
                 "lut": sum(c["lut"] for c in shares) if priced else 0.0,
-                "latency_cycles": max((c["latency_cycles"] for c in shares), default=0.0) if priced else 0.0,
+                "latency_cycles": max((c["latency_cycles"] for c in shares), default=0.0)
+                if priced
+                else 0.0,
             }
         )
     return result
@@ -313,33 +351,102 @@ def _initial_genomes(setting: Setting, n: int) -> NDArray[np.int64]:
     generator = np.random.default_rng([setting.study.config.seed, 1])
     genomes = setting.space.sample(max(4000, 20 * n), generator)
     population = setting.space.decode(genomes)
-    fits = (violations(setting.scorer.score(population), setting.budget, setting.device) <= 0).all(axis=1)
+    fits = (violations(setting.scorer.score(population), setting.budget, setting.device) <= 0).all(
+        axis=1
+    )
     genomes = genomes[fits] if fits.sum() >= n else genomes
     return genomes[choose_spread(setting.space.decode(genomes), n, generator)]
 
 
-def _informative_genomes(setting: Setting, archive: Archive, known: set[str], n: int) -> NDArray[np.int64]:
-    """Choose front candidates whose training teaches most about the front; never one twice."""
+def _informative_genomes(setting: Setting, archive: Archive, n: int) -> NDArray[np.int64]:
+    """Choose front candidates whose training is expected to improve the front most; none twice."""
+    labelled = _labelled(setting)
+    known = {architecture_digest(candidate.network) for _, candidate in labelled}
+    scores = setting.scorer.score(
+        population_from_candidates([candidate for _, candidate in labelled])
+    )
+    labelled_points = np.column_stack(
+        [
+            [label for label, _ in labelled],
+            scores.metrics["lut"].value,
+            scores.metrics["latency_ns"].value,
+        ]
+    )
     candidates = decode_candidates(setting, archive.genomes)
     keys = [architecture_digest(c.network) for c in candidates]
-    fresh = np.array([i for i, key in enumerate(keys) if key not in known and keys.index(key) == i], dtype=np.int64)
+    fresh = np.array(
+        [i for i, key in enumerate(keys) if key not in known and keys.index(key) == i],
+        dtype=np.int64,
+    )
     if fresh.size == 0:
         return archive.genomes[:0]
     metrics = archive.metrics
     chosen = select_informative(
         metrics["accuracy"][fresh],
         metrics["accuracy_std"][fresh],
-        np.stack([np.log(1.0 + metrics["lut"][fresh]), metrics["latency_ns"][fresh]], axis=1),
-        n=min(n, fresh.size),
+        np.stack([metrics["lut"][fresh], metrics["latency_ns"][fresh]], axis=1),
+        front=labelled_points,
+        n=n,
     )
     return archive.genomes[fresh[chosen]]
+
+
+def _label(setting: Setting, genomes: NDArray[np.int64], k: int, reporter: Reporter) -> None:
+    """Train the labels of round k; those already in the store are not trained again."""
+    study = setting.study
+    options = _label_options(setting, len(genomes))
+    with (
+        reporter.stage(f"round {k}: training {len(genomes)} labels", 1.0) as stage,
+        LabelStore(study.label_store) as store,
+        worker_pool() as pool,
+    ):
+        label_candidates(
+            decode_candidates(setting, genomes),
+            task_arrays(setting),
+            options,
+            store=store,
+            seeds=(study.config.seed,),
+            executor=pool,
+            progress=stage.update,
+        )
+    study.record(f"labels_{k}", {"genomes": genomes.tolist()})
+
+
+def _label_options(setting: Setting, n: int) -> TrainingOptions:
+    """Training options of n labels: chunks that fill every worker about evenly."""
+    n_workers = n_worker_processes()
+    n_chunks = n_workers * max(1, round(n / (n_workers * MAX_CHUNK)))
+    return TrainingOptions(
+        epochs=setting.study.config.labels.epochs, chunk_size=max(1, -(-n // n_chunks))
+    )
+
+
+def _labelled(setting: Setting) -> list[tuple[float, Candidate]]:
+    """Return (validation accuracy, candidate) of every label so far, in the order of training."""
+    study = setting.study
+    progress = study.progress()
+    rounds = sorted(
+        int(key.removeprefix("labels_")) for key in progress if key.startswith("labels_")
+    )
+    genomes = [row for k in rounds for row in progress[f"labels_{k}"]["genomes"]]
+    candidates = decode_candidates(setting, np.array(genomes, dtype=np.int64))
+    with LabelStore(study.label_store) as store:
+        known = store.lookup(
+            options=_label_options(setting, 1).digest, task=task_digest(task_arrays(setting))
+        )
+    seed = study.config.seed
+    return [
+        (known[architecture_digest(c.network), seed].validation_accuracy, c) for c in candidates
+    ]
 
 
 #: Share of the first labels that the predictor never trains on: they say how well it ranks.
 HELD_OUT_SHARE: Final = 0.25
 
 
-def _fit_predictor(setting: Setting, k: int, reporter: Reporter) -> tuple[Predictor, dict[str, Any]]:
+def _fit_predictor(
+    setting: Setting, k: int, reporter: Reporter
+) -> tuple[Predictor, dict[str, Any]]:
     """Fit the predictor of round k on all labels but the held-out ones, or load it from a killed run."""
     study = setting.study
     path = study.predictor_file(k)
@@ -354,7 +461,9 @@ def _fit_predictor(setting: Setting, k: int, reporter: Reporter) -> tuple[Predic
     held_out = np.arange(n_initial) < max(4, round(HELD_OUT_SHARE * n_initial))
     held_out = np.concatenate([held_out, np.zeros(len(labels) - n_initial, dtype=bool)])
     with reporter.stage(f"round {k}: fitting the predictor", 1.0):
-        predictor = METHODS.get(PREDICTOR).fit(batch.take(~held_out), labels[~held_out], seed=study.config.seed)
+        predictor = METHODS.get(PREDICTOR).fit(
+            batch.take(~held_out), labels[~held_out], seed=study.config.seed
+        )
     judged = batch.take(held_out)
     predicted = predictor.predict(judged)
     parameters = judged.extras[:, judged.extra_names.index("log2_parameters")].astype(np.float64)
@@ -389,9 +498,12 @@ def _search(setting: Setting, reporter: Reporter) -> None:
         if k == 1:
             genomes = _initial_genomes(setting, n_label_set)
         else:
-            genomes = np.array(done[f"round_{k - 1}"]["to_label"], dtype=np.int64).reshape(-1, setting.space.upper.size)
+            genomes = np.array(done[f"round_{k - 1}"]["to_label"], dtype=np.int64).reshape(
+                -1, setting.space.upper.size
+            )
         started_s = time.monotonic()
-        _label(setting, genomes, reporter, name=f"round {k}: training {len(genomes)} labels")
+        if len(genomes):
+            _label(setting, genomes, k, reporter)
         label_seconds = time.monotonic() - started_s
 
         started_s = time.monotonic()
@@ -409,9 +521,12 @@ def _search(setting: Setting, reporter: Reporter) -> None:
                 " or relax the budget"
             )
         points = _front_points(setting, archive)
-        known = {digest for digest, _ in _labelled(setting)}
         last = k == search.n_rounds
-        chosen = archive.genomes[:0] if last else _informative_genomes(setting, archive, known, study.config.labels.n_per_round)
+        chosen = (
+            archive.genomes[:0]
+            if last
+            else _informative_genomes(setting, archive, study.config.labels.n_per_round)
+        )
         study.record(
             f"round_{k}",
             {
@@ -419,7 +534,7 @@ def _search(setting: Setting, reporter: Reporter) -> None:
                 "label_seconds": label_seconds,
                 "fit_seconds": fit_seconds,
                 "search_seconds": search_seconds,
-                "n_labels": len(known),
+                "n_labels": len(_labelled(setting)),
                 "n_evaluations": archive.n_evaluations,
                 "n_feasible": archive.n_feasible,
                 "n_front": len(archive),
@@ -435,7 +550,11 @@ def _search(setting: Setting, reporter: Reporter) -> None:
 
 
 def _search_round(
-    setting: Setting, k: int, fitted: Predictor, previous: list[list[int]] | None, reporter: Reporter
+    setting: Setting,
+    k: int,
+    fitted: Predictor,
+    previous: list[list[int]] | None,
+    reporter: Reporter,
 ) -> Archive:
     study, search = setting.study, setting.study.config.search
 
@@ -444,9 +563,13 @@ def _search_round(
         return predicted.mean, np.nan_to_num(predicted.std, nan=0.0)
 
     problem = _problem(setting, accuracy)
-    n_evaluations = search.n_evaluations // search.n_rounds + (1 if k <= search.n_evaluations % search.n_rounds else 0)
+    n_evaluations = search.n_evaluations // search.n_rounds + (
+        1 if k <= search.n_evaluations % search.n_rounds else 0
+    )
     settings = StrategySettings(
-        initial=None if previous is None else np.array(previous, dtype=np.int64).reshape(-1, setting.space.upper.size)
+        initial=None
+        if previous is None
+        else np.array(previous, dtype=np.int64).reshape(-1, setting.space.upper.size)
     )
     identity = json.dumps(
         [
@@ -474,7 +597,11 @@ def _search_round(
 
 
 def _ranking_sentence(k: int, figures: dict[str, Any]) -> str:
-    verdict = "" if figures["tau"] > figures["tau_parameters"] else "; NO BETTER than the number of parameters"
+    verdict = (
+        ""
+        if figures["tau"] > figures["tau_parameters"]
+        else "; NO BETTER than the number of parameters"
+    )
     return (
         f"round {k}: predictor {figures['method']} on {figures['n_train']} labels ranks {figures['n_held_out']} held-out labels"
         f" with Kendall tau {figures['tau']:.3f} (number of parameters: {figures['tau_parameters']:.3f}){verdict}"
@@ -482,7 +609,9 @@ def _ranking_sentence(k: int, figures: dict[str, Any]) -> str:
 
 
 # ---- train -----------------------------------------------------------------------------------------
-def solve_graph(words: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]) -> tuple[float, float]:
+def solve_graph(
+    words: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
+) -> tuple[float, float]:
     """Solve one layer's adder graph exactly; returns cost (LUT) and depth (levels)."""
     found = solve_adder_graph(ConstantMatrix(weights_in_out=words, input_low=low, input_high=high))
     return found.adder_cost, found.delay
@@ -506,20 +635,31 @@ def _train(setting: Setting, reporter: Reporter) -> None:
     started_s = time.monotonic()
     finalists = choose_finalists(study.progress()["front"]["points"], options.n_finalists)
     candidates = [Candidate.from_json(point["candidate"]) for point in finalists]
-    with reporter.stage(f"training {len(candidates)} finalists", 1.0) as stage:
+    with (
+        reporter.stage(f"training {len(candidates)} finalists", 1.0) as stage,
+        worker_pool() as pool,
+    ):
         result = train_population(
             candidates,
             task_arrays(setting),
-            TrainingOptions(epochs=options.epochs, chunk_size=max(1, -(-len(candidates) // n_worker_processes()))),
+            TrainingOptions(
+                epochs=options.epochs,
+                chunk_size=max(1, -(-len(candidates) // n_worker_processes())),
+            ),
             seed=study.config.seed,
             progress=stage.update,
+            executor=pool,
         )
     for network in result.networks:
         network.save(study.weights_file(network.candidate.digest))
         folder = study.candidate_folder(network.candidate.digest)
-        write_atomically(folder / "candidate.json", json.dumps(network.candidate.to_json(), indent=1))
+        write_atomically(
+            folder / "candidate.json", json.dumps(network.candidate.to_json(), indent=1)
+        )
     before = setting.scorer.score(population_from_candidates(candidates))
-    after = setting.scorer.score_quantized(result.networks, with_notes=True, with_nodes=True, solve=solve_graph)
+    after = setting.scorer.score_quantized(
+        result.networks, with_notes=True, with_nodes=True, solve=solve_graph
+    )
     excess = violations(after, setting.budget, setting.device)
     rows = []
     for i, (point, network) in enumerate(zip(finalists, result.networks, strict=True)):
@@ -583,7 +723,9 @@ def export_network(
     network = QuantizedNetwork.load(study.weights_file(digest))
     arrays = task_arrays(setting)
     words = network.input_format.words_from_values(arrays.x_test)
-    is_rtl = options.rtl and all(s == "distributed_arithmetic" for s in network.candidate.hardware.strategy.values())
+    is_rtl = options.rtl and all(
+        s == "distributed_arithmetic" for s in network.candidate.hardware.strategy.values()
+    )
     folder = study.firmware_folder(digest)
     steps = [0]
     with reporter.stage("exporting and comparing bit for bit", 16.0 if is_rtl else 12.0) as stage:
@@ -616,13 +758,21 @@ def export_network(
     if certificate.latency_cycles is not None:
         emulated = {
             "latency_cycles": certificate.latency_cycles,
-            "latency_ns": float(cycles_to_ns(certificate.latency_cycles, network.candidate.hardware.clock_period_ns)),
+            "latency_ns": float(
+                cycles_to_ns(certificate.latency_cycles, network.candidate.hardware.clock_period_ns)
+            ),
             "interval_cycles": 1,  # the emulation took one vector every cycle, and every word was right
         }
     if is_rtl and options.open_synthesis:
         with reporter.stage("open synthesis of the RTL (Yosys)", 1.0):
             found = synthesize_verilog(exported.rtl_sources, exported.name, timeout_s=1800.0)
-        synthesized = {"lut": found.lut, "ff": found.ff, "dsp": found.dsp, "bram_18k": found.bram_18k, "tool": "yosys"}
+        synthesized = {
+            "lut": found.lut,
+            "ff": found.ff,
+            "dsp": found.dsp,
+            "bram_18k": found.bram_18k,
+            "tool": "yosys",
+        }
     for name, reason in exported.skipped.items():
         reporter.message(f"not exported: {name}: {reason}")
     return {
@@ -638,7 +788,9 @@ def export_network(
         },
         "input_audit": dict(certificate.input_audit),
         "emulated": emulated,
-        "emulated_accuracy": float((outputs.argmax(axis=1) == arrays.y_test).mean()) if emulated else None,
+        "emulated_accuracy": float((outputs.argmax(axis=1) == arrays.y_test).mean())
+        if emulated
+        else None,
         "synthesized": synthesized,
     }
 
@@ -648,7 +800,9 @@ def _export(setting: Setting, reporter: Reporter) -> None:
     if "export" in study.progress():
         return
     started_s = time.monotonic()
-    found = export_network(setting, study.progress()["train"]["winner"]["digest"], reporter=reporter)
+    found = export_network(
+        setting, study.progress()["train"]["winner"]["digest"], reporter=reporter
+    )
     reporter.message(found["verdict"])
     study.record("export", {"seconds": time.monotonic() - started_s, **found})
 

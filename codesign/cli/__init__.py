@@ -63,6 +63,8 @@ def main() -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except BrokenPipeError:
+        os._exit(1)
     except OSError as error:
         if debug:
             raise
@@ -72,8 +74,6 @@ def main() -> None:
             file=sys.stderr,
         )
         raise SystemExit(1) from None
-    except BrokenPipeError:
-        os._exit(1)
     except KeyboardInterrupt:
         print("stopped; a study resumes with the same command", file=sys.stderr)
         raise SystemExit(130) from None

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from codesign.reporter import Stage
 
@@ -27,7 +35,9 @@ class _BarStage:
             self._logged_s = now
             elapsed = now - self._started_s
             left = f", about {elapsed / done * (self._total - done):.0f} s left" if done > 0 else ""
-            self._reporter.console.print(f"  {self._name}: {done:,.0f} of {self._total:,.0f}{left} {text}", highlight=False)
+            self._reporter.console.print(
+                f"  {self._name}: {done:,.0f} of {self._total:,.0f}{left} {text}", highlight=False
+            )
 
 
 class RichReporter:
@@ -64,7 +74,9 @@ class RichReporter:
         yield _BarStage(self, name, task, total)
         self.progress.update(task, completed=total, text="")
         if not self.console.is_terminal:
-            self.console.print(f"{name}: done in {time.monotonic() - started_s:.1f} s", highlight=False)
+            self.console.print(
+                f"{name}: done in {time.monotonic() - started_s:.1f} s", highlight=False
+            )
 
     def message(self, text: str) -> None:
         """Print one line above the bars."""

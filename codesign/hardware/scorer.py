@@ -67,7 +67,9 @@ class HardwareScorer:
     stage: str = "implemented"
     io_type: str = "io_parallel"
 
-    def score(self, population: Population, *, with_notes: bool = False, with_nodes: bool = False) -> HardwareScores:
+    def score(
+        self, population: Population, *, with_notes: bool = False, with_nodes: bool = False
+    ) -> HardwareScores:
         """Predict the cost of every candidate, all at once.
 
         Args:
@@ -109,13 +111,23 @@ class HardwareScorer:
                 for i, sentences in zip(members, metrics.notes, strict=True):
                     notes[i] = sentences
             if with_nodes:
-                for i, rows in zip(members, _rows_per_design(_restrict(ops, members, n), metrics.per_op), strict=True):
+                for i, rows in zip(
+                    members,
+                    _rows_per_design(_restrict(ops, members, n), metrics.per_op),
+                    strict=True,
+                ):
                     per_node[i] = rows
         estimates = {name: Estimate(value=v[0], low=v[1], high=v[2]) for name, v in values.items()}
-        for source, target in (("latency_cycles", "latency_ns"), ("interval_cycles", "interval_ns")):
+        for source, target in (
+            ("latency_cycles", "latency_ns"),
+            ("interval_cycles", "interval_ns"),
+        ):
             known = estimates[source]
             estimates[target] = Estimate(
-                **{end: cycles_to_ns(getattr(known, end), clock) for end in ("value", "low", "high")}
+                **{
+                    end: cycles_to_ns(getattr(known, end), clock)
+                    for end in ("value", "low", "high")
+                }
             )
         region = {r: float(getattr(self.device, r)) / self.device.n_slr for r in RESOURCES}
         utilization = np.max(
@@ -155,7 +167,9 @@ class HardwareScorer:
 
 
 def _is_rtl(population: Population) -> NDArray[np.bool_]:
-    other = (population.columns["weight_bits"] > 0) & (population.columns["strategy"] != _DISTRIBUTED)
+    other = (population.columns["weight_bits"] > 0) & (
+        population.columns["strategy"] != _DISTRIBUTED
+    )
     return np.bincount(population.candidate, other, minlength=population.n_candidates) == 0
 
 
@@ -194,7 +208,9 @@ def _restrict(ops: Sequence[OpBatch], members: NDArray[np.int64], n: int) -> tup
 
 #: Solves the adder graph of an integer matrix [n_in, n_out] whose inputs lie in low..high (int64[n_in]
 #: each); returns its cost in LUTs and its depth in levels.
-GraphSolver = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], tuple[float, float]]
+GraphSolver = Callable[
+    [NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], tuple[float, float]
+]
 
 
 def _with_exact_weights(
@@ -212,16 +228,26 @@ def _with_exact_weights(
             if node is not None:
                 sources = [ranges[name] for name in node.inputs]
                 columns["output_bits"][row] = ranges[node.name].format.bits
-                columns["input_bits"][row] = max((known.format.bits for known in sources), default=0)
+                columns["input_bits"][row] = max(
+                    (known.format.bits for known in sources), default=0
+                )
                 words = network.weight_words.get(node.name)
                 if words is not None:
                     columns["pruned_fraction"][row] = float((words == 0).mean())
                     counts = count_weights(words, int(columns["input_bits"][row]))
-                    for name in ("n_multipliers", "n_lut_multipliers", "constant_adders", "csd_digits"):
+                    for name in (
+                        "n_multipliers",
+                        "n_lut_multipliers",
+                        "constant_adders",
+                        "csd_digits",
+                    ):
                         exact[name][row] = getattr(counts, name)
                     if solve is not None and columns["strategy"][row] == _DISTRIBUTED:
                         cost, depth = solve(words, sources[0].low, sources[0].high)
-                        exact["adder_graph_cost"][row], exact["adder_graph_depth"][row] = cost, depth
+                        exact["adder_graph_cost"][row], exact["adder_graph_depth"][row] = (
+                            cost,
+                            depth,
+                        )
             row += 1
     return replace(population, columns={**columns, **exact})
 
@@ -238,7 +264,10 @@ def _rows_per_design(
                 {
                     "primitive": op.primitive,
                     "stage": int(op.stage[k]),
-                    **{name: float(v[start + k]) for name, v in per_op.get(op.primitive, {}).items()},
+                    **{
+                        name: float(v[start + k])
+                        for name, v in per_op.get(op.primitive, {}).items()
+                    },
                 }
             )
         offset[op.primitive] = start + op.design.size

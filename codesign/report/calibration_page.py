@@ -131,6 +131,18 @@ def _stage(stage: str, result: CalibrationResult) -> str:
 def calibration_page(run: CalibrationRun) -> str:
     """Render a calibration as one self-contained HTML page."""
     stages = "".join(_stage(stage, result) for stage, result in run.results.items())
+    steps = "".join(
+        f"<tr><td>csynth to {html.escape(stage)}: {html.escape(target)}</td><td>{error.n}</td><td>{error.before:.1f}</td>"
+        f"<td>{error.after:.1f}</td></tr>"
+        for stage, errors in run.steps.items()
+        for target, error in errors.items()
+    )
+    if steps:
+        stages += (
+            "<h2>Steps between stages</h2><p>The later report predicted from the csynth report; before: with the "
+            "step as it was. A step is kept only where the held-out error fell.</p><table><tr><th>step</th><th>n</th>"
+            f"<th>SMAPE before, %</th><th>SMAPE after, %</th></tr>{steps}</table>"
+        )
     skipped = "".join(
         f"<li>{html.escape(stage)}: {html.escape(reason)}</li>"
         for stage, reason in run.skipped.items()

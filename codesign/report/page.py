@@ -44,7 +44,18 @@ def render(summary: dict[str, Any]) -> str:
             _embed(_front_figure(summary, "latency_ns", "latency, ns")),
         ],
         graph_svg=_graph(summary),
-        layer_header=("layer", "reads", "width", "word bits", "weight bits", "pruned", "strategy", "reuse factor", "LUT predicted", "cycles predicted"),
+        layer_header=(
+            "layer",
+            "reads",
+            "width",
+            "word bits",
+            "weight bits",
+            "pruned",
+            "strategy",
+            "reuse factor",
+            "LUT predicted",
+            "cycles predicted",
+        ),
         layer_rows=_layer_rows(summary),
         stages=STAGES,
         stage_rows=_stage_rows(summary),
@@ -63,27 +74,56 @@ def _embed(figure: go.Figure) -> str:
         legend={"orientation": "h", "y": -0.2},
         font={"family": "system-ui, sans-serif", "size": 13},
     )
-    return str(figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True}))
+    return str(
+        figure.to_html(
+            full_html=False,
+            include_plotlyjs=False,
+            config={"displaylogo": False, "responsive": True},
+        )
+    )
 
 
 def _cards(summary: dict[str, Any]) -> list[dict[str, str]]:
     if summary["winner"] is None:
         return []
     accuracy, lut = summary["accuracy"], summary["lut"]
-    cards = [{"value": f"{accuracy['quantized']:.4f}", "label": "test accuracy, trained at precision"}]
-    for name, label in (("latency_ns", "ns latency"), ("latency_cycles", "cycles latency"), ("interval_cycles", "initiation interval")):
-        stage = "emulated" if summary[name].get("emulated") is not None else "predicted_with_weights"
+    cards = [
+        {"value": f"{accuracy['quantized']:.4f}", "label": "test accuracy, trained at precision"}
+    ]
+    for name, label in (
+        ("latency_ns", "ns latency"),
+        ("latency_cycles", "cycles latency"),
+        ("interval_cycles", "initiation interval"),
+    ):
+        stage = (
+            "emulated" if summary[name].get("emulated") is not None else "predicted_with_weights"
+        )
         value = summary[name][stage]
         cards.append(
-            {"value": number(value["value"] if isinstance(value, dict) else value), "label": f"{label}, {stage.replace('_', ' ')}"}
+            {
+                "value": number(value["value"] if isinstance(value, dict) else value),
+                "label": f"{label}, {stage.replace('_', ' ')}",
+            }
         )
-    cards.append({"value": number(lut["predicted_with_weights"]["value"]), "label": "LUT, predicted with weights"})
+    cards.append(
+        {
+            "value": number(lut["predicted_with_weights"]["value"]),
+            "label": "LUT, predicted with weights",
+        }
+    )
     if lut.get("synthesized") is not None:
         cards.append({"value": number(lut["synthesized"]), "label": "LUT, synthesized (Yosys)"})
-    compared = [row for row in (summary["mismatches"] or {}).values() if row["mismatches"] is not None]
+    compared = [
+        row for row in (summary["mismatches"] or {}).values() if row["mismatches"] is not None
+    ]
     if compared:
         wrong = sum(row["mismatches"] for row in compared)
-        cards.append({"value": f"{wrong} of {sum(r['vectors'] for r in compared):,}", "label": f"vectors differ, {len(compared)} implementations"})
+        cards.append(
+            {
+                "value": f"{wrong} of {sum(r['vectors'] for r in compared):,}",
+                "label": f"vectors differ, {len(compared)} implementations",
+            }
+        )
     return cards
 
 
@@ -96,7 +136,11 @@ def _front_figure(summary: dict[str, Any], key: str, label: str) -> go.Figure:
             figure.add_scatter(
                 x=[p[key] for p in chosen],
                 y=[p["accuracy"] for p in chosen],
-                error_y={"array": [p["accuracy_std"] for p in chosen], "thickness": 0.5, "width": 0},
+                error_y={
+                    "array": [p["accuracy_std"] for p in chosen],
+                    "thickness": 0.5,
+                    "width": 0,
+                },
                 mode="markers",
                 name=name,
                 marker={"color": _COLOURS[flow], "size": 6, "opacity": 0.55},
@@ -162,7 +206,10 @@ def _layer_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
 def _stage_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     if summary["winner"] is None:
         return []
-    return [(label, *(number(summary[name].get(stage)) for stage in STAGES)) for name, label in _ROWS.items()]
+    return [
+        (label, *(number(summary[name].get(stage)) for stage in STAGES))
+        for name, label in _ROWS.items()
+    ]
 
 
 def _graph(summary: dict[str, Any]) -> str:
@@ -178,10 +225,14 @@ def _graph(summary: dict[str, Any]) -> str:
             j = place[source]
             x1, x2 = 10 + j * step + box, 10 + i * step
             if i == j + 1:
-                parts.append(f'<line x1="{x1}" y1="{top + 24}" x2="{x2}" y2="{top + 24}" stroke="#5b6675" marker-end="url(#a)"/>')
+                parts.append(
+                    f'<line x1="{x1}" y1="{top + 24}" x2="{x2}" y2="{top + 24}" stroke="#5b6675" marker-end="url(#a)"/>'
+                )
             else:
                 a, b = 10 + j * step + box / 2, 10 + i * step + box / 2
-                parts.append(f'<path d="M{a},{top} C{a},{top - 50} {b},{top - 50} {b},{top - 3}" fill="none" stroke="#0b6bcb" marker-end="url(#a)"/>')
+                parts.append(
+                    f'<path d="M{a},{top} C{a},{top - 50} {b},{top - 50} {b},{top - 3}" fill="none" stroke="#0b6bcb" marker-end="url(#a)"/>'
+                )
     for i, row in enumerate(rows):
         x = 10 + i * step
         fill = "#eaf3fd" if row["layer"] == "dense" else "#f5f7f9"
@@ -227,14 +278,21 @@ def _predictor_plots(summary: dict[str, Any]) -> list[str]:
         marker={"size": 6, "color": "#0b6bcb"},
     )
     ends = [min(held["label"] + held["mean"]), max(held["label"] + held["mean"])]
-    scatter.add_scatter(x=ends, y=ends, mode="lines", name="equal", line={"color": "#9aa5b1", "dash": "dot"})
+    scatter.add_scatter(
+        x=ends, y=ends, mode="lines", name="equal", line={"color": "#9aa5b1", "dash": "dot"}
+    )
     scatter.update_layout(title="Predicted against trained accuracy (held out)")
     scatter.update_xaxes(title="trained")
     scatter.update_yaxes(title="predicted")
     rounds = go.Figure()
     numbers = [i + 1 for i in range(len(summary["rounds"]))]
     for key, name in (("tau", "predictor"), ("tau_parameters", "number of parameters")):
-        rounds.add_scatter(x=numbers, y=[r["predictor"][key] for r in summary["rounds"]], mode="lines+markers", name=name)
+        rounds.add_scatter(
+            x=numbers,
+            y=[r["predictor"][key] for r in summary["rounds"]],
+            mode="lines+markers",
+            name=name,
+        )
     rounds.update_layout(title="Kendall tau on held-out labels, by round")
     rounds.update_xaxes(title="round", dtick=1)
     rounds.update_yaxes(title="Kendall tau")

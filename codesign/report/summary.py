@@ -60,7 +60,10 @@ def summarize(study: Study) -> dict[str, Any]:
             "emulated": export.get("emulated_accuracy"),
         }
         for name in WINNER_METRICS:
-            stages = {"predicted": winner["predicted"][name], "predicted_with_weights": winner["predicted_with_weights"][name]}
+            stages = {
+                "predicted": winner["predicted"][name],
+                "predicted_with_weights": winner["predicted_with_weights"][name],
+            }
             for stage in ("emulated", "synthesized"):
                 value = export.get(stage, {}).get(name)
                 if value is not None:

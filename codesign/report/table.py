@@ -33,7 +33,16 @@ def number(value: Any) -> str:
 def print_tables(summary: dict[str, Any], console: Console) -> None:
     """Print winner, comparisons and finalists of a study's summary."""
     finalists = Table(title="Finalists, trained at their precision", title_justify="left")
-    for column in ("candidate", "predicted acc.", "validation", "test", "LUT predicted", "ns predicted", "fits", ""):
+    for column in (
+        "candidate",
+        "predicted acc.",
+        "validation",
+        "test",
+        "LUT predicted",
+        "ns predicted",
+        "fits",
+        "",
+    ):
         finalists.add_column(column, justify="left" if column in ("candidate", "") else "right")
     winner = summary["winner"]
     for row in summary["finalists"] or []:
@@ -68,9 +77,13 @@ def print_tables(summary: dict[str, Any], console: Console) -> None:
         table.add_row(label, *(number(summary[name].get(stage)) for stage in _STAGES))
     console.print(table)
     if summary["mismatches"]:
-        proof = Table(title="Bit-for-bit comparison with the integer reference", title_justify="left")
+        proof = Table(
+            title="Bit-for-bit comparison with the integer reference", title_justify="left"
+        )
         for column in ("implementation", "vectors", "different words", "status"):
-            proof.add_column(column, justify="left" if column in ("implementation", "status") else "right")
+            proof.add_column(
+                column, justify="left" if column in ("implementation", "status") else "right"
+            )
         for name, row in summary["mismatches"].items():
             proof.add_row(name, f"{row['vectors']:,}", number(row["mismatches"]), row["status"])
         console.print(proof)
