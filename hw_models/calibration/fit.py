@@ -36,6 +36,11 @@ REPORTED = {
 #: Targets whose terms carry fitted factors.  Cycles, DSP and memory blocks are counts of the structure: a
 #: factor would spoil the exact ones; only constants of their laws are fitted.
 SCALED = ("lut", "ff")
+#: Likewise when a user's own reports refine fitted coefficients: their networks' weights are of one kind,
+#: which the prior on weights cannot know.
+SCALED_BY_USER = ("lut", "ff", "dsp")
+#: Log error that one report of the user's own flow is trusted to.
+USER_NOISE = 0.3
 #: Flags of rows that do not report the network itself.
 EXCLUDED_FLAGS = ("numbers from the instance row of the AXI wrapper report",)
 
@@ -249,6 +254,7 @@ def fit_target(
     weights: Array,
     start: Array | None = None,
     exact: Array | float = 0.0,
+    noise: float = NOISE,
 ) -> tuple[Array, Array]:
     """Fit log factors of terms and log offsets of keys for one target.
 
@@ -264,6 +270,7 @@ def fit_target(
         weights: float[n].
         start: log factors and offsets to shrink to, float[n_terms + n_keys]; zeros (the law) by default.
         exact: float[n], part of the value that is counted and takes no factor.
+        noise: log error that one record of weight 1 is trusted to.
 
     Returns:
         log factors float[n_terms], offsets float[n_keys].
@@ -281,13 +288,13 @@ def fit_target(
         scaled = linear * scale
         value = exact + scaled
         value_loss, slope = _huber(np.log1p(value) - target)
-        weighted = weights * slope / NOISE**2 / (value + 1)
+        weighted = weights * slope / noise**2 / (value + 1)
         gradient = np.concatenate(
             [matrix.T @ (weighted * scale) * factor, keys.T @ (weighted * scaled)]
         )
         distance = (parameters - centre) / prior
         gradient += distance / prior
-        total = weights @ value_loss / NOISE**2 + 0.5 * np.sum(distance**2)
+        total = weights @ value_loss / noise**2 + 0.5 * np.sum(distance**2)
         return float(total), gradient
 
     bounds = [(-3.0, 3.0)] * n_terms + [(-np.log(2), np.log(2))] * len(key_names)
@@ -352,9 +359,14 @@ def fit_timing(
 def fit(dataset: Dataset, rows: NDArray[np.intp], base: Coefficients | None = None) -> Coefficients:
     """Fit every coefficient on `rows`, shrunk to `base` (the bare laws by default).
 
+    Fitted coefficients as `base` make it a refinement by a user's own reports: each is trusted more.
+
     Intervals and provenance are left to the caller.
     """
     shrink_to = Coefficients() if base is None else base
+    is_refinement = bool(shrink_to.factors)
+    noise = USER_NOISE if is_refinement else NOISE
+    weights = np.ones(len(dataset)) if is_refinement else dataset.weights
     timing = fit_timing(dataset, rows, shrink_to.timing)
     raw = dataset.raw(timing)
     keys, names = dataset.key_matrix(raw)
@@ -365,7 +377,7 @@ def fit(dataset: Dataset, rows: NDArray[np.intp], base: Coefficients | None = No
         known = rows[~np.isnan(reported[rows])]
         if known.size == 0:
             continue
-        if target not in SCALED:
+        if target not in (SCALED_BY_USER if is_refinement else SCALED):
             continue
         matrix, terms = raw.matrix[target], raw.terms[target]
         is_exact = np.array([term in EXACT_TERMS for term in terms])
@@ -376,12 +388,13 @@ def fit(dataset: Dataset, rows: NDArray[np.intp], base: Coefficients | None = No
             keys[np.ix_(known, present)],
             [names[j] for j in present],
             reported[known],
-            dataset.weights[known],
+            weights[known],
             np.array(
                 [np.log(shrink_to.factor(target, terms[j])) for j in used]
                 + [shrink_to.offsets.get(target, {}).get(names[j], 0.0) for j in present]
             ),
             matrix[np.ix_(known, is_exact)].sum(axis=1),
+            noise,
         )
         factors.setdefault(target, {}).update(
             {terms[j]: float(np.exp(v)) for j, v in zip(used, log_factor, strict=True)}

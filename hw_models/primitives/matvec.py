@@ -285,7 +285,7 @@ def _resource(p: Mapping[str, Array], context: Context) -> OpCost:
             "resource.lanes": 33 * n_in * x / 16 + 24 * n_out * a / 16,
             "resource.mux": mux * block,
             "resource.multiply": 0.8 * x * w * soft * 0.1,
-            "resource.control": np.full_like(reuse, 300.0),
+            "resource.control": np.full_like(reuse, 2000.0),
         },
         ff={
             "resource.lanes": n_out * a,

@@ -1,0 +1,525 @@
+"""Accuracy and speed of the hardware models: `make bench-estimators`.
+
+Every accuracy is held out: the group of a record is never in the fit that predicts it, and forms of
+intervals and timing constants are chosen inside the fold.  Tables say n; the JSON holds everything.
+
+Needs the shared synthesis records (`../shared/data` beside the project, or `--data`); without them
+only the parts that need none run, and the report says so.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw_models import distributed
+from hw_models.calibration.calibrate import held_out_predictions, load_corpus
+from hw_models.calibration.fit import Dataset, fit, predict, smape
+from hw_models.calibration.intervals import covered_records
+from hw_models.calibration.records import load_records
+from hw_models.calibration.stages import held_out_stage_error
+from hw_models.coefficients import Coefficients
+from hw_models.compose import RESOURCES, estimate
+from hw_models.errors import ModelError
+from hw_models.types import METRICS, DesignBatch, OpBatch
+from hw_models.weights import csd_digits
+
+Array = NDArray[np.float64]
+ROOT = Path(__file__).resolve().parents[2]
+#: Bars of the project's requirements, SMAPE in per cent unless said otherwise.
+BARS = {
+    "io_parallel MLP": {"dsp": 15, "lut": 25, "ff": 25, "bram_18k": 20},
+    "io_stream CNN": {"interval_cycles": 20, "latency_cycles": 20, "dsp": 25, "lut": 35, "ff": 35, "bram_18k": 30},
+}  # fmt: skip
+SINGLE_DENSE = "Dendendelen/wa-hls4ml-search"
+MODIFIED = "modified-stream-kernels"
+
+
+def class_masks(dataset: Dataset) -> dict[str, NDArray[np.bool_]]:
+    """Return the rows of each table: named sets of records."""
+    family = np.array([str(r["family"]) for r in dataset.records])
+    stream = np.array([r["io_type"] == "io_stream" for r in dataset.records])
+    convolution = np.char.startswith(family, "CNN")
+    single, modified = dataset.groups == SINGLE_DENSE, dataset.groups == MODIFIED
+    # tests of a pooling layer alone are not networks
+    has_weights = np.array(["matvec" in low.rows for low in dataset.lowered])
+    return {
+        "io_parallel MLP": ~stream & (family == "MLP"),
+        "io_parallel MLP, without the single-layer collection": ~stream
+        & (family == "MLP")
+        & ~single,
+        "io_parallel CNN": ~stream & convolution & has_weights,
+        "io_stream CNN": stream & convolution,
+        "io_stream CNN, standard kernels": stream & convolution & ~modified,
+        "io_stream MLP": stream & (family == "MLP"),
+    }
+
+
+def tree_features(dataset: Dataset) -> Array:
+    """Return 22 aggregate features per record: what a generic learned estimator sees."""
+    rows = []
+    for record, lowered in zip(dataset.records, dataset.lowered, strict=True):
+        dense = [p for _, p in lowered.rows.get("matvec", ())] or [{}]
+
+        def column(name: str, dense: Sequence[Mapping[str, float]] = dense) -> Array:
+            return np.nan_to_num(np.array([p.get(name, 0.0) for p in dense], dtype=float))
+
+        n_in, n_out, reuse = column("n_in"), column("n_out"), np.maximum(column("reuse_factor"), 1)
+        weights = n_in * n_out
+        nonzero = weights * (1 - column("zero_fraction"))
+        rows.append(
+            [
+                len(record["layers"]), len(dense), weights.sum(), nonzero.sum(), weights.max(), n_in.max(), n_out.max(),
+                n_out.sum(), column("weight_bits").max(), column("weight_bits").mean(), column("input_bits").max(),
+                column("accumulator_bits").max(), reuse.max(), reuse.mean(), (weights / reuse).sum(),
+                column("n_positions").max(), column("strategy").mean(), float(record["io_type"] == "io_stream"),
+                float(record["clock_period_ns"]), float("Vitis" in str(record["tool"])),
+                float(str(record["part"]).startswith("xc7")), len(lowered.rows.get("table", ())),
+            ]
+        )  # fmt: skip
+    return np.array(rows, dtype=float)
+
+
+def tree_predictions(dataset: Dataset, seed: int) -> dict[str, Array]:
+    """Predict each group with extremely randomised trees fitted on the others (log targets)."""
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    features = tree_features(dataset)
+    held = {metric: np.full(len(dataset), np.nan) for metric in METRICS}
+    for group in np.unique(dataset.groups):
+        test, train = dataset.groups == group, dataset.groups != group
+        for metric in METRICS:
+            reported = dataset.reported[metric]
+            rows = train & ~np.isnan(reported)
+            model = ExtraTreesRegressor(
+                n_estimators=100, min_samples_leaf=2, random_state=seed, n_jobs=1
+            )
+            model.fit(features[rows], np.log1p(reported[rows]), sample_weight=dataset.weights[rows])
+            held[metric][test] = np.rint(np.expm1(model.predict(features[test])))
+    return held
+
+
+def accuracy(
+    dataset: Dataset, predicted: Mapping[str, Array], rows: NDArray[np.bool_]
+) -> dict[str, Any]:
+    """Return mean and median SMAPE per metric, the share of exact intervals and of good latencies."""
+    result: dict[str, Any] = {
+        "n": int(rows.sum()),
+        "n_groups": int(np.unique(dataset.groups[rows]).size),
+    }
+    for metric in METRICS:
+        reported = dataset.reported[metric]
+        known = rows & ~np.isnan(reported)
+        error = smape(reported[known], predicted[metric][known])
+        result[metric] = {
+            "n": int(known.sum()),
+            "smape": round(float(error.mean()), 2),
+            "median": round(float(np.median(error)), 2),
+        }
+    interval = dataset.reported["interval_cycles"][rows]
+    result["interval_exact"] = round(
+        float(np.nanmean(interval == predicted["interval_cycles"][rows])), 4
+    )
+    latency = dataset.reported["latency_cycles"][rows]
+    miss = np.abs(latency - predicted["latency_cycles"][rows])
+    result["latency_within_2_or_10_percent"] = round(
+        float(np.nanmean((miss <= 2) | (miss <= 0.1 * latency))), 4
+    )
+    return result
+
+
+def coverage_by_metric(dataset: Dataset, predicted: Mapping[str, Array]) -> dict[str, Any]:
+    """Return the share of held-out records inside 90 % intervals made from other groups."""
+    result = {}
+    for metric, inside in covered_records(dataset, dataset.groups, predicted).items():
+        known = ~np.isnan(inside)
+        weights = dataset.weights[known]
+        outside_single = known & (dataset.groups != SINGLE_DENSE)
+        result[metric] = {
+            "n": int(known.sum()),
+            "group_weighted": round(float(weights @ inside[known] / weights.sum()), 3),
+            "rows": round(float(inside[known].mean()), 3),
+            "rows_without_single_layer_collection": round(float(inside[outside_single].mean()), 3),
+        }
+    return result
+
+
+def simulated_users(dataset: Dataset, seed: int, n_reports: int = 10) -> list[dict[str, Any]]:
+    """For each large group: fit without it, give ten of its records, and judge on the rest of it."""
+    rng = np.random.default_rng(seed)
+    users = []
+    for group in np.unique(dataset.groups):
+        members = np.flatnonzero(dataset.groups == group)
+        if members.size < n_reports + 5:
+            continue
+        base = fit(dataset, np.flatnonzero(dataset.groups != group))
+        own = rng.choice(members, n_reports, replace=False)
+        rest = np.setdiff1d(members, own)
+        refitted = fit(dataset, np.sort(own), base=base)
+        row: dict[str, Any] = {
+            "user": str(group),
+            "n_reports": n_reports,
+            "n_judged": int(rest.size),
+        }
+        for name, coefficients in (("before", base), ("after", refitted)):
+            predicted = predict(dataset, coefficients)
+            row[name] = {
+                metric: round(
+                    float(
+                        np.nanmean(
+                            smape(dataset.reported[metric][rest], np.rint(predicted[metric][rest]))
+                        )
+                    ),
+                    2,
+                )
+                for metric in METRICS
+            }
+        users.append(row)
+    return users
+
+
+def post_route(path: Path) -> dict[str, Any]:
+    """Judge distributed arithmetic on post-route designs, leaving one out."""
+    records = load_records([path])
+    column = {
+        k: np.array([float(r[k]) for r in records])
+        for k in ("adder_cost", "ebops", "lut", "ff", "latency_cycles")
+    }
+    cost, lut = column["adder_cost"], column["lut"]
+
+    def leave_one_out(features: Array, target: Array) -> Array:
+        predicted = np.empty_like(target)
+        for i in range(target.size):
+            others = np.arange(target.size) != i
+            predicted[i] = (
+                features[i] @ np.linalg.lstsq(features[others], target[others], rcond=None)[0]
+            )
+        return predicted
+
+    one = np.ones_like(cost)
+    ratio = np.stack([one, np.log(column["ebops"] / cost)], axis=1)
+    size = np.stack([one, np.log(cost)], axis=1)
+
+    def mape(reported: Array, predicted: Array) -> float:
+        return round(100 * float(np.mean(np.abs(predicted / reported - 1))), 2)
+
+    return {
+        "n": len(records),
+        "lut_mape_from_adder_cost": mape(
+            lut, cost * np.exp(leave_one_out(one[:, None], np.log(lut / cost)))
+        ),
+        "lut_mape_with_ebops": mape(lut, cost * np.exp(leave_one_out(ratio, np.log(lut / cost)))),
+        "lut_mape_shipped_law": mape(lut, distributed.post_route_lut(cost, column["ebops"])),
+        "ff_mape": mape(
+            column["ff"], cost * np.exp(leave_one_out(size, np.log(column["ff"] / cost)))
+        ),
+        "cycles_mape": mape(
+            column["latency_cycles"], leave_one_out(size, column["latency_cycles"])
+        ),
+    }
+
+
+def fast_against_exact(seed: int, n_matrices: int) -> dict[str, Any]:
+    """Compare the fast adder cost with alkaid's on new random matrices, and time the exact one."""
+    try:
+        from alkaid.trace import FVArrayInput, trace
+    except ImportError:
+        return {"skipped": "alkaid is not installed"}
+    rng = np.random.default_rng(seed)
+    errors, costs = [], []
+    while len(errors) < n_matrices:
+        n_in, n_out = (int(v) for v in np.exp(rng.uniform(np.log(4), np.log(64), 2)))
+        weight_bits, input_bits = int(rng.integers(2, 10)), int(rng.integers(3, 12))
+        full = 2.0 ** (weight_bits - 1)
+        words = np.clip(np.round(rng.normal(0, full / 3, (n_in, n_out))), -full, full - 1)
+        words = np.where(rng.random(words.shape) < rng.choice([0.0, 0.25, 0.5, 0.75]), 0, words)
+        inputs = FVArrayInput((n_in,))
+        exact = float(trace(inputs, inputs.quantize(1, input_bits - 1, 0) @ words).cost)
+        if exact < 60:
+            continue
+        integers = words.astype(np.int64)
+        predicted = distributed.graph_cost(
+            *(
+                np.array([float(v)])
+                for v in (
+                    n_in,
+                    n_out,
+                    csd_digits(integers).sum(),
+                    (integers != 0).sum(),
+                    input_bits,
+                    weight_bits,
+                )
+            )
+        )[0]
+        errors.append(abs(predicted / exact - 1))
+        costs.append(exact)
+    shape, seconds = (16, 64, 32, 32, 5), []
+    for repeat in range(3):
+        generator = np.random.default_rng(seed + repeat)
+        started = time.perf_counter()
+        inputs = FVArrayInput((shape[0],))
+        value = inputs.quantize(1, 5, 0)
+        for n_in, n_out in zip(shape[:-1], shape[1:], strict=True):
+            words = np.round(generator.normal(0, 10, (n_in, n_out))) * (
+                generator.random((n_in, n_out)) < 0.5
+            )
+            value = (value @ np.clip(words, -32, 31)).relu(
+                i=np.full(n_out, 10), f=np.full(n_out, 0)
+            )
+        trace(inputs, value)
+        seconds.append(time.perf_counter() - started)
+    large = np.array(costs) > 1000
+    return {
+        "n": n_matrices,
+        "cost_mape": round(100 * float(np.mean(errors)), 2),
+        "cost_median_error": round(100 * float(np.median(errors)), 2),
+        "cost_mape_above_1000": round(100 * float(np.mean(np.array(errors)[large])), 2),
+        "n_above_1000": int(large.sum()),
+        "exact_16_64_32_32_5_s": [round(s, 2) for s in seconds],
+    }
+
+
+def corpus_accuracy() -> dict[str, Any]:
+    """Judge the fast estimate on the project's own synthesised designs."""
+    try:
+        records = load_corpus()
+    except ModelError as error:
+        return {"skipped": str(error)}
+    dataset = Dataset(records, stage="synthesized")
+    exact = predict(dataset, Coefficients())
+    fast_records = [
+        {
+            **r,
+            "layers": [
+                {k: v for k, v in x.items() if k not in ("adder_cost", "delay")}
+                for x in r["layers"]
+            ],
+        }
+        for r in records
+    ]
+    fast = predict(Dataset(fast_records, stage="synthesized"), Coefficients())
+    result: dict[str, Any] = {"n": len(dataset)}
+    for name, predicted in (("exact_graph", exact), ("fast", fast)):
+        result[name] = {
+            m: round(float(np.nanmean(smape(dataset.reported[m], np.rint(predicted[m])))), 2)
+            for m in ("lut", "ff", "latency_cycles")
+        }
+    return result
+
+
+def speed_batch(n: int, n_layers: int, strategy: int, seed: int) -> DesignBatch:
+    """Build a random population of multilayer perceptrons."""
+    rng = np.random.default_rng(seed)
+    widths = rng.integers(4, 65, (n, n_layers + 1)).astype(float)
+    m = n * n_layers
+    design, stage = np.repeat(np.arange(n), n_layers), np.tile(np.arange(n_layers) * 2, n)
+    bits = rng.integers(3, 9, m).astype(float)
+    matvec = {
+        "n_in": widths[:, :-1].ravel(), "n_out": widths[:, 1:].ravel(), "reuse_factor": np.ones(m),
+        "strategy": np.full(m, strategy), "weight_bits": bits, "input_bits": bits + 1, "input_is_signed": np.ones(m),
+        "accumulator_bits": np.full(m, 18.0), "zero_fraction": rng.uniform(0, 0.6, m), "has_bias": np.ones(m),
+    }  # fmt: skip
+    relu = {
+        "kind": np.zeros(m),
+        "n_lanes": matvec["n_out"],
+        "input_bits": np.full(m, 18.0),
+        "output_bits": bits,
+    }
+    return DesignBatch(
+        n_designs=n, clock_period_ns=np.full(n, 5.0), clock_uncertainty_ns=np.full(n, np.nan),
+        part="xcvu13p-flga2577-2-e", tool="alkaid" if strategy == 4 else "vitis_hls", tool_version="",
+        io_type="io_parallel",
+        ops=(
+            OpBatch(primitive="matvec", design=design, stage=stage, parameters=matvec),
+            OpBatch(primitive="elementwise", design=design, stage=stage + 1, parameters=relu),
+        ),
+    )  # fmt: skip
+
+
+def speed(n: int = 5000, n_layers: int = 4) -> dict[str, Any]:
+    """Compare a population at once with a loop over populations of one, in this run."""
+    result: dict[str, Any] = {"n_designs": n, "n_layers": n_layers}
+    for name, strategy in (("distributed_arithmetic", 4), ("latency", 0)):
+        batch = speed_batch(n, n_layers, strategy, seed=0)
+        singles = [speed_batch(1, n_layers, strategy, seed=i) for i in range(50)]
+        estimate(batch), estimate(singles[0])
+        whole, alone = [], []
+        for _ in range(7):
+            started = time.perf_counter()
+            estimate(batch)
+            whole.append((time.perf_counter() - started) / n)
+        for _ in range(5):
+            started = time.perf_counter()
+            for single in singles:
+                estimate(single)
+            alone.append((time.perf_counter() - started) / len(singles))
+        result[name] = {
+            "designs_per_s_median": round(1 / statistics.median(whole)),
+            "designs_per_s_best": round(1 / min(whole)),
+            "ratio_to_loop_median": round(statistics.median(alone) / statistics.median(whole), 1),
+        }
+    return result
+
+
+def rule4ml_errors(python: Path, dataset: Dataset, rows: NDArray[np.bool_]) -> dict[str, Any]:
+    """Run the peer in its own environment on the multilayer perceptrons of `rows`."""
+    chosen = []
+    for i in np.flatnonzero(rows):
+        record = dataset.records[i]
+        dense = [p for _, p in dataset.lowered[i].rows.get("matvec", ())]
+        chosen.append(
+            {
+                "row": int(i), "n_in": [int(p["n_in"]) for p in dense], "n_out": [int(p["n_out"]) for p in dense],
+                "reuse_factor": int(dense[0]["reuse_factor"]), "weight_bits": int(dense[0]["weight_bits"]),
+                "strategy": "Resource" if dense[0]["strategy"] == 1 else "Latency",
+                "softmax": any(x.get("activation") == "softmax" for x in record["layers"]),
+            }
+        )  # fmt: skip
+    worker = Path(__file__).with_name("rule4ml_worker.py")
+    done = subprocess.run(
+        [str(python), str(worker)],
+        input=json.dumps(chosen),
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
+    )
+    if done.returncode != 0:
+        return {
+            "skipped": f"rule4ml failed: {done.stderr.strip().splitlines()[-1:] or 'no message'}"
+        }
+    answers = json.loads(done.stdout.splitlines()[-1])
+    index = np.array([a["row"] for a in answers])
+    result: dict[str, Any] = {"n": int(index.size)}
+    for metric in METRICS:
+        reported = dataset.reported[metric][index]
+        predicted = np.array([max(float(a[metric]), 0.0) for a in answers])
+        result[metric] = round(float(np.nanmean(smape(reported, predicted))), 1)
+    return result
+
+
+def print_tables(report: Mapping[str, Any]) -> None:
+    """Print the accuracy tables."""
+    short = {"latency_cycles": "latency", "interval_cycles": "II", "bram_18k": "BRAM"}
+    for name, table in report.get("classes", {}).items():
+        ours = table["structured"]
+        print(
+            f"\n{name}: n = {ours['n']}, {ours['n_groups']} groups held out in turn; SMAPE % mean (median)"
+        )
+        print(f"{'':14s}" + "".join(f"{short.get(m, m.upper()):>18s}" for m in METRICS))
+        for label in ("structured", "trees"):
+            cells = (
+                f"{table[label][m]['smape']:.1f} ({table[label][m]['median']:.1f})" for m in METRICS
+            )
+            print(f"{label:14s}" + "".join(f"{cell:>18s}" for cell in cells))
+        if name in BARS:
+            print(f"{'bar':14s}" + "".join(f"{BARS[name].get(m, '-'):>18}" for m in METRICS))
+        print(
+            f"  II exact {100 * ours['interval_exact']:.1f} %; latency within 2 cycles or 10 %: "
+            f"{100 * ours['latency_within_2_or_10_percent']:.1f} %"
+        )
+    for key in (
+        "coverage_90",
+        "stage_steps",
+        "post_route",
+        "fast_adder_cost",
+        "corpus",
+        "users",
+        "rule4ml",
+        "speed",
+    ):
+        if key in report:
+            print(f"\n{key}: {json.dumps(report[key], indent=1)}")
+
+
+def commit() -> str:
+    """Return the commit of the project, or "unknown" outside git."""
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark; write JSON; print tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=ROOT.parent / "shared" / "data",
+        help="folder of the shared records",
+    )
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench_estimators.json")
+    parser.add_argument("--seed", type=int, default=20251122)
+    parser.add_argument("--matrices", type=int, default=60, help="random matrices solved exactly")
+    parser.add_argument(
+        "--rule4ml-python", type=Path, help="interpreter of an environment with rule4ml 0.2.0"
+    )
+    options = parser.parse_args(arguments)
+    started = time.perf_counter()
+    report: dict[str, Any] = {
+        "commit": commit(), "python": sys.version.split()[0], "machine": platform.processor() or platform.machine(),
+        "numpy": np.__version__, "seed": options.seed,
+    }  # fmt: skip
+    records = options.data / "hls4ml_synthesis_records.jsonl"
+    if records.is_file():
+        dataset = Dataset(load_records([records]))
+        held = held_out_predictions(dataset, dataset.groups, Coefficients())
+        trees = tree_predictions(dataset, options.seed)
+        masks = class_masks(dataset)
+        report["n_records"], report["n_rejected"] = len(dataset), len(dataset.rejected)
+        report["classes"] = {
+            name: {
+                "structured": accuracy(dataset, held, rows),
+                "trees": accuracy(dataset, trees, rows),
+            }
+            for name, rows in masks.items()
+        }
+        report["coverage_90"] = coverage_by_metric(dataset, held)
+        report["users"] = simulated_users(dataset, options.seed)
+        pairs = load_records([options.data / "hls4ml_stage_pairs.jsonl"])
+        report["stage_steps"] = {
+            target: dict(
+                zip(
+                    ("n", "smape_step", "smape_csynth_as_is"),
+                    held_out_stage_error(pairs, target),
+                    strict=True,
+                )
+            )
+            for target in RESOURCES
+        }
+        report["post_route"] = post_route(options.data / "distributed_arithmetic_post_route.jsonl")
+        if options.rule4ml_python:
+            rows = masks["io_parallel MLP, without the single-layer collection"]
+            report["rule4ml"] = {
+                "peer": rule4ml_errors(options.rule4ml_python, dataset, rows),
+                "structured_same_rows": {
+                    m: accuracy(dataset, held, rows)[m]["smape"] for m in METRICS
+                },
+            }
+    else:
+        report["skipped"] = f"{records} is missing: accuracy on the shared records was not measured"
+        print(report["skipped"], file=sys.stderr)
+    report["fast_adder_cost"] = fast_against_exact(options.seed, options.matrices)
+    report["corpus"] = corpus_accuracy()
+    report["speed"] = speed()
+    report["wall_s"] = round(time.perf_counter() - started, 1)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print_tables(report)
+    print(f"\n{options.output} written in {report['wall_s']} s")
+
+
+if __name__ == "__main__":
+    main()
