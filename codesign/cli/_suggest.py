@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,13 @@ import numpy as np
 from codesign.errors import CalibrationError, StudyError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from rich.table import Table
+
+    from codesign.ir import Candidate
+    from codesign.pipeline import Setting
+    from codesign.synthesis.experiments import Responses
+    from hw_models.calibration import Coefficients
 
 #: Random designs of the space that compete with the front's own.
 N_SAMPLES = 400
@@ -106,7 +112,9 @@ def suggest_for_study(
     return chosen
 
 
-def _population_responses(setting, genomes, coefficients):  # type: ignore[no-untyped-def]
+def _population_responses(
+    setting: Setting, genomes: NDArray[np.int64], coefficients: Coefficients
+) -> dict[str, Responses]:
     """Differentiate the estimates of genomes, in order, whichever flow they take."""
     from codesign.hardware.scorer import FLOWS, lower
     from codesign.joint import take
@@ -134,7 +142,13 @@ def _population_responses(setting, genomes, coefficients):  # type: ignore[no-un
     }
 
 
-def _write_projects(setting, candidates, chosen, folder, report):  # type: ignore[no-untyped-def]
+def _write_projects(
+    setting: Setting,
+    candidates: Sequence[Candidate],
+    chosen: Sequence[Suggestion],
+    folder: Path,
+    report: Callable[[str], None],
+) -> list[Suggestion]:
     """Train the candidates briefly, so that their weights are like trained ones, and export each."""
     from codesign.export.bundle import export_candidate
     from codesign.pipeline import task_arrays

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -107,7 +108,14 @@ def register(app: typer.Typer) -> None:
         console.print(f"page: {page}", highlight=False)
 
 
-def _suggest(n, study, projects, base, json, say):  # type: ignore[no-untyped-def]
+def _suggest(
+    n: int,
+    study: Path,
+    projects: Path | None,
+    base: Path | None,
+    json: bool,
+    say: Callable[[str], None],
+) -> None:
     from codesign.cli._suggest import suggest_for_study, suggestion_table
 
     chosen = suggest_for_study(study, n, base=base, projects=projects, report=say)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from codesign.synthesis.estimates import DesignEstimate
+    from hw_models.calibration import Coefficients
 
 
 def register(app: typer.Typer) -> None:
@@ -90,7 +94,14 @@ def register(app: typer.Typer) -> None:
             raise typer.Exit(1)
 
 
-def estimates_of(design, *, candidate, config, stage, coefficients):  # type: ignore[no-untyped-def]
+def estimates_of(
+    design: Path,
+    *,
+    candidate: str | None,
+    config: Path | None,
+    stage: str,
+    coefficients: Coefficients,
+) -> DesignEstimate:
     """Estimate a design of any kind: by what the path is."""
     from codesign.errors import DesignError
     from codesign.synthesis import estimates

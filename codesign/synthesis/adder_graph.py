@@ -42,16 +42,6 @@ class AdderGraphCost:
     delay: float
 
 
-def csd_digits(integers: ArrayLike) -> NDArray[np.int64]:
-    """Count the non-zero digits of each integer in canonical signed-digit form.
-
-    Source: the non-adjacent form of n has a digit wherever the bits of n and 3n differ
-    (Reitwiesner 1960), so the count is popcount(n XOR 3n).
-    """
-    magnitude = np.abs(np.asarray(integers, dtype=np.int64))
-    return np.bitwise_count(magnitude ^ (3 * magnitude)).astype(np.int64)
-
-
 def solve_adder_graph(matrix: ConstantMatrix) -> AdderGraphCost:
     """Solve one constant matrix as an adder graph.
 

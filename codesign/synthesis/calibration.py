@@ -18,6 +18,8 @@ from hw_models.calibration import (
     save_coefficients,
 )
 from hw_models.calibration.parsers import Rejection, read_reports
+from hw_models.calibration.stages import stage_step
+from hw_models.compose import RESOURCES
 from hw_models.errors import ModelError
 
 if TYPE_CHECKING:
@@ -26,8 +28,29 @@ if TYPE_CHECKING:
 #: Fields of a record that a calibration can fit, in the order in which it does.
 FITTED_STAGES = ("csynth", "synthesized")
 
+#: Later stages: field of a record, name of the predicted stage.
+LATER_STAGES = (("vsynth", "vsynth"), ("impl", "implemented"))
+
+#: Fewest designs with both reports that are worth refitting a step between two stages.
+MIN_PAIRS = 5
+
 #: Fewest records of a stage that are worth a fit.
 MIN_RECORDS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepError:
+    """Held-out error of the step from csynth to a later stage, one resource.
+
+    Attributes:
+        n: designs with both reports.
+        before, after: mean SMAPE in per cent of the later report, predicted from the csynth report with
+            the step as it was, and with one fitted without the design's source.
+    """
+
+    n: int
+    before: float
+    after: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +62,7 @@ class CalibrationRun:
         n_without_architecture: of these, without layers, so that no law applies.
         rejections: what was not read, and why.
         results: per stage that had enough records.
+        steps: per later stage and resource, the step from csynth; kept where `after` is less.
         skipped: reason per stage that had not.
         output: coefficients file that was written, None when nothing improved.
     """
@@ -47,13 +71,18 @@ class CalibrationRun:
     n_without_architecture: int
     rejections: tuple[Rejection, ...]
     results: Mapping[str, CalibrationResult]
+    steps: Mapping[str, Mapping[str, StepError]]
     skipped: Mapping[str, str]
     output: Path | None
 
     @property
     def is_better(self) -> bool:
         """Whether any stage improved."""
-        return any(result.is_better for result in self.results.values())
+        return any(result.is_better for result in self.results.values()) or any(
+            error.after < error.before
+            for errors in self.steps.values()
+            for error in errors.values()
+        )
 
 
 def next_user_file() -> Path:
@@ -130,25 +159,91 @@ def run_calibration(
             skipped[stage] = str(error)
             continue
         coefficients = results[stage].coefficients
-    if not results:
+    coefficients, steps = refit_steps(records, coefficients)
+    if not results and not steps:
         reasons = "; ".join(f"{stage}: {reason}" for stage, reason in skipped.items())
         raise CalibrationError(
             f"{len(records)} records read, none usable ({reasons}); a report needs its hls4ml project "
             "(firmware/parameters.h) beside it"
         )
-    written = None
-    if any(result.is_better for result in results.values()):
-        written = output or next_user_file()
-        written.parent.mkdir(parents=True, exist_ok=True)
-        save_coefficients(_with_history(coefficients, base), written)
-    return CalibrationRun(
+    run = CalibrationRun(
         n_records=len(records),
         n_without_architecture=sum(not record.get("layers") for record in records),
         rejections=tuple(rejections),
         results=results,
+        steps=steps,
         skipped=skipped,
-        output=written,
+        output=None,
     )
+    if run.is_better:
+        written = output or next_user_file()
+        written.parent.mkdir(parents=True, exist_ok=True)
+        save_coefficients(_with_history(coefficients, base), written)
+        return replace(run, output=written)
+    return run
+
+
+def refit_steps(
+    records: Sequence[Mapping[str, Any]], coefficients: Coefficients
+) -> tuple[Coefficients, dict[str, dict[str, StepError]]]:
+    """Refit the steps from csynth to later stages where held-out designs are predicted better.
+
+    A step needs no architecture, only both reports of a design.
+
+    Returns:
+        The coefficients with every better step, and the errors of all steps that could be judged.
+    """
+    stages = {stage: dict(steps) for stage, steps in coefficients.stages.items()}
+    judged: dict[str, dict[str, StepError]] = {}
+    for field, stage in LATER_STAGES:
+        pairs = [record for record in records if record.get("csynth") and record.get(field)]
+        for target in RESOURCES:
+            rows = [
+                (
+                    float(pair["csynth"][target]),
+                    float(pair[field][target]),
+                    str(pair["source"]),
+                    str(pair["id"]),
+                )
+                for pair in pairs
+                if pair["csynth"].get(target) is not None and pair[field].get(target) is not None
+            ]
+            if len(rows) < MIN_PAIRS:
+                continue
+            # one source alone: hold out design by design
+            column = 2 if len({row[2] for row in rows}) >= 2 else 3
+            known = [(early, late, (*rest,)[column - 2]) for early, late, *rest in rows]
+            factor = float(stages.get(stage, {}).get(target, {}).get("factor", 1.0))
+            error = StepError(
+                n=len(known),
+                before=_step_smape(known, [factor] * len(known)),
+                after=_step_smape(known, _held_out_factors(known)),
+            )
+            judged.setdefault(stage, {})[target] = error
+            if error.after < error.before:
+                stages.setdefault(stage, {})[target] = stage_step(
+                    *(list(values) for values in zip(*known, strict=True))
+                )
+    return replace(coefficients, stages=stages), judged
+
+
+def _held_out_factors(rows: Sequence[tuple[float, float, str]]) -> list[float]:
+    """Fit the factor for each row on the rows of all other sources."""
+    factors = {}
+    for source in {row[2] for row in rows}:
+        train = [row for row in rows if row[2] != source]
+        factors[source] = stage_step(*(list(values) for values in zip(*train, strict=True)))[
+            "factor"
+        ]
+    return [factors[row[2]] for row in rows]
+
+
+def _step_smape(rows: Sequence[tuple[float, float, str]], factors: Sequence[float]) -> float:
+    errors = [
+        200 * abs(late - early * factor) / (abs(late) + abs(early * factor) + 1)
+        for (early, late, _), factor in zip(rows, factors, strict=True)
+    ]
+    return sum(errors) / len(errors)
 
 
 def _with_history(coefficients: Coefficients, base: Path | None) -> Coefficients:
@@ -179,6 +274,16 @@ def calibration_table(run: CalibrationRun) -> "Table":
                 f"{error.after:.1f} %",
                 f"{100 * error.coverage:.0f} %",
             )
+    for stage, errors in run.steps.items():
+        for target, step in errors.items():
+            table.add_row(
+                f"csynth to {stage}",
+                target,
+                str(step.n),
+                f"{step.before:.1f} %",
+                f"{step.after:.1f} %",
+                "",
+            )
     return table
 
 
@@ -204,6 +309,17 @@ def run_json(run: CalibrationRun) -> dict[str, Any]:
                 },
             }
             for stage, result in run.results.items()
+        },
+        "steps": {
+            stage: {
+                target: {
+                    "n": error.n,
+                    "smape_before_percent": error.before,
+                    "smape_after_percent": error.after,
+                }
+                for target, error in errors.items()
+            }
+            for stage, errors in run.steps.items()
         },
         "skipped": dict(run.skipped),
         "output": None if run.output is None else str(run.output),

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import CodesignError, DesignError
-from codesign.synthesis.adder_graph import ConstantMatrix, csd_digits, solve_adder_graph
+from codesign.synthesis.adder_graph import ConstantMatrix, solve_adder_graph
 from codesign.synthesis.open_flow import synthesize_verilog
 from hw_models.families import DEFAULT_UNCERTAINTY, family_of
+from hw_models.weights import csd_digits
 
 SOURCE = "codesign open-synthesis corpus"
 
@@ -101,15 +102,20 @@ def _draw_weights(
     pruning: str,
     sparsity: float,
 ) -> NDArray[np.int64]:
-    draw = {"normal": rng.normal, "laplace": rng.laplace, "uniform": rng.uniform}[distribution]
-    raw = draw(-1.0, 1.0, size=shape) if distribution == "uniform" else draw(0.0, 1.0, size=shape)
+    if distribution == "uniform":
+        raw = rng.uniform(-1.0, 1.0, size=shape)
+    elif distribution == "laplace":
+        raw = rng.laplace(0.0, 1.0, size=shape)
+    else:
+        raw = rng.normal(0.0, 1.0, size=shape)
     score = np.abs(raw) if pruning == "magnitude" else rng.random(shape)
     n_zero = int(round(sparsity * raw.size))
     if n_zero:
         raw.flat[np.argsort(score, axis=None, kind="stable")[:n_zero]] = 0.0
     top = 2 ** (bits - 1) - 1
     span = float(np.abs(raw).max()) or 1.0
-    return np.clip(np.rint(raw / span * top), -top - 1, top).astype(np.int64)
+    words: NDArray[np.int64] = np.clip(np.rint(raw / span * top), -top - 1, top).astype(np.int64)
+    return words
 
 
 def _draw_design(rng: np.random.Generator, identifier: str) -> CorpusDesign:

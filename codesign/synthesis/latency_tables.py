@@ -135,8 +135,8 @@ def _operation(
         weight, bias = torch.randn(n_out, n_in, device=device), torch.randn(n_out, device=device)
         return lambda: functional.linear(x, weight, bias)
     if name == "batch_norm":
-        statistics = [torch.ones(n_in, device=device) for _ in range(4)]
-        return lambda: functional.batch_norm(x, *statistics)
+        ones = torch.ones(n_in, device=device)
+        return lambda: functional.batch_norm(x, ones, ones, ones, ones)
     y = torch.randn(batch, n_in, device=device)
     plain: dict[str, Callable[[], object]] = {
         "relu": lambda: functional.relu(x),
@@ -264,11 +264,11 @@ def operator_time_ns(table: LatencyTable, operator: Operator, *, batch_size: int
             f"batch size {batch_size} lies outside the measured {table.batch_sizes[0]} to {table.batch_sizes[-1]}; "
             "measure a wider table"
         )
-    logs = (np.log(table.batch_sizes), np.log(table.widths), np.log(table.widths))
+    point = [batch_size, operator.n_in]
+    axes = [np.log(table.batch_sizes), np.log(table.widths)]
     if operator.name in TWO_WIDTHS:
-        axes, point = logs, (batch_size, operator.n_in, operator.n_out)
-    else:
-        axes, point = logs[:2], (batch_size, operator.n_in)
+        point.append(operator.n_out)
+        axes.append(np.log(table.widths))
     interpolate = RegularGridInterpolator(axes, np.log(table.time_ns[operator.name]))
     return float(np.exp(interpolate([np.log(point)])[0]))
 

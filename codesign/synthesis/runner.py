@@ -229,13 +229,13 @@ def open_executor(*, n_workers: int, dask_scheduler: str | None) -> Iterator[Exe
                 "dask is not installed; install codesign[cluster], or leave out --dask"
             ) from error
         try:
-            client = Client(dask_scheduler, timeout="20s")
+            client = Client(dask_scheduler, timeout="20s")  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:
             raise ToolError(
                 f"no dask scheduler answers at {dask_scheduler} ({error}); start one, or leave out --dask"
             ) from error
         with client:
-            yield client.get_executor()
+            yield client.get_executor()  # type: ignore[no-untyped-call]
     elif n_workers > 1:
         with ProcessPoolExecutor(max_workers=n_workers) as pool:
             yield pool

@@ -10,7 +10,6 @@ import pytest
 from codesign.errors import DesignError
 from codesign.synthesis.adder_graph import (
     ConstantMatrix,
-    csd_digits,
     exact_adder_graphs,
     solve_adder_graph,
 )
@@ -21,6 +20,7 @@ from codesign.synthesis.corpus import (
     rough_cost,
     write_rtl,
 )
+from hw_models.weights import csd_digits
 
 SHIPPED = (
     Path(__file__).resolve().parents[2]

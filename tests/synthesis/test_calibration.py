@@ -1,0 +1,177 @@
+"""Calibration: better coefficients or none, versioned, with a page that needs nothing else."""
+
+import json
+import math
+
+import pytest
+from report_factory import CSYNTH_XML, fill, write_project, write_reports
+from typer.testing import CliRunner
+
+from codesign.cli import build_app
+from codesign.errors import CalibrationError
+from codesign.report.calibration_page import calibration_page
+from codesign.synthesis import calibration
+from codesign.synthesis.estimates import latest_user_coefficients, open_coefficients
+from hw_models.calibration import (
+    Coefficients,
+    estimate_records,
+    load_coefficients,
+    save_coefficients,
+)
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def _record(index, n_in, n_out, source):
+    return {
+        "schema": 1, "id": f"{source}-{index}", "source": source, "tool": "Vivado HLS", "tool_version": "2019.2",
+        "part": "xcvu9p-flga2104-2-e", "clock_period_ns": 5.0, "backend": "Vivado", "strategy": "latency",
+        "io_type": "io_parallel", "model_precision": "ap_fixed<16,6>", "family": "MLP", "flags": [],
+        "layers": [{
+            "name": "dense", "type": "Dense", "in_shape": [n_in], "out_shape": [n_out], "units": n_out,
+            "reuse_factor": 1, "strategy": "latency", "n_zeros": 0, "weight_precision": "ap_fixed<8,2>",
+            "accum_precision": "ap_fixed<16,6>", "input_precision": "ap_fixed<16,6>", "result_precision": "ap_fixed<16,6>",
+        }],
+    }  # fmt: skip
+
+
+def _records(factor, n_sources=4):
+    """Designs of a tool whose LUT and FF are `factor` times what the bare laws say."""
+    shapes = [(4, 4), (8, 16), (16, 8), (32, 16), (10, 5)]
+    records = [
+        _record(i, *shape, f"user{s}")
+        for s in range(n_sources)
+        for i, shape in enumerate(shapes[s % 2 :])
+    ]
+    laws = estimate_records(records, "csynth", Coefficients())
+    for record, law in zip(records, laws, strict=True):
+        value = {
+            metric: law[metric]["value"]
+            for metric in ("lut", "ff", "dsp", "bram_18k", "latency_cycles", "interval_cycles")
+        }
+        record["csynth"] = {
+            "lut": round(value["lut"] * factor), "ff": round(value["ff"] * factor), "dsp": value["dsp"],
+            "bram_18k": value["bram_18k"], "latency_cycles_min": value["latency_cycles"],
+            "latency_cycles_max": value["latency_cycles"], "interval_cycles_min": value["interval_cycles"],
+            "interval_cycles_max": value["interval_cycles"],
+        }  # fmt: skip
+    return records
+
+
+def _write(path, records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+@pytest.fixture
+def bare(tmp_path):
+    path = tmp_path / "bare.json"
+    save_coefficients(Coefficients(), path)
+    return path
+
+
+def test_a_users_reports_bring_his_estimates_closer(tmp_path, bare):
+    records = _records(1.6)
+    run = calibration.run_calibration([_write(tmp_path / "r.jsonl", records)], base=bare)
+    error = run.results["csynth"].errors["lut"]
+    assert run.is_better
+    assert error.after < error.before
+    assert run.output is not None
+    assert run.output.name == "coefficients-0001.json"
+    assert latest_user_coefficients() == run.output
+    fitted, origin = open_coefficients(None)
+    assert origin == str(run.output)
+    unseen = _record(0, 24, 12, "user9")
+    truth = estimate_records([unseen], "csynth", Coefficients())[0]["lut"]["value"] * 1.6
+    before = estimate_records([unseen], "csynth", Coefficients())[0]["lut"]["value"]
+    after = estimate_records([unseen], "csynth", fitted)[0]["lut"]["value"]
+    assert abs(math.log(after / truth)) < abs(math.log(before / truth))
+
+
+def test_nothing_is_written_when_nothing_improves(tmp_path, bare):
+    run = calibration.run_calibration([_write(tmp_path / "r.jsonl", _records(1.0))], base=bare)
+    assert not run.is_better
+    assert run.output is None
+    assert latest_user_coefficients() is None
+
+
+def test_versions_count_upwards_and_output_overrides(tmp_path, bare):
+    path = _write(tmp_path / "r.jsonl", _records(1.6))
+    assert calibration.run_calibration([path], base=bare).output.name == "coefficients-0001.json"
+    assert calibration.run_calibration([path], base=bare).output.name == "coefficients-0002.json"
+    own = calibration.run_calibration([path], base=bare, output=tmp_path / "mine" / "c.json").output
+    assert own == tmp_path / "mine" / "c.json"
+    assert load_coefficients(own).provenance["base_file"] == "bare.json"
+
+
+def test_steps_between_stages_are_learned_from_pairs(tmp_path, bare):
+    records = _records(1.0)
+    for index, record in enumerate(records):
+        record["vsynth"] = {
+            "lut": round(record["csynth"]["lut"] * (0.4 + 0.01 * (index % 3))),
+            "ff": record["csynth"]["ff"],
+        }
+    run = calibration.run_calibration([_write(tmp_path / "r.jsonl", records)], base=bare)
+    step = run.steps["vsynth"]["lut"]
+    assert step.after < 10 < step.before
+    assert run.steps["vsynth"]["ff"].after >= run.steps["vsynth"]["ff"].before
+    fitted = load_coefficients(run.output)
+    assert fitted.stages["vsynth"]["lut"]["factor"] == pytest.approx(0.41, abs=0.05)
+    assert "ff" not in fitted.stages["vsynth"]
+
+
+def test_reports_without_architecture_say_what_is_missing(tmp_path):
+    for index in range(4):
+        folder = tmp_path / "reports" / str(index)
+        folder.mkdir(parents=True)
+        (folder / "csynth.xml").write_text(fill(CSYNTH_XML, lut=1000 + index))
+    with pytest.raises(CalibrationError, match="hls4ml project"):
+        calibration.run_calibration([tmp_path / "reports"])
+    with pytest.raises(CalibrationError, match="no report could be read"):
+        calibration.run_calibration([tmp_path / "nowhere"])
+
+
+def test_project_folders_are_calibrated_on_directly(tmp_path, bare):
+    for index in range(5):
+        folder = write_project(tmp_path / "user" / f"p{index}")
+        write_reports(
+            folder / "myproject_prj" / "solution1",
+            lut=1000 + index,
+            ff=500,
+            dsp=2,
+            bram=0,
+            latency=2,
+        )
+    run = calibration.run_calibration([tmp_path / "user"], base=bare)
+    assert run.results["csynth"].n_records == 5
+    assert not run.rejections
+
+
+def test_the_page_stands_alone_and_escapes_names(tmp_path, bare):
+    records = _records(1.6)
+    records[0]["source"] = "<script>alert(1)</script>"
+    run = calibration.run_calibration(
+        [_write(tmp_path / "r.jsonl", [*records, {"schema": 9}])], base=bare
+    )
+    page = calibration_page(run)
+    assert "<script>alert" not in page
+    assert 'src="http' not in page
+    assert "Plotly.newPlot" in page
+    assert "schema 9" in page
+
+
+def test_the_verb_prints_one_json_object(tmp_path, bare):
+    path = _write(tmp_path / "r.jsonl", _records(1.6))
+    result = CliRunner().invoke(
+        build_app(),
+        ["calibrate", str(path), "--base", str(bare), "--json", "--page", str(tmp_path / "p.html")],
+    )
+    assert result.exit_code == 0, result.output
+    value = json.loads(result.stdout)
+    assert value["stages"]["csynth"]["is_better"]
+    assert value["n_records"] == 18
+    assert (tmp_path / "p.html").stat().st_size > 10**6
