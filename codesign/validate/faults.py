@@ -93,7 +93,7 @@ def diagnose(
 
 def _is_byte_swapped(expected: NDArray[np.int64], got: NDArray[np.int64], word_type: type) -> bool:
     """Whether `got` is `expected` with the bytes of every word reversed in a container."""
-    swapped = expected.astype(word_type).byteswap()
+    swapped: NDArray[np.integer] = expected.astype(word_type).byteswap()
     return bool((swapped == got.astype(word_type)).all())
 
 

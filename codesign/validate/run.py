@@ -75,7 +75,7 @@ class Reference:
             input_formats=(network.input_format,) * ranges[nodes[0].name].low.size,
             output_formats=(network.output_format,) * ranges[nodes[-1].name].low.size,
             run=lambda words: np.asarray(run_words(network, words)),
-            trace=lambda words: dict(run_words(network, words, trace=True)),  # type: ignore[call-overload]
+            trace=lambda words: dict(run_words(network, words, trace=True)),
         )
 
 

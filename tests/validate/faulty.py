@@ -27,9 +27,20 @@ class FaultyProxy:
         kind: kind of answer that is chosen.
         first: index of the first such answer that is spoiled.
         count: how many in a row.
+        timeout_s: of the client; long, unless the test waits for it.
     """
 
-    def __init__(self, url: str, spoil: Spoil, *, kind: int, first: int, count: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        spoil: Spoil,
+        *,
+        kind: int,
+        first: int,
+        count: int,
+        timeout_s: float = 10.0,
+    ) -> None:
+        self._timeout_s = timeout_s
         parts = urlsplit(url)
         self._target = (parts.hostname, parts.port)
         self._spoil, self._kind = spoil, kind
@@ -44,7 +55,8 @@ class FaultyProxy:
 
     @property
     def url(self) -> str:
-        return f"tcp://127.0.0.1:{self._listener.getsockname()[1]}?timeout_s=0.4"
+        port = self._listener.getsockname()[1]
+        return f"tcp://127.0.0.1:{port}?timeout_s={self._timeout_s}"
 
     def __enter__(self) -> "FaultyProxy":
         self._thread.start()

@@ -25,17 +25,12 @@ def drop_link(proxy, header, payload):
 
 
 def answer_late(proxy, header, payload):
-    sleep(0.8)
+    sleep(1.5)
     return wire.encode(header.kind, header.sequence, payload)
 
 
 def garbage(proxy, header, payload):
     return np.random.default_rng(0).bytes(64)
-
-
-def truncate_and_close(proxy, header, payload):
-    proxy.half = wire.encode(header.kind, header.sequence, payload)[:-7]
-    return truncate_and_hang(proxy, header, payload)
 
 
 def truncate_and_hang(proxy, header, payload):
@@ -190,7 +185,10 @@ def compare(proxy, context, reference, words, **options):
 def test_one_fault_is_named_overcome_and_loses_no_event(
     spoil, name, twin, context, reference, words
 ):
-    with FaultyProxy(twin, spoil, kind=wire.RESULT, first=2, count=1) as proxy:
+    waits = spoil in (answer_late, truncate_and_hang, only_half_a_header)
+    with FaultyProxy(
+        twin, spoil, kind=wire.RESULT, first=2, count=1, timeout_s=1.0 if waits else 10.0
+    ) as proxy:
         report = compare(proxy, context, reference, words)
 
     assert proxy.n_spoiled == 1
@@ -322,9 +320,9 @@ def test_the_client_answers_any_mutated_frame_with_the_right_words_or_a_named_fa
                 frame[position:position] = rng.bytes(int(rng.integers(1, 9)))
         return bytes(frame)
 
-    with FaultyProxy(twin, mutate, kind=wire.RESULT, first=0, count=24) as proxy:
+    with FaultyProxy(twin, mutate, kind=wire.RESULT, first=0, count=24, timeout_s=0.3) as proxy:
         report = compare(
-            proxy, context, reference, words[:100], n_events=100, max_retries=30, retry_wait_s=0.001
+            proxy, context, reference, words[:100], n_events=100, max_retries=60, retry_wait_s=0.001
         )
     outcomes = {fault.name for fault in report.faults}
     assert report.passed

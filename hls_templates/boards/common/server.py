@@ -120,19 +120,19 @@ class Server:
 def serve_stream(server, receive, send):
     """Answer requests from one byte stream until it ends.
 
-    `receive(n)` returns exactly n bytes or raises EOFError / TimeoutError.  After bytes that are no
+    `receive(n, inside_frame)` returns exactly n bytes or raises EOFError / TimeoutError.  After bytes that are no
     frame nothing in the stream can be trusted: the fault is answered and the stream is given up.
     """
     while True:
         try:
-            head = receive(wire.HEADER.size)
+            head = receive(wire.HEADER.size, False)
         except (EOFError, TimeoutError):
             return
         sequence = 0
         try:
             header = wire.decode_header(head, server.max_payload_bytes)
             sequence = header.sequence
-            payload = receive(header.length)
+            payload = receive(header.length, True)
             wire.check_payload(head, header, payload)
         except (EOFError, TimeoutError):
             return
@@ -155,12 +155,17 @@ def serve_tcp(server, host, port, idle_timeout_s):
     while True:
         connection, _ = listener.accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.settimeout(idle_timeout_s)
 
-        def receive(n_bytes, connection=connection):
+        def receive(n_bytes, inside_frame, connection=connection):
+            # one deadline for all bytes: a client that sends one byte a minute must not keep the board
+            deadline_s = time.monotonic() + idle_timeout_s
             parts = bytearray(n_bytes)
             view, done = memoryview(parts), 0
             while done < n_bytes:
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0:
+                    raise TimeoutError
+                connection.settimeout(left_s)
                 try:
                     count = connection.recv_into(view[done:])
                 except (TimeoutError, socket.timeout) as error:  # noqa: UP041 -- two classes before 3.10
@@ -168,6 +173,7 @@ def serve_tcp(server, host, port, idle_timeout_s):
                 if count == 0:
                     raise EOFError
                 done += count
+            connection.settimeout(idle_timeout_s)
             return bytes(parts)
 
         try:
@@ -190,10 +196,10 @@ def serve_uart(server, path, baud, byte_timeout_s):
     termios.tcsetattr(descriptor, termios.TCSANOW, [0, 0, flags, 0, speed, speed, control])
     print(f"listening on {path}", flush=True)
 
-    def receive(n_bytes):
+    def receive(n_bytes, inside_frame):
         parts = bytearray()
         while len(parts) < n_bytes:
-            wait_s = byte_timeout_s if parts or n_bytes != wire.HEADER.size else None
+            wait_s = byte_timeout_s if parts or inside_frame else None
             if not select.select([descriptor], [], [], wait_s)[0]:
                 raise TimeoutError
             parts += os.read(descriptor, n_bytes - len(parts))
