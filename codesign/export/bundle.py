@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,8 +41,10 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
-#: Files beside the plan: what a certificate adds.
-NOT_IN_PLAN = frozenset({"certificate.json", "certificate.html"})
+#: Files that others add to an export: the certificate, and what building its emulator or RTL leaves.
+_NOT_IN_PLAN = re.compile(
+    r"certificate\.(json|html)|emulator/(lib\w+\.so|test_\w+)|rtl/verilog/sim/(objects/.*|lib\w+\.so)"
+)
 #: Vectors in the text files and testbenches; the npz file holds all.
 N_TESTBENCH = 1000
 
@@ -247,6 +250,15 @@ def _ports(network: QuantizedNetwork) -> dict[str, Any]:
     }
 
 
+def read_plan(folder: Path) -> ProjectPlan:
+    """Return the files of an export folder, without the certificate and build products.
+
+    Raises:
+        ExportError: the folder is missing.
+    """
+    return ProjectPlan.read(folder, ignore=lambda name: _NOT_IN_PLAN.fullmatch(name) is not None)
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read the manifest of an export folder.
 
@@ -291,9 +303,10 @@ def load_export(folder: Path) -> ExportResult:
             without_pair=tuple(manifest["onnx_without_pair"]) if flavor == "standard" else (),
         )
 
+    whole = read_plan(folder)
     rtl: dict[str, RtlExport] = {}
     for flavor in manifest["rtl"]:
-        plan = ProjectPlan.read(folder / "rtl" / flavor)
+        plan = whole.below(f"rtl/{flavor}")
         facts = json.loads(plan.files["rtl.json"])
         rtl[flavor] = RtlExport(
             name=name,
@@ -309,7 +322,7 @@ def load_export(folder: Path) -> ExportResult:
         )
     projects = {}
     for backend in manifest["backends"]:
-        plan = ProjectPlan.read(folder / f"hls4ml_{backend}")
+        plan = whole.below(f"hls4ml_{backend}")
         projects[backend] = HlsProject(
             backend=backend,
             name=name,
@@ -321,7 +334,7 @@ def load_export(folder: Path) -> ExportResult:
         network=network,
         name=name,
         emulator_version=int(manifest["emulator_version"]),
-        plan=ProjectPlan.read(folder, ignore=NOT_IN_PLAN),
+        plan=whole,
         onnx=onnx("model.onnx", "standard"),
         qonnx=onnx("model_qonnx.onnx", "qonnx"),
         projects=projects,

@@ -4,7 +4,7 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -76,13 +76,26 @@ class ProjectPlan:
             executables=self.executables | {prefix + name for name in other.executables},
         )
 
+    def below(self, folder: str) -> "ProjectPlan":
+        """Return the files below a folder of this plan, named relative to it.
+
+        Raises:
+            ExportError: there are none.
+        """
+        prefix = f"{folder}/"
+        files = {n.removeprefix(prefix): c for n, c in self.files.items() if n.startswith(prefix)}
+        if not files:
+            raise ExportError(f"the export holds no {folder!r}; export the candidate again")
+        executables = {n.removeprefix(prefix) for n in self.executables if n.startswith(prefix)}
+        return ProjectPlan(files=files, executables=frozenset(executables))
+
     @classmethod
-    def read(cls, folder: Path, *, ignore: frozenset[str] = frozenset()) -> "ProjectPlan":
+    def read(cls, folder: Path, *, ignore: Callable[[str], bool] | None = None) -> "ProjectPlan":
         """Return the files below `folder` as a plan.
 
         Args:
             folder: a project on disk.
-            ignore: relative names to leave out.
+            ignore: says which relative names to leave out.
 
         Raises:
             ExportError: the folder is missing.
@@ -92,7 +105,7 @@ class ProjectPlan:
         files, executables = {}, set()
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder).as_posix()
-            if path.is_file() and name not in ignore:
+            if path.is_file() and not (ignore is not None and ignore(name)):
                 files[name] = path.read_bytes()
                 if path.stat().st_mode & 0o100:
                     executables.add(name)

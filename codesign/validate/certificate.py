@@ -25,10 +25,10 @@ import codesign
 from codesign.errors import DesignError, MismatchError, StudyError, ToolError
 from codesign.export.bundle import (
     MANIFEST,
-    NOT_IN_PLAN,
     ExportResult,
     load_export,
     read_manifest,
+    read_plan,
 )
 from codesign.export.emulator import build_emulator
 from codesign.export.hls4ml import build_c_simulation, export_hls4ml
@@ -347,13 +347,7 @@ def _implementations(
         _needs("g++", "make")
         from codesign.validate.devices.emulator import EmulatorLibrary
 
-        prefix = "emulator/"
-        files = {
-            name.removeprefix(prefix): content
-            for name, content in result.plan.files.items()
-            if name.startswith(prefix)
-        }
-        folder = ProjectPlan(files=files).write(work / "emulator")
+        folder = result.plan.below("emulator").write(work / "emulator")
         library = EmulatorLibrary(build_emulator(folder))
         n_outputs = library.description.n_outputs
 
@@ -648,7 +642,7 @@ def recheck(folder: Path, *, progress: Callable[[str], None] | None = None) -> d
         progress(f"checking {folder}")
     certificate = _read_certificate(folder)
     read_manifest(folder)
-    plan = ProjectPlan.read(folder, ignore=NOT_IN_PLAN)
+    plan = read_plan(folder)
     _check_digests(folder, plan, certificate)
     result = load_export(folder)
     if result.network.digest != certificate["network_digest"]:

@@ -38,9 +38,10 @@ def network_for(backend: str, seed: int = 7, **options):
 
 
 @pytest.mark.parametrize("backend", [n for n in BACKENDS.names() if n != "libero"])
-def test_a_project_read_back_is_the_candidate(backend, tmp_path):
-    network = network_for(backend)
+def test_a_project_read_back_is_the_candidate_and_deterministic(backend, tmp_path):
+    network = network_for(backend, n_blocks=1, max_width=5)
     project = export_hls4ml(network, backend=backend)
+    assert project.plan.digest == export_hls4ml(network, backend=backend).plan.digest
     project.plan.write(tmp_path / "project")
     found = read_project(tmp_path / "project")
     hardware = network.candidate.hardware
@@ -62,12 +63,6 @@ def test_a_project_read_back_is_the_candidate(backend, tmp_path):
             assert layer["Precision"]["weight"].startswith(
                 f"fixed<{weight.bits},{weight.integer_bits},"
             )
-
-
-@pytest.mark.parametrize("backend", [n for n in BACKENDS.names() if n != "libero"])
-def test_equal_candidates_give_equal_bytes(backend):
-    first, second = (export_hls4ml(network_for(backend), backend=backend) for _ in range(2))
-    assert first.plan.digest == second.plan.digest
 
 
 def test_libero_says_what_it_misses():
