@@ -1,0 +1,266 @@
+"""Once-for-All: one weight-sharing supernet with elastic depth, width, operator and precision.
+
+The largest network is trained first; then, by progressive shrinking, ever smaller sub-networks are
+sampled and taught by it (distillation).  A sub-network is evaluated without training, after its
+batch-norm statistics are recalibrated, and its weights can start a fine-tuning.
+
+Source: Cai et al., Once-for-All, ICLR 2020; sandwich sampling and recalibration as in Yu and Huang,
+ICCV 2019.
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+
+from codesign.errors import DesignError
+from codesign.search._elastic import ElasticMLP, Layout
+from codesign.search.problem import Floats, Genomes
+from codesign.training.options import TaskArrays
+
+#: What each phase sets free, in the order of the paper (kernel -> precision, then depth, width).
+PHASES: Final = ("largest", "precision", "depth", "width")
+#: Sub-networks evaluated at once.
+_LANES: Final = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupernetOptions:
+    """How a supernet is trained.
+
+    Attributes:
+        epochs: passes per phase, in the order of `PHASES`.
+        n_samples: random sub-networks per step, beside the largest one.
+        batch_size: rows per step and sub-network; every sub-network gets rows of its own.
+        learning_rate: peak, of Adam with a cosine to zero over all phases.
+        temperature: softening of the teacher's answers.
+        n_calibration: training rows that batch-norm statistics are taken from.
+    """
+
+    epochs: tuple[int, int, int, int] = (3, 2, 2, 8)
+    n_samples: int = 15
+    batch_size: int = 128
+    learning_rate: float = 0.01
+    temperature: float = 2.0
+    n_calibration: int = 2048
+
+    def __post_init__(self) -> None:
+        if min(self.epochs) < 0 or sum(self.epochs) < 1 or self.n_samples < 1:
+            raise DesignError(
+                f"supernet: expected epochs of at least 0, one of them positive, and n_samples of "
+                f"at least 1, got {self.epochs} and {self.n_samples}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supernet:
+    """A trained supernet.
+
+    Attributes:
+        layout: the searched genes.
+        model: its weights.
+        calibration: float32[n, n_inputs], rows for batch-norm statistics.
+        seconds: how long its training took.
+    """
+
+    layout: Layout
+    model: ElasticMLP
+    calibration: torch.Tensor
+    seconds: float
+
+    def accuracy(self, genomes: Genomes, task: TaskArrays, *, n_rows: int | None = None) -> Floats:
+        """Evaluate sub-networks without training.
+
+        Args:
+            genomes: int64[n, n_var]; genes that are not searched are taken from the base.
+            task: its *training* arrays' last rows are used; the test rows are not read.
+            n_rows: how many of them; None: a quarter.
+
+        Returns:
+            float64[n], accuracy in 0..1.
+        """
+        n = len(task.y_train)
+        rows = slice(n - (n_rows or n // 4), n)
+        inputs, labels = torch.tensor(task.x_train[rows]), torch.tensor(task.y_train[rows])
+        parts = np.array_split(genomes, -(-len(genomes) // _LANES))
+        return np.concatenate(
+            [_accuracy(self.model, part, self.calibration, inputs, labels) for part in parts]
+        )
+
+
+def _accuracy(
+    model: ElasticMLP,
+    genomes: Genomes,
+    calibration: torch.Tensor,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+) -> Floats:
+    """Return float64[n], after batch-norm statistics were taken anew from `calibration`."""
+    n = len(genomes)
+    with torch.no_grad():
+        _, statistics = model.run_lanes(calibration.expand(n, -1, -1), genomes)
+        logits, _ = model.run_lanes(inputs.expand(n, -1, -1), genomes, statistics)
+    right = logits.argmax(dim=2) == labels
+    return np.asarray(right.double().mean(dim=1).numpy())
+
+
+def train_supernet(
+    layout: Layout,
+    task: TaskArrays,
+    options: SupernetOptions,
+    *,
+    seed: int,
+    progress: Callable[[float], None] | None = None,
+) -> Supernet:
+    """Train a supernet by progressive shrinking.
+
+    The last quarter of the training rows is left out: sub-networks are compared on it.
+    """
+    started_s = time.perf_counter()
+    generator = np.random.default_rng(seed)
+    model = ElasticMLP(layout, seed=seed)
+    n_train = len(task.y_train) - len(task.y_train) // 4
+    inputs, labels = torch.tensor(task.x_train[:n_train]), torch.tensor(task.y_train[:n_train])
+    n_batches = max(1, n_train // options.batch_size)
+    optimiser = torch.optim.Adam(model.parameters(), lr=options.learning_rate)
+    n_steps = sum(options.epochs) * n_batches
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, n_steps + 1)
+    largest = _largest(layout)[None, :]
+    teacher: ElasticMLP | None = None
+    n_done = 0
+    for i_phase, n_epochs in enumerate(options.epochs):
+        if i_phase == 1:
+            teacher = copy.deepcopy(model)
+        n_lanes = 1 if teacher is None else 1 + options.n_samples
+        for _ in range(n_epochs):
+            # one permutation per lane: in an epoch every lane sees every row
+            order = torch.from_numpy(
+                np.stack([generator.permutation(n_train) for _ in range(n_lanes)])
+            )
+            for i in range(n_batches):
+                rows = order[:, i * options.batch_size : (i + 1) * options.batch_size]
+                batch, targets = inputs[rows], labels[rows]
+                sampled = _sample(layout, i_phase, n_lanes - 1, generator)
+                answers, _ = model.run_lanes(batch, np.concatenate([largest, sampled]))
+                loss = torch.nn.functional.cross_entropy(answers[0], targets[0])
+                if teacher is not None:
+                    with torch.no_grad():
+                        flat, _ = teacher.run_lanes(
+                            batch[1:].reshape(1, -1, batch.shape[2]), largest
+                        )
+                    loss = loss + options.n_samples**0.5 * _taught_loss(
+                        answers[1:].reshape(-1, answers.shape[2]),
+                        flat[0],
+                        targets[1:].reshape(-1),
+                        options.temperature,
+                    )
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                n_done += 1
+            if progress is not None:
+                progress(n_done / n_steps)
+    return Supernet(
+        layout=layout,
+        model=model,
+        calibration=inputs[: options.n_calibration],
+        seconds=time.perf_counter() - started_s,
+    )
+
+
+def train_alone(
+    layout: Layout,
+    genomes: Genomes,
+    task: TaskArrays,
+    *,
+    epochs: int,
+    seed: int,
+    start: Supernet | None = None,
+    learning_rate: float = 0.01,
+    batch_size: int = 128,
+) -> tuple[Floats, float]:
+    """Train sub-networks one by one, from a supernet's weights or from scratch.
+
+    Returns:
+        float64[n] accuracies on the last quarter of the training rows, and seconds of training.
+    """
+    accuracies, seconds = [], 0.0
+    for genome in genomes:
+        reached, took_s = _train_one(
+            layout, genome[None, :], task, epochs, seed, start, learning_rate, batch_size
+        )
+        accuracies.append(reached)
+        seconds += took_s
+    return np.array(accuracies), seconds
+
+
+def _train_one(
+    layout: Layout,
+    genome: Genomes,
+    task: TaskArrays,
+    epochs: int,
+    seed: int,
+    start: Supernet | None,
+    learning_rate: float,
+    batch_size: int,
+) -> tuple[float, float]:
+    started_s = time.perf_counter()
+    model = ElasticMLP(layout, seed=seed) if start is None else copy.deepcopy(start.model)
+    n_train = len(task.y_train) - len(task.y_train) // 4
+    inputs, labels = torch.tensor(task.x_train[:n_train]), torch.tensor(task.y_train[:n_train])
+    n_batches = max(1, n_train // batch_size)
+    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * n_batches + 1)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(epochs):
+        order = torch.randperm(n_train, generator=generator)
+        for i in range(n_batches):
+            rows = order[i * batch_size : (i + 1) * batch_size]
+            logits, _ = model.run_lanes(inputs[rows][None], genome)
+            loss = torch.nn.functional.cross_entropy(logits[0], labels[rows])
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    seconds = time.perf_counter() - started_s
+    held_out = torch.tensor(task.x_train[n_train:]), torch.tensor(task.y_train[n_train:])
+    return float(_accuracy(model, genome, inputs[:2048], *held_out)[0]), seconds
+
+
+def _largest(layout: Layout) -> np.ndarray:
+    genome = layout.base.copy()
+    for name in layout.searched:
+        values = layout.values[name]
+        is_number = not isinstance(values[0], str)
+        genome[layout.index[name]] = int(np.argmax(values)) if is_number else 0
+    return genome
+
+
+def _sample(layout: Layout, i_phase: int, n: int, generator: np.random.Generator) -> Genomes:
+    """Draw sub-networks that differ from the largest only in what the phases so far set free."""
+    genomes = np.repeat(_largest(layout)[None, :], n, axis=0)
+    for name in layout.searched:
+        kind = "precision" if "bits" in name else name.split("_")[0]
+        # operators are set free together with precision: both keep every weight in use
+        phase = PHASES.index({"activation": "precision"}.get(kind, kind))
+        if phase <= i_phase:
+            genomes[:, layout.index[name]] = generator.integers(len(layout.values[name]), size=n)
+    return genomes
+
+
+def _taught_loss(
+    answer: torch.Tensor, taught: torch.Tensor, targets: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """Half cross entropy with the labels, half divergence from the teacher (Hinton et al., 2015)."""
+    soft = torch.nn.functional.kl_div(
+        torch.log_softmax(answer / temperature, dim=1),
+        torch.softmax(taught / temperature, dim=1),
+        reduction="batchmean",
+    )
+    hard = torch.nn.functional.cross_entropy(answer, targets)
+    return 0.5 * hard + 0.5 * temperature**2 * soft
