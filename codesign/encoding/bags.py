@@ -57,6 +57,23 @@ def weisfeiler_lehman(
     return np.concatenate(graphs), np.concatenate(colours), weights
 
 
+def unrolled_expressions(batch: GraphBatch, operators: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Hash what each output computes, written out as an expression of the input: uint64[n].
+
+    Shared and repeated subexpressions are not told apart, so that graphs with equal hashes compute
+    the same family of functions but may share weights differently.
+    """
+    start = _start(operators)
+    source, target = batch.edge_index
+    times = batch.edge_multiplicity.astype(np.uint64)
+    colour = start
+    for _ in range(int(batch.n_nodes.max())):
+        before = np.zeros_like(start)
+        np.add.at(before, target, times * _mix(colour[source] + np.uint64(3)))
+        colour = _mix(start * _MULTIPLIER + before)
+    return colour[batch.output_node]
+
+
 def walks(
     batch: GraphBatch, operators: NDArray[np.int64], *, length: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.float32]]:

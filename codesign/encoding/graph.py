@@ -129,7 +129,8 @@ def canonicalise(graph: Graph) -> Graph:
     Nodes of role `zero` are deleted; then all that is not on a path from input to output; nodes of
     role `identity` are contracted, the multiplicities of in- and outgoing edges multiplied.  Input
     and output always stay; without any path between them only these two remain.  Nodes come out in
-    topological order, the input first and the output last.  Idempotent.
+    topological order, the input first and the output last; the edges into a node keep their order
+    (it matters to a concatenation), except that repeated ones move together.  Idempotent.
     """
     order = topological_order(graph)
     first, last = order[0], order[-1]
@@ -144,20 +145,33 @@ def canonicalise(graph: Graph) -> Graph:
     for node in order:
         if node not in alive or (graph.roles[node] == "identity" and node not in (first, last)):
             if node in alive:
-                for source, before in incoming[node].items():
-                    for target, after in outgoing[node].items():
-                        total = outgoing[source].get(target, 0.0) + before * after
-                        outgoing[source][target] = incoming[target][source] = total
+                for target, after in outgoing[node].items():
+                    incoming[target] = _replace(incoming[target], node, incoming[node], after)
+                    for source in incoming[node]:
+                        outgoing[source][target] = incoming[target][source]
             for source in incoming[node]:
                 del outgoing[source][node]
             for target in outgoing[node]:
-                del incoming[target][node]
+                incoming[target].pop(node, None)
             incoming[node], outgoing[node] = {}, {}
             alive.discard(node)
     kept = [i for i in order if i in alive]
     place = {node: i for i, node in enumerate(kept)}
-    edges = tuple((place[s], place[t], m) for s in kept for t, m in sorted(outgoing[s].items()))
+    edges = tuple((place[s], place[t], m) for t in kept for s, m in incoming[t].items())
     return _rebuild(graph, kept, edges)
+
+
+def _replace(
+    before: Mapping[int, float], node: int, sources: Mapping[int, float], times: float
+) -> dict[int, float]:
+    """Return the incoming edges `before` with those from `node` replaced by its own, in place."""
+    out: dict[int, float] = {}
+    for source, multiplicity in before.items():
+        through = sources if source == node else {source: multiplicity}
+        factor = times if source == node else 1.0
+        for first, count in through.items():
+            out[first] = out.get(first, 0.0) + count * factor
+    return out
 
 
 def sort_topologically(graph: Graph) -> Graph:

@@ -24,7 +24,7 @@ class GraphModule(nn.Module):
 
     `input`, `output` and `identity` pass the sum of what they read, `zero` passes zeros; `dense`
     (attribute `units`) and `relu` read the sum of their inputs, `add` sums, `concat` joins along
-    the features.  An edge of multiplicity k counts k times (concat: k copies).
+    the features, in the order of its edges.  An edge of multiplicity k counts k times (concat: k copies).
 
     Raises:
         DesignError: an operator is unknown, a dense node has no units, or widths do not fit.

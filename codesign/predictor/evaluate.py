@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.encoding.bags import weisfeiler_lehman
+from codesign.encoding.bags import unrolled_expressions
 from codesign.encoding.batch import GraphBatch
 from codesign.encoding.graph import Graph, batch_from_graphs, labels_of
 from codesign.errors import PredictorError
@@ -55,21 +55,17 @@ class LabelledGraphs:
 
 
 def functional_hash(batch: GraphBatch) -> NDArray[np.uint64]:
-    """Hash canonical graphs, uint64[n], so that isomorphic ones with equal attributes agree.
+    """Hash canonical graphs, uint64[n], so that functional twins agree.
 
-    Weisfeiler-Lehman colours of operators and attributes, refined as often as the largest graph
-    has nodes, summed over the nodes.  Different graphs can agree only where this refinement cannot
-    tell them apart, which for small operator graphs with one input and output is rare.
+    Twins have the same expression of operators and attributes from input to output, written out as
+    a tree, and the same graph attributes.  Two uses of one node and two equal nodes count as the
+    same, which errs towards calling graphs twins.
     """
     attributes = np.column_stack([batch.op.astype(np.float64), batch.numeric])
     _, kind = np.unique(attributes, axis=0, return_inverse=True, equal_nan=True)
-    rounds = int(batch.n_nodes.max())
-    graphs, colours, _ = weisfeiler_lehman(batch, kind.ravel().astype(np.int64), rounds=rounds)
-    total = np.zeros(len(batch), np.uint64)
-    last = slice(rounds * len(batch.op), None)
-    np.add.at(total, graphs[last], colours[last])
     _, extra = np.unique(batch.extras, axis=0, return_inverse=True)
-    return total + extra.ravel().astype(np.uint64)
+    expression = unrolled_expressions(batch, kind.ravel().astype(np.int64))
+    return expression + extra.ravel().astype(np.uint64)
 
 
 def split(n: int, n_train: int, *, seed: int, n_test: int | None) -> tuple[Any, Any]:

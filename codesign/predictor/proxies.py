@@ -87,7 +87,8 @@ def fisher(module: nn.Module, x: Tensor, y: Tensor) -> float:
     gradients = torch.autograd.grad(loss, outputs, allow_unused=True)
     for out, gradient in zip(outputs, gradients, strict=True):
         if gradient is not None:
-            product = (out * gradient).flatten(2).sum(2) if out.dim() > 2 else out * gradient
+            product = out.detach() * gradient
+            product = product.flatten(2).sum(2) if out.dim() > 2 else product
             total += float(product.mean(0).square().sum()) * len(x) ** 2 / 2.0
     return total
 
