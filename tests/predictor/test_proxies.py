@@ -56,7 +56,7 @@ def test_gradient_proxies_equal_autograd_on_one_layer() -> None:
     assert snip(layer, x, y) == pytest.approx(float((gradient * weight).abs().sum()), rel=1e-5)
     out = layer(x).detach().requires_grad_(True)
     (by_out,) = torch.autograd.grad(nn.functional.cross_entropy(out, y), out)
-    expected = float((out * by_out).mean(0).square().sum()) * len(x) ** 2 / 2
+    expected = float((out.detach() * by_out).mean(0).square().sum()) * len(x) ** 2 / 2
     assert fisher(layer, x, y) == pytest.approx(expected, rel=1e-4)
 
 
