@@ -26,8 +26,8 @@ from codesign.layers._training import (
     round_symmetric,
 )
 
-#: Share of the old input statistics that each batch keeps.
-_MOMENT_MEMORY = 0.95
+#: Share of the old input statistics that each look at a batch keeps.
+_MOMENT_MEMORY = 0.85
 #: Added to variances, as in torch.nn.BatchNorm1d.
 _EPSILON = 1e-5
 #: Biases have no more fraction bits than this: finer ones only widen the accumulator.

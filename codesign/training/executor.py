@@ -11,67 +11,8 @@ from numpy.typing import NDArray
 from codesign.ir import Candidate, QuantizedNetwork
 from codesign.layers import LAYERS
 from codesign.layers._training import NetworkDraft, Signal, TrainStep
-from codesign.training.schedule import Group, Schedule, folded_network
-
-
-class _GatherRows(torch.autograd.Function):
-    """rows = joined[index], where no row is read twice but as padding: its backward gathers too."""
-
-    @staticmethod
-    def forward(ctx, joined, index, inverse, unused):  # type: ignore[no-untyped-def,override]
-        ctx.save_for_backward(inverse, unused)
-        return joined.index_select(0, index)
-
-    @staticmethod
-    def backward(ctx, gradient):  # type: ignore[no-untyped-def,override]
-        inverse, unused = ctx.saved_tensors
-        result = gradient.index_select(0, inverse)
-        if unused.numel():
-            result.index_fill_(0, unused, 0.0)
-        return result, None, None, None
-
-
-class _Gather(torch.nn.Module):
-    """Collects one input of one group from the groups that hold it."""
-
-    index: torch.Tensor
-    inverse: torch.Tensor
-    unused: torch.Tensor
-    members: torch.Tensor
-
-    def __init__(self, group: Group, slot: int, n_source_rows: int) -> None:
-        super().__init__()
-        self._sources = group.sources[slot]
-        self._shape = (group.nodes.k, group.nodes.padded_inputs[slot])
-        self.register_buffer(
-            "members", torch.from_numpy(group.members_in_sources[slot]), persistent=False
-        )
-        rows = group.rows[slot]
-        self._is_identity = rows is None
-        self._is_injective = np.unique(group.members_in_sources[slot]).size == group.nodes.k
-        if rows is None:
-            return
-        # Padding repeats a node's last lane; the real lane comes first, so it wins below.
-        inverse = np.full(n_source_rows, -1, dtype=np.int64)
-        inverse[rows[::-1]] = np.arange(rows.size)[::-1]
-        unused = np.flatnonzero(inverse < 0)
-        self.register_buffer("index", torch.from_numpy(rows), persistent=False)
-        self.register_buffer("inverse", torch.from_numpy(np.maximum(inverse, 0)), persistent=False)
-        self.register_buffer("unused", torch.from_numpy(unused), persistent=False)
-
-    def forward(self, done: Sequence[Signal]) -> Signal:
-        signals = [done[i] for i in self._sources]
-        batch = signals[0].values.shape[2]
-        flat = [signal.values.reshape(-1, batch) for signal in signals]
-        joined = flat[0] if len(flat) == 1 else torch.cat(flat)
-        fraction_bits = torch.cat([signal.fraction_bits for signal in signals])[self.members]
-        if not self._is_identity:
-            joined = (
-                _GatherRows.apply(joined, self.index, self.inverse, self.unused)
-                if self._is_injective
-                else joined.index_select(0, self.index)
-            )
-        return Signal(joined.view(*self._shape, batch), fraction_bits)
+from codesign.training.routing import plan_routes
+from codesign.training.schedule import Schedule, folded_network
 
 
 class Executor(torch.nn.Module):
@@ -83,14 +24,10 @@ class Executor(torch.nn.Module):
         self.layers = torch.nn.ModuleList(
             LAYERS.get(group.layer).train_module(group.nodes) for group in schedule.groups
         )
-        sizes = [g.nodes.k * g.nodes.padded_output for g in schedule.groups]
-        self._gathers = torch.nn.ModuleList(
-            torch.nn.ModuleList(
-                _Gather(group, slot, sum(sizes[i] for i in sources))
-                for slot, sources in enumerate(group.sources)
-            )
-            for group in schedule.groups
-        )
+        dealers, joiners, self._piece_of = plan_routes(schedule.groups)
+        self._dealers = torch.nn.ModuleList(dealers)
+        self._joiners = torch.nn.ModuleList(torch.nn.ModuleList(j) for j in joiners)
+        self._register_members()
         heads = sorted({group for group, _ in schedule.outputs})
         self._heads = heads
         first, total = {}, 0
@@ -112,12 +49,37 @@ class Executor(torch.nn.Module):
         """
         raw = Signal(data[None], torch.zeros(1, device=data.device))
         done: list[Signal] = []
-        for module, gathers in zip(self.layers, self._gathers, strict=True):
-            inputs = [gather(done) for gather in gathers] or [raw]  # type: ignore[union-attr]
-            done.append(module(inputs, step))
+        pieces: list[tuple[torch.Tensor, ...]] = []
+        for index, layer in enumerate(self.layers):
+            inputs = self._inputs(index, done, pieces) or [raw]
+            done.append(layer(inputs, step))
+            is_read = bool(self._piece_of[index])
+            pieces.append(self._dealers[index](done[index].values) if is_read else ())
         heads = [done[i].values[:, : self.schedule.n_classes] for i in self._heads]
         joined = heads[0] if len(heads) == 1 else torch.cat(heads)
         return joined.index_select(0, self._order)  # type: ignore[arg-type]
+
+    def _inputs(
+        self, index: int, done: list[Signal], pieces: list[tuple[torch.Tensor, ...]]
+    ) -> list[Signal]:
+        """Collect what group `index` reads."""
+        inputs = []
+        for slot, joiner in enumerate(self._joiners[index]):  # type: ignore[arg-type]
+            values = joiner([pieces[s][self._piece_of[s][index, slot]] for s in joiner.sources])
+            fractions = torch.cat([done[s].fraction_bits for s in joiner.sources])
+            members = getattr(self, f"_members_{index}_{slot}")
+            inputs.append(Signal(values, fractions[members]))
+        return inputs
+
+    def _register_members(self) -> None:
+        """Keep, per input, which member of its joined source groups each node reads."""
+        for index, group in enumerate(self.schedule.groups):
+            for slot, places in enumerate(group.inputs):
+                sources = np.unique(places[:, 0])
+                sizes = [self.schedule.groups[s].nodes.k for s in sources]
+                starts = np.cumsum([0, *sizes])[np.searchsorted(sources, places[:, 0])]
+                members = torch.from_numpy(starts + places[:, 1])
+                self.register_buffer(f"_members_{index}_{slot}", members, persistent=False)
 
     def export(self, candidates: Sequence[Candidate]) -> list[QuantizedNetwork]:
         """Write every network as integer words and formats."""

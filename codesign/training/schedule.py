@@ -32,18 +32,13 @@ class Group:
         layer: their type.
         members: int64[k], rows of the population.
         nodes: what their module needs to know.
-        sources: per input: indices of the groups that it reads, ascending.
-        rows: per input: int64[k * padded width], which row of the sources' joined values
-            [sum of k * width, batch] each lane is, or None where that is the identity.
-        members_in_sources: per input: int64[k], which member of the joined sources each reads.
+        inputs: per input: int64[k, 2], the (group, index in it) of the node that each reads.
     """
 
     layer: str
     members: NDArray[np.int64]
     nodes: TrainNodes
-    sources: tuple[tuple[int, ...], ...]
-    rows: tuple[NDArray[np.int64] | None, ...]
-    members_in_sources: tuple[NDArray[np.int64], ...]
+    inputs: tuple[NDArray[np.int64], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,19 +196,16 @@ class _Scheduler:
             is_output=bool(self._is_output[members[0]]),
             seeds=tuple(self._node_seed(row) for row in rows),
         )
-        plans = [
-            self._plan([self._inputs[r][slot] for r in rows], padded[slot])
-            for slot in range(n_inputs)
-        ]
         index = len(self._groups)
         self._groups.append(
             Group(
                 layer=self._layers[rows[0]].name,
                 members=members,
                 nodes=nodes,
-                sources=tuple(p[0] for p in plans),
-                rows=tuple(p[1] for p in plans),
-                members_in_sources=tuple(p[2] for p in plans),
+                inputs=tuple(
+                    np.array([self._place[self._inputs[r][slot]] for r in rows], dtype=np.int64)
+                    for slot in range(n_inputs)
+                ),
             )
         )
         for position, row in enumerate(rows):
@@ -226,30 +218,6 @@ class _Scheduler:
         return int(
             np.random.SeedSequence([self._seeds[candidate], row - first]).generate_state(1)[0]
         )
-
-    def _plan(
-        self, inputs: list[int], padded: int
-    ) -> tuple[tuple[int, ...], NDArray[np.int64] | None, NDArray[np.int64]]:
-        """Say which groups hold these nodes, and which of their rows are the lanes to read."""
-        places = [self._place[i] for i in inputs]
-        sources = tuple(sorted({group for group, _ in places}))
-        first_row: dict[int, int] = {}
-        first_member: dict[int, int] = {}
-        n_rows = n_members = 0
-        for group in sources:
-            first_row[group], first_member[group] = n_rows, n_members
-            k, width = self._groups[group].nodes.k, self._groups[group].nodes.padded_output
-            n_rows += k * width
-            n_members += k
-        rows = np.empty((len(inputs), padded), dtype=np.int64)
-        for position, (group, member) in enumerate(places):
-            width = self._groups[group].nodes.padded_output
-            start = first_row[group] + member * width
-            rows[position] = start + np.minimum(np.arange(padded), width - 1)
-        flat = rows.reshape(-1)
-        is_identity = flat.size == n_rows and np.array_equal(flat, np.arange(n_rows))
-        members = np.array([first_member[g] + i for g, i in places], dtype=np.int64)
-        return sources, None if is_identity else flat, members
 
 
 def _width_class(width: float) -> int:

@@ -27,6 +27,8 @@ from codesign.training.thinning import thin
 Progress = Callable[[float], None]
 #: Seed of the split into training and validation rows: one split for all labels of a task.
 _SPLIT_SEED = 20_260_101
+#: Input statistics of normalised nodes are tracked at every so many steps: they change slowly.
+_MOMENT_STEPS = 4
 #: Steps at which ranges are chosen from the start, beside twice per epoch later.
 _EARLY_STEPS = (0, 4, 16)
 
@@ -360,7 +362,7 @@ def _plan_step(index: int, n_batches: int, n_steps: int, options: TrainingOption
         pruning = 1.0 if index == pruning_last else 1.0 - (1.0 - ramp) ** 3
     return TrainStep(
         selects_ranges=index == ranges_last or (is_event and index < ranges_last),
-        updates_moments=True,
+        updates_moments=index % _MOMENT_STEPS == 0,
         pruning=pruning,
     )
 

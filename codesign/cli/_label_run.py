@@ -1,0 +1,104 @@
+"""What `codesign label` does, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import kendalltau
+
+from codesign.cli._progress import RichReporter
+from codesign.errors import ConfigError
+from codesign.hardware.device import load_device
+from codesign.space import load_space
+from codesign.tasks import dataset_arrays, fit_scaling, load_task
+from codesign.training.labels import label_candidates, worker_pool
+from codesign.training.options import TaskArrays, TrainingOptions
+from codesign.training.sampling import sample_candidates
+from codesign.training.store import LabelStore
+
+
+def load_task_arrays(name: str) -> TaskArrays:
+    """Load a registered task with its default options, standardised."""
+    data = load_task(name)
+    x_train, y_train, x_test, y_test = dataset_arrays(data, fit_scaling(data))
+    return TaskArrays(x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+
+
+@contextmanager
+def _workers(n_workers: int | None, dask: str) -> Iterator[Executor | None]:
+    if not dask:
+        with worker_pool(n_workers) as pool:
+            yield pool
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ConfigError(
+            "--dask needs the package `distributed`; install codesign with the extra `cluster`"
+        ) from error
+    try:
+        with Client(dask, timeout=30) as client:
+            yield client.get_executor()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"no dask scheduler answers at {dask!r} ({error}); check the address"
+        ) from error
+
+
+def run_labels(
+    *,
+    task: str,
+    space: str,
+    device: str,
+    n_candidates: int,
+    n_seeds: int,
+    epochs: int,
+    stop_below: float,
+    seed: int,
+    n_workers: int | None,
+    dask: str,
+    store: Path,
+) -> dict[str, Any]:
+    """Sample, train, and summarise; see the options of `codesign label`."""
+    arrays = load_task_arrays(task)
+    search_space = load_space(space, n_inputs=arrays.x_train.shape[1], n_outputs=arrays.n_classes)
+    candidates = sample_candidates(
+        search_space, n_candidates, seed=seed, part=load_device(device).part
+    )
+    options = TrainingOptions(epochs=epochs, stop_below=stop_below)
+    with (
+        LabelStore(store) as opened,
+        _workers(n_workers, dask) as executor,
+        RichReporter() as reporter,
+        reporter.stage(f"training {len(candidates)} candidates", 1.0) as stage,
+    ):
+        found = label_candidates(
+            candidates,
+            arrays,
+            options,
+            store=opened,
+            seeds=range(seed, seed + n_seeds),
+            executor=executor,
+            progress=stage.update,
+        )
+    first = found.validation_accuracy[:, 0]
+    result: dict[str, Any] = {
+        "store": str(store),
+        "options": options.digest,
+        "n_candidates": len(candidates),
+        "n_trained": found.n_trained,
+        "seconds": round(found.seconds, 2),
+        "validation_accuracy_min": float(first.min()),
+        "validation_accuracy_median": float(np.median(first)),
+        "validation_accuracy_max": float(first.max()),
+    }
+    if n_seeds > 1:
+        result["seed_to_seed_tau"] = float(
+            kendalltau(first, found.validation_accuracy[:, 1]).statistic
+        )
+    return result

@@ -1,0 +1,79 @@
+"""A floating-point teacher for distillation: a few wide networks whose opinions are averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from codesign.training.options import TaskArrays, TrainingOptions
+from codesign.training.train import split_rows
+
+#: Widths of the hidden layers of each member.
+_HIDDEN = (96, 96)
+_EPOCHS = 30
+_BATCH_SIZE = 256
+
+
+def train_teacher(
+    task: TaskArrays,
+    *,
+    seed: int,
+    n_members: int = 3,
+    validation_fraction: float = TrainingOptions.validation_fraction,
+    progress: Callable[[float], None] | None = None,
+) -> NDArray[np.float32]:
+    """Train an ensemble in floating point, all members at once, and ask it about the training rows.
+
+    The validation rows are those of `train_population`; no member learns from them.
+
+    Args:
+        task: standardised arrays.
+        seed: of weights and batches.
+        n_members: networks averaged.
+        validation_fraction: as in the options of the students.
+        progress: told the share done.
+
+    Returns:
+        float32[n_train, n_classes] logarithms of the mean probabilities, for every training row.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rows, _ = split_rows(len(task.y_train), validation_fraction)
+    x, y = torch.from_numpy(task.x_train[rows]), torch.from_numpy(task.y_train[rows])
+    widths = (x.shape[1], *_HIDDEN, task.n_classes)
+    weights = [
+        torch.nn.Parameter(torch.randn(n_members, a, b, generator=generator) * (2.0 / a) ** 0.5)
+        for a, b in zip(widths[:-1], widths[1:], strict=True)
+    ]
+    biases = [torch.nn.Parameter(torch.zeros(n_members, 1, b)) for b in widths[1:]]
+
+    def logits(inputs: torch.Tensor) -> torch.Tensor:
+        values = inputs.expand(n_members, -1, -1)
+        for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            values = torch.baddbmm(bias, values, weight)
+            if i < len(weights) - 1:
+                values = torch.relu(values)
+        return values
+
+    optimiser = torch.optim.AdamW([*weights, *biases], lr=3e-3, weight_decay=0.02, fused=True)
+    n_batches = max(1, len(rows) // _BATCH_SIZE)
+    rate = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=3e-3, total_steps=_EPOCHS * n_batches, cycle_momentum=False
+    )
+    for epoch in range(_EPOCHS):
+        order = torch.randperm(len(rows), generator=generator)
+        for batch in range(n_batches):
+            chosen = order[batch * _BATCH_SIZE : (batch + 1) * _BATCH_SIZE]
+            answer = logits(x[chosen]).permute(0, 2, 1)
+            loss = torch.nn.functional.cross_entropy(answer, y[chosen].expand(n_members, -1))
+            optimiser.zero_grad(set_to_none=True)
+            (loss * n_members).backward()
+            optimiser.step()
+            rate.step()
+        if progress is not None:
+            progress((epoch + 1) / _EPOCHS)
+    with torch.no_grad():
+        mean = torch.softmax(logits(torch.from_numpy(task.x_train)), dim=2).mean(dim=0)
+    return np.asarray(torch.log(mean.clamp_min(1e-9)).numpy())
