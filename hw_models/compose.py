@@ -35,7 +35,7 @@ PREDICTED_STAGES = {
     "vsynth": "vsynth", "synthesized": "vsynth", "implemented": "implemented",
 }  # fmt: skip
 #: Terms that are counted, not modelled: no factor, no offset.
-EXACT_TERMS = ("design.input", "rtl.input")
+EXACT_TERMS = ("design.input",)
 #: Primitives that make a design spatial.
 SPATIAL = ("window", "reduce", "recurrent")
 _MIXED = len(STRATEGIES)
@@ -131,9 +131,11 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
     is_prior = np.zeros(n, dtype=bool)
     is_spatial = np.zeros(n, dtype=bool)
     input_bits = np.zeros(n)
-    first = np.full(n, n_stages)
+    output_bits = np.zeros(n)
+    first, last = np.full(n, n_stages), np.full(n, -1)
     for op in batch.ops:
         np.minimum.at(first, op.design, op.stage)
+        np.maximum.at(last, op.design, op.stage)
     costs: list[tuple[str, OpCost, Mapping[str, Array]]] = []
 
     for op in batch.ops:
@@ -155,7 +157,10 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
             is_spatial[op.design] = True
         elif "n_positions" in op.parameters:
             is_spatial[op.design[parameters["n_positions"] > 1]] = True
-        if not is_stream:
+        if is_rtl:
+            bits = np.where(op.stage == last[op.design], cost.output_bits, 0.0)
+            output_bits += np.bincount(op.design, bits, minlength=n)
+        elif not is_stream:
             bits = np.where(op.stage == first[op.design], cost.input_bits, 0.0)
             input_bits += np.bincount(op.design, bits, minlength=n)
         for target in RESOURCES:
@@ -192,12 +197,11 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
     if is_rtl:
         levels = depth.reshape(n, n_stages).sum(axis=1)
         cycles = np.maximum(np.ceil(levels / cutoff - 1e-9), 1.0)
-        # registers at the input, at every cut, and at the output (about half as wide as a cut)
+        # alkaid registers every cut and the output, not the input
         cut = crossing / np.maximum(crossing_depth, 1e-3)
-        terms["ff"]["rtl.pipeline"] = (cycles - 0.5) * cut
-        terms["ff"]["rtl.input"] = input_bits
-        # alkaid registers its input and its output: stages + 1 cycles
-        total = cycles + 1
+        terms["ff"]["rtl.pipeline"] = (cycles - 1) * cut
+        terms["ff"]["rtl.output"] = output_bits
+        total = cycles
     elif is_stream:
         terms["ff"].pop(RELAY, None)  # the streams are the registers
         total = fill + slowest
@@ -290,18 +294,17 @@ def _out_of_range(
             if primitive != name:
                 continue
             value = parameters[parameter]
-            out = np.maximum(
-                np.log(np.maximum(value, 1e-9) / high), np.log(low / np.maximum(value, 1e-9))
-            )
-            rows = np.flatnonzero(out > 1e-9)
+            rows = np.flatnonzero((value > high) | (value < low))
             if rows.size:
-                np.maximum.at(distance, op.design[rows], out[rows])
+                outside = np.maximum(value[rows], 1e-9)
+                out = np.maximum(np.log(outside / high), np.log(low / outside))
+                np.maximum.at(distance, op.design[rows], out)
                 details.append(
                     (
                         key,
                         op.design[rows],
                         value[rows],
-                        out[rows],
+                        out,
                         low if value[rows[0]] < low else high,
                     )
                 )

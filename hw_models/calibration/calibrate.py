@@ -141,6 +141,7 @@ def calibrate(
     groups = fold_groups(dataset)
     if np.unique(groups).size < 2:
         groups = np.array([f"fold {i % 5}" for i in range(len(dataset))], dtype=object)
+    dataset.groups = groups
     before = {metric: np.rint(value) for metric, value in predict(dataset, start).items()}
     after = held_out_predictions(dataset, groups, start, progress)
     is_better = _weighted_error(dataset, after) < _weighted_error(dataset, before) - 1e-9

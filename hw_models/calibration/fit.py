@@ -46,6 +46,8 @@ EXCLUDED_FLAGS = ("numbers from the instance row of the AXI wrapper report",)
 
 #: Prior width (log) of a term's factor around 1: most laws are right within a factor of two.
 FACTOR_PRIOR = 0.6
+#: The cost of a solved graph is known; tools differ in how they map it, which offsets carry.
+SOLVED_TERMS, SOLVED_PRIOR = ("distributed.graph",), 0.01
 #: Prior width (log) of the offsets of one key, by kind: what tools and devices may differ.
 OFFSET_PRIOR = {"io": 0.25, "tool": 0.2, "version": 0.15, "family": 0.2, "strategy": 0.15}
 #: Residual (log) where the loss turns from square to linear.
@@ -255,6 +257,7 @@ def fit_target(
     start: Array | None = None,
     exact: Array | float = 0.0,
     noise: float = NOISE,
+    priors: Array | None = None,
 ) -> tuple[Array, Array]:
     """Fit log factors of terms and log offsets of keys for one target.
 
@@ -271,6 +274,7 @@ def fit_target(
         start: log factors and offsets to shrink to, float[n_terms + n_keys]; zeros (the law) by default.
         exact: float[n], part of the value that is counted and takes no factor.
         noise: log error that one record of weight 1 is trusted to.
+        priors: float[n_terms], prior widths of the log factors; `FACTOR_PRIOR` by default.
 
     Returns:
         log factors float[n_terms], offsets float[n_keys].
@@ -279,7 +283,7 @@ def fit_target(
     width = np.array([OFFSET_PRIOR[name.split("=")[0]] for name in key_names])
     target = np.log1p(reported)
     centre = np.zeros(n_terms + len(key_names)) if start is None else start
-    prior = np.concatenate([np.full(n_terms, FACTOR_PRIOR), width])
+    prior = np.concatenate([np.full(n_terms, FACTOR_PRIOR) if priors is None else priors, width])
 
     def loss(parameters: Array) -> tuple[float, Array]:
         factor, offset = np.exp(parameters[:n_terms]), parameters[n_terms:]
@@ -395,6 +399,7 @@ def fit(dataset: Dataset, rows: NDArray[np.intp], base: Coefficients | None = No
             ),
             matrix[np.ix_(known, is_exact)].sum(axis=1),
             noise,
+            np.array([SOLVED_PRIOR if terms[j] in SOLVED_TERMS else FACTOR_PRIOR for j in used]),
         )
         factors.setdefault(target, {}).update(
             {terms[j]: float(np.exp(v)) for j, v in zip(used, log_factor, strict=True)}

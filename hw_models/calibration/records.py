@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from hw_models.compose import RTL_TOOLS
 from hw_models.errors import ModelError, UnsupportedError
 from hw_models.families import period_of_levels, tool_key
 from hw_models.primitives import elementwise, reduce, table
@@ -440,6 +441,8 @@ def _lower_multiplied(
 ) -> float:
     """Lower a layer with multipliers; return how many vectors it emits per inference."""
     word = parse_type(layer.get("weight_precision")) or default
+    # plain RTL keeps every bit of a sum; HLS rounds to its accumulator
+    is_rtl = str(record.get("tool")) in RTL_TOOLS
     accumulator = parse_type(layer.get("accum_precision")) or default
     strategy = STRATEGIES.index(strategy_name(record, layer))
     reuse = float(layer.get("reuse_factor") or 1)
@@ -490,7 +493,7 @@ def _lower_multiplied(
         "strategy": float(strategy),
         "weight_bits": word.bits,
         "input_is_signed": float(source.is_signed),
-        "accumulator_bits": accumulator.bits,
+        "accumulator_bits": NAN if is_rtl else accumulator.bits,
         "zero_fraction": NAN if zeros is None else min(float(zeros) / total, 1.0),
         "has_bias": 0.0 if layer.get("use_bias") is False else 1.0,
         "weight_sigma_words": sigma,
@@ -533,6 +536,15 @@ def _lower_multiplied(
         advance=not stream,
         **common,
     )
+    if is_rtl and layer.get("activation") == "relu":
+        builder.add(
+            "elementwise",
+            kind=elementwise.KINDS.index("relu"),
+            n_lanes=math.prod(outs),
+            input_bits=result.bits + 2,
+            output_bits=result.bits,
+            n_positions=1.0,
+        )
     emitted = math.prod(outs[:-1]) if len(outs) > 1 else 1.0
     builder.emit(outs[-1], result.bits, emitted)
     return emitted

@@ -93,6 +93,7 @@ class OpCost:
         input_bits: float[m], bits that a design starting with this operation registers at its input.
         energy_pj: float[m], dynamic energy per inference.
         cut_bits: float[m], bits alive at a pipeline cut inside the operation (RTL).
+        output_bits: float[m], bits that a design ending with this operation registers (RTL).
         prior: float[m] bool, True where unknown weights were replaced by a prior.
     """
 
@@ -109,6 +110,7 @@ class OpCost:
     input_bits: Array | float = 0.0
     energy_pj: Array | float = 0.0
     cut_bits: Array | float = 0.0
+    output_bits: Array | float = 0.0
     prior: NDArray[np.bool_] | bool = False
 
     @property

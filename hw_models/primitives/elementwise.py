@@ -104,6 +104,7 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
         * vectors
         * (multiplies + SOFT_LOGIC_FACTOR * ADD_PJ_PER_BIT * _ADDS[kind] * y),
         cut_bits=lanes * y,
+        output_bits=lanes * y,
     )
 
 

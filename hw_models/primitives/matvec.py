@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from hw_models import weights
-from hw_models.distributed import ADDER_DELAY, CUT_CROSSING, graph_cost, graph_depth
+from hw_models.distributed import CUT_CROSSING, graph_cost, graph_depth
 from hw_models.primitives.base import (
     Array,
     Context,
@@ -140,7 +140,8 @@ def _weights(p: Mapping[str, Array], context: Context) -> dict[str, Array]:
 
 
 def _accumulator_bits(p: Mapping[str, Array]) -> Array:
-    full = p["input_bits"] + p["weight_bits"] + ceil_log2(p["n_in"])
+    fan = p["n_in"] * (1 - np.nan_to_num(p["zero_fraction"]))
+    full = p["input_bits"] + p["weight_bits"] - 1 + ceil_log2(fan + 1)
     return np.where(np.isnan(p["accumulator_bits"]), full, p["accumulator_bits"])
 
 
@@ -337,10 +338,9 @@ def _distributed(p: Mapping[str, Array], context: Context) -> OpCost:
     w = _weights(p, context)
     cost = graph_cost(p["n_in"], p["n_out"], w["digits"], w["nonzero"], x, p["weight_bits"])
     cost = np.where(np.isnan(p["adder_graph_cost"]), cost, p["adder_graph_cost"])
-    cost = cost + p["has_bias"] * p["n_out"] * a * 0.5
+    # the bias joins the sums without a level or an adder of its own (140 synthesised networks)
     depth = graph_depth(p["n_out"], w["digits"], x, p["weight_bits"])
     depth = np.where(np.isnan(p["adder_graph_depth"]), depth, p["adder_graph_depth"])
-    depth = depth + p["has_bias"] * ADDER_DELAY
     if context.is_rtl:
         cuts = np.zeros_like(cost)
     else:
@@ -358,6 +358,7 @@ def _distributed(p: Mapping[str, Array], context: Context) -> OpCost:
         },
         energy_pj=SOFT_LOGIC_FACTOR * ADD_PJ_PER_BIT * cost * p["n_positions"] * p["n_instances"],
         cut_bits=CUT_CROSSING * cost / np.maximum(depth, 1.0),
+        output_bits=p["n_out"] * -np.expm1(-w["nonzero"] / p["n_out"]) * a,
         prior=np.isnan(p["adder_graph_cost"]),
     )  # fmt: skip
 
@@ -397,6 +398,7 @@ def _merge(parts: list[tuple[np.ndarray, OpCost]], m: int) -> OpCost:
         bram_18k=terms("bram_18k"),
         energy_pj=scatter("energy_pj"),
         cut_bits=scatter("cut_bits"),
+        output_bits=scatter("output_bits"),
         boundary_cycles=scatter("boundary_cycles"),
         input_bits=scatter("input_bits"),
         boundary_stays=scatter("boundary_stays").astype(bool),

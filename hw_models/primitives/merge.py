@@ -23,6 +23,7 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
         return OpCost(
             latency_cycles=zero, interval_cycles=np.ones_like(zero), depth_levels=zero,
             cut_bits=p["n_lanes"] * p["bits"],
+        output_bits=p["n_lanes"] * p["bits"],
         )  # fmt: skip
     return OpCost(
         latency_cycles=p["n_positions"] + 2,

@@ -58,6 +58,7 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
         ff={"reduce.window": p["n_lanes"] * copies * p["bits"] * cycles},
         energy_pj=energy,
         cut_bits=p["n_lanes"] * copies * p["bits"],
+        output_bits=p["n_lanes"] * copies * p["bits"],
     )
 
 

@@ -98,6 +98,7 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
         * np.maximum(size / 64, 1.0)
         * vectors,
         cut_bits=lanes * y,
+        output_bits=lanes * y,
     )
 
 
