@@ -1,11 +1,13 @@
 """The work behind `codesign synthesize`: choose tools, run the jobs, keep the records, tabulate."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from codesign.errors import ConfigError, unknown_name
+from codesign.study import Study
+from codesign.synthesis.estimates import estimate_design, open_coefficients
 from codesign.synthesis.jobs import STEPS, SynthesisOutcome, Tool, hls_program, plan_jobs
 from codesign.synthesis.runner import open_executor, run_jobs
 from codesign.tools import find_tool, require_tool
@@ -13,7 +15,9 @@ from codesign.tools import find_tool, require_tool
 if TYPE_CHECKING:
     from rich.table import Table
 
-_STAGES = ("csynth", "vsynth", "impl", "synthesized")
+#: Field of a record per stage, and the stage whose estimate it is compared with.
+_STAGES = {"csynth": "csynth", "vsynth": "vsynth", "impl": "implemented", "synthesized": "vsynth"}
+_SHOWN = ("latency_cycles", "interval_cycles", "lut", "ff", "dsp", "bram_18k")
 
 
 def choose_tools(tool: str) -> tuple[Tool, ...]:
@@ -84,7 +88,49 @@ def synthesize_paths(
         outcomes = run_jobs(jobs, executor=executor, progress=say)
     if output is not None:
         append_records(output, outcomes)
+    for path in paths:
+        if (path / "study.yaml").is_file():
+            home = path.resolve()
+            own = [o for job, o in zip(jobs, outcomes, strict=True) if home in job.folder.parents]
+            record_in_study(Study.open(path), own)
     return outcomes
+
+
+def obtained(record: Mapping[str, Any], field: str) -> dict[str, int | None]:
+    """Return what one stage of a record reports, by the names of metrics."""
+    metrics = record[field]
+    names = {"latency_cycles": "latency_cycles_max", "interval_cycles": "interval_cycles_max"}
+    return {metric: metrics.get(names.get(metric, metric)) for metric in _SHOWN}
+
+
+def predicted(record: Mapping[str, Any], field: str) -> dict[str, dict[str, int]]:
+    """Estimate what one stage of a record should report; empty where no law covers the design."""
+    coefficients, _ = open_coefficients(None)
+    summary = estimate_design(record, stage=_STAGES[field], coefficients=coefficients).summary
+    return {metric: summary[metric] for metric in _SHOWN} if summary["supported"] else {}
+
+
+def record_in_study(study: Study, outcomes: Sequence[SynthesisOutcome]) -> None:
+    """Keep runs in the study's progress under `synthesis`: what was obtained beside what was predicted."""
+    runs = []
+    for outcome in outcomes:
+        stages = {
+            field: {
+                "obtained": obtained(outcome.record, field),
+                "predicted": predicted(outcome.record, field),
+            }
+            for field in _STAGES
+            if outcome.record is not None and outcome.record.get(field)
+        }
+        runs.append(
+            {
+                "name": outcome.name, "status": outcome.status, "message": outcome.message,
+                "tool": None if outcome.record is None else outcome.record.get("tool"), "stages": stages,
+            }
+        )  # fmt: skip
+    study.record(
+        "synthesis", {"runs": runs, "seconds": sum(outcome.wall_s for outcome in outcomes)}
+    )
 
 
 def append_records(path: Path, outcomes: Sequence[SynthesisOutcome]) -> None:
@@ -98,7 +144,7 @@ def append_records(path: Path, outcomes: Sequence[SynthesisOutcome]) -> None:
 
 
 def outcome_table(outcomes: Sequence[SynthesisOutcome]) -> "Table":
-    """Tabulate outcomes, one row per design and stage."""
+    """Tabulate outcomes, one row per design and stage: obtained, and in brackets the predicted 90 % interval."""
     from rich.table import Table
 
     table = Table("design", "stage", "latency cycles", "II", "LUT", "FF", "DSP", "BRAM18", "status")
@@ -106,19 +152,14 @@ def outcome_table(outcomes: Sequence[SynthesisOutcome]) -> "Table":
         if outcome.record is None:
             table.add_row(outcome.name, "", "", "", "", "", "", "", f"failed: {outcome.message}")
             continue
-        for stage in _STAGES:
-            metrics = outcome.record.get(stage)
-            if metrics:
-                names = (
-                    "latency_cycles_max",
-                    "interval_cycles_max",
-                    "lut",
-                    "ff",
-                    "dsp",
-                    "bram_18k",
-                )
-                cells = [
-                    "" if metrics.get(name) is None else f"{metrics[name]:,}" for name in names
-                ]
-                table.add_row(outcome.name, stage, *cells, outcome.status)
+        for field in _STAGES:
+            if not outcome.record.get(field):
+                continue
+            expected = predicted(outcome.record, field)
+            cells = []
+            for metric, value in obtained(outcome.record, field).items():
+                known = expected.get(metric)
+                interval = f" ({known['low']:,} to {known['high']:,})" if known else ""
+                cells.append("" if value is None else f"{value:,}{interval}")
+            table.add_row(outcome.name, field, *cells, outcome.status)
     return table

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from codesign.errors import DesignError, ReportError, ToolError
+from codesign.ir import QuantizedNetwork
+from codesign.synthesis.networks import network_record
 from codesign.tools import find_tool, override_variable
 from hw_models.calibration.parsers import ReportError as UnreadableReport
 from hw_models.calibration.parsers import read_project
@@ -188,6 +190,14 @@ def _rtl_facts(folder: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
+def _network_beside(folder: Path, projects: Mapping[Path, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return what the export around an RTL folder says of its network: its weights, else its hls4ml project."""
+    export = folder.parent.parent
+    if (export / "weights.npz").is_file():
+        return network_record(QuantizedNetwork.load(export / "weights.npz"))
+    return next((project for home, project in projects.items() if home.parent == export), {})
+
+
 def find_designs(path: Path) -> tuple[list[Path], list[Path]]:
     """Return the hls4ml projects and the RTL folders at or below an export folder, a project or a study.
 
@@ -267,10 +277,7 @@ def plan_jobs(
                 )  # fmt: skip
         for folder in rtl_folders:
             facts = _rtl_facts(folder)
-            # The hls4ml project beside the RTL says which network it is.
-            sibling = next(
-                (p for f, p in described.items() if f.parent == folder.parent.parent), {}
-            )
+            sibling = _network_beside(folder, described)
             description = _describe(sibling, is_rtl=True) | {"rtl": facts}
             name = top or facts.get("top")
             if not name:

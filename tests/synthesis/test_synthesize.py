@@ -11,8 +11,16 @@ from report_factory import write_project
 from typer.testing import CliRunner
 
 from codesign.cli import build_app
+from codesign.config import parse
 from codesign.errors import ConfigError, DesignError, ReportError, ToolError
-from codesign.synthesis.command import append_records, choose_tools, outcome_table
+from codesign.study import Study, StudyConfig
+from codesign.synthesis.command import (
+    append_records,
+    choose_tools,
+    outcome_table,
+    predicted,
+    synthesize_paths,
+)
 from codesign.synthesis.jobs import plan_jobs
 from codesign.synthesis.open_flow import count_cells, read_stat_json, synthesize_verilog
 from codesign.synthesis.runner import open_executor, run_jobs, yosys_family
@@ -231,3 +239,64 @@ def test_dask_that_does_not_answer_is_one_sentence():
 def test_the_verb_without_vendor_tools_fails_with_one_sentence(verilog, vendor):
     result = CliRunner().invoke(build_app(), ["synthesize", str(verilog), "--tool", "vitis"])
     assert isinstance(result.exception, ToolError)
+
+
+@pytest.mark.slow
+def test_an_exported_candidate_is_synthesised_openly_and_compared_with_its_estimate(tmp_path):
+    import importlib.util
+
+    helper = Path(__file__).resolve().parents[1] / "export" / "random_networks.py"
+    spec = importlib.util.spec_from_file_location("random_networks_of_synthesis", helper)
+    assert spec is not None and spec.loader is not None
+    random_networks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(random_networks)
+    from codesign.export.rtl import export_rtl
+
+    network = random_networks.random_network(
+        1, strategies=("distributed_arithmetic",), activations=("relu",), max_width=8, max_bits=5
+    )
+    folder = tmp_path / "export"
+    export_rtl(network).plan.write(folder / "rtl" / "verilog")
+    network.save(folder / "weights.npz")
+    (outcome,) = run_jobs(_jobs(folder, ("open",)))
+    assert outcome.status == "done", outcome.message
+    record = outcome.record
+    assert record["synthesized"]["lut"] > 0
+    assert record["synthesized"]["latency_cycles_max"] >= 1
+    assert any(layer.get("adder_cost") for layer in record["layers"])
+    assert (
+        predicted(record, "synthesized")["lut"]["low"]
+        <= predicted(record, "synthesized")["lut"]["high"]
+    )
+
+
+def test_runs_on_a_study_are_kept_beside_the_prediction(tmp_path, vendor):
+    vendor("vitis_hls")
+    folder = tmp_path / "study"
+    study = Study.create_or_open(
+        folder, parse(StudyConfig, {"schema": 1, "name": "s"}, where="test")
+    )
+    write_project(study.candidate_folder("0123456789ab") / "firmware" / "hls4ml_vitis")
+    outcomes = synthesize_paths(
+        [folder], tool="vitis", steps=("csynth",), output=None, work=None, top=None, part=None, clock_period_ns=None,
+        timeout_s=60, n_workers=1, dask_scheduler=None, report=lambda line: None,
+    )  # fmt: skip
+    assert [outcome.status for outcome in outcomes] == ["done"]
+    (run,) = study.progress()["synthesis"]["runs"]
+    assert run["stages"]["csynth"]["obtained"]["lut"] == 11694
+    assert run["stages"]["csynth"]["predicted"]["lut"]["low"] >= 0
+
+
+@pytest.mark.slow
+def test_jobs_run_on_a_dask_cluster(tmp_path, vendor):
+    distributed = pytest.importorskip("distributed", reason="dask is an optional extra")
+    vendor("vitis_hls")
+    jobs = _jobs(write_project(tmp_path / "p"), ("vitis",), steps=("csynth",))
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+        ) as cluster,
+        open_executor(n_workers=1, dask_scheduler=cluster.scheduler_address) as executor,
+    ):
+        (outcome,) = run_jobs(jobs, executor=executor)
+    assert outcome.status == "done", outcome.message
