@@ -138,33 +138,71 @@ def plain_base(space: SearchSpace) -> NDArray[np.int64]:
     return base
 
 
-def quantize(values: torch.Tensor, bits: float, *, is_signed: bool = True) -> torch.Tensor:
-    """Round to a fixed-point grid of so many bits; the gradient passes straight through.
+def quantize(
+    values: torch.Tensor,
+    bits: float,
+    *,
+    is_signed: bool = True,
+    kept: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Round to a fixed-point grid of so many bits; see `quantize_lanes`, of which this is one lane."""
+    lane_kept = None if kept is None else kept[None]
+    signed = torch.tensor([is_signed])
+    return quantize_lanes(values[None], torch.tensor([bits]), is_signed=signed, kept=lane_kept)[0]
+
+
+def quantize_lanes(
+    values: torch.Tensor,
+    bits: torch.Tensor,
+    *,
+    is_signed: torch.Tensor | None = None,
+    kept: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Round every lane to its own fixed-point grid; the gradient passes straight through.
 
     The range is the least power of two that covers 2.5 root mean squares or the largest magnitude,
     whichever is less: at three bits a range for the rarest value would leave no steps for the rest.
+    There is no gradient where a value saturates.
+
+    Args:
+        values: float32[s, ...].
+        bits: float32[s].
+        is_signed: bool[s]; None: all are.
+        kept: float32[s, ...], broadcastable, 0 where a channel is absent: it has no say in the
+            range.
     """
     frozen = values.detach()
-    spread = 2.5 * frozen.square().mean().sqrt()
-    largest = torch.minimum(frozen.abs().amax(), spread).clamp_min(2.0**-20)
-    magnitude_bits = bits - 1.0 if is_signed else bits
-    step = torch.exp2(torch.ceil(torch.log2(largest)) - magnitude_bits)
-    top = 2.0**magnitude_bits - 1.0
-    bottom = -top - 1.0 if is_signed else 0.0
-    rounded = torch.clamp(torch.round(frozen / step), bottom, top) * step
-    # no gradient where the value saturates: pushing it further changes nothing
-    inside = torch.minimum(torch.maximum(values, bottom * step), top * step)
+    axes = tuple(range(1, values.dim()))
+    shape = (-1,) + (1,) * len(axes)
+    present = torch.ones(()) if kept is None else kept.detach()
+    present = present.expand_as(frozen)
+    count = present.sum(dim=axes).clamp_min(1e-6)
+    spread = 2.5 * ((frozen.square() * present).sum(dim=axes) / count).sqrt()
+    reach = torch.where(present > 0, frozen.abs(), 0.0).amax(dim=axes)
+    largest = torch.minimum(reach, spread).clamp_min(2.0**-20)
+    signed = torch.ones_like(bits) if is_signed is None else is_signed.to(bits.dtype)
+    magnitude_bits = bits - signed
+    step = torch.exp2(torch.ceil(torch.log2(largest)) - magnitude_bits).view(shape)
+    top = (torch.exp2(magnitude_bits) - 1.0).view(shape) * step
+    bottom = -(top + step) * signed.view(shape)
+    rounded = torch.minimum(torch.maximum(torch.round(frozen / step) * step, bottom), top)
+    inside = torch.minimum(torch.maximum(values, bottom), top)
     return inside + (rounded - inside).detach()
 
 
 def mix_quantized(
-    values: torch.Tensor, gate: torch.Tensor, bits: tuple[float, ...], *, is_signed: bool = True
+    values: torch.Tensor,
+    gate: torch.Tensor,
+    bits: tuple[float, ...],
+    *,
+    is_signed: bool = True,
+    kept: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the gate-weighted sum of `values` at each precision."""
     if gate.requires_grad or bool((gate > 0).sum() > 1):
-        every = [quantize(values, b, is_signed=is_signed) for b in bits]
+        every = [quantize(values, b, is_signed=is_signed, kept=kept) for b in bits]
         return torch.stack(every, dim=-1) @ gate
-    return quantize(values, bits[int(gate.argmax())], is_signed=is_signed)
+    return quantize(values, bits[int(gate.argmax())], is_signed=is_signed, kept=kept)
 
 
 class ElasticMLP(torch.nn.Module):
@@ -218,19 +256,26 @@ class ElasticMLP(torch.nn.Module):
             if g > 0 or depth_gate.requires_grad
         )
         logits = torch.zeros(())
+        mask = torch.ones(layout.n_inputs)
         used: Statistics = []
         for k in range(1, deepest + 1):
             given = None if statistics is None else statistics[k - 1]
-            signal, seen = self._block(k, signal, gates, given)
+            signal, mask, seen = self._block(k, signal, mask, gates, given)
             used.append(seen)
             if k in depths and (depth_gate.requires_grad or float(depth_gate[depths.index(k)]) > 0):
                 i_depth = depths.index(k)
-                logits = logits + depth_gate[i_depth] * self._answer(i_depth, signal, gates)
+                logits = logits + depth_gate[i_depth] * self._answer(i_depth, signal, mask, gates)
         return logits, used
 
-    def _answer(self, i_depth: int, signal: torch.Tensor, gates: Gates) -> torch.Tensor:
-        gate = gates[self.layout.index["weight_bits_head"]]
-        head = mix_quantized(self.heads[i_depth], gate, self._bits("weight_bits_head"))
+    def _answer(
+        self, i_depth: int, signal: torch.Tensor, mask: torch.Tensor, gates: Gates
+    ) -> torch.Tensor:
+        head = mix_quantized(
+            self.heads[i_depth],
+            gates[self.layout.index["weight_bits_head"]],
+            self._bits("weight_bits_head"),
+            kept=mask[None, :],
+        )
         return signal @ head.T + self.head_biases[i_depth]
 
     def run_lanes(
@@ -253,10 +298,11 @@ class ElasticMLP(torch.nn.Module):
         depths = [int(v) for v in layout.values["depth"]]
         head_bits = self._lane_bits("weight_bits_head", column)
         logits = torch.zeros(inputs.shape[0], inputs.shape[1], layout.n_outputs)
+        mask = torch.ones(inputs.shape[0], layout.n_inputs)
         used: Statistics = []
         for k in range(1, max(depths[i] for i in column["depth"]) + 1):
             given = None if statistics is None else statistics[k - 1]
-            signal, seen = self._lane_block(k, signal, column, given)
+            signal, mask, seen = self._lane_block(k, signal, mask, column, given)
             used.append(seen)
             if k not in depths:
                 continue
@@ -265,7 +311,7 @@ class ElasticMLP(torch.nn.Module):
             if len(lanes) == 0:
                 continue
             shared = self.heads[i_depth].expand(len(lanes), -1, -1)
-            head = quantize_lanes(shared, head_bits[lanes])
+            head = quantize_lanes(shared, head_bits[lanes], kept=mask[lanes][:, None, :])
             answer = torch.bmm(signal[lanes], head.transpose(1, 2)) + self.head_biases[i_depth]
             logits = logits.index_copy(0, lanes, answer)
         return logits, used
@@ -277,11 +323,17 @@ class ElasticMLP(torch.nn.Module):
         self,
         k: int,
         signal: torch.Tensor,
+        mask_before: torch.Tensor,
         column: Mapping[str, NDArray[np.int64]],
         given: tuple[torch.Tensor, torch.Tensor] | None,
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    ) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
         shared = self.blocks[k - 1].expand(signal.shape[0], -1, -1)
-        weight = quantize_lanes(shared, self._lane_bits(f"weight_bits_{k}", column))
+        mask = self.masks[torch.from_numpy(column[f"width_{k}"])]
+        weight = quantize_lanes(
+            shared,
+            self._lane_bits(f"weight_bits_{k}", column),
+            kept=mask[:, :, None] * mask_before[:, None, :],
+        )
         dense = torch.bmm(signal, weight.transpose(1, 2))
         if given is None:
             mean = dense.mean(dim=1, keepdim=True)
@@ -299,10 +351,12 @@ class ElasticMLP(torch.nn.Module):
             active = active.index_copy(0, lanes, _ACTIVATIONS[names[i]](normal[lanes]))
         signed = torch.tensor([name in _SIGNED for name in names])[operator]
         rounded = quantize_lanes(
-            active, self._lane_bits(f"result_bits_{k}", column), is_signed=signed
+            active,
+            self._lane_bits(f"result_bits_{k}", column),
+            is_signed=signed,
+            kept=mask[:, None, :],
         )
-        mask = self.masks[torch.from_numpy(column[f"width_{k}"])]
-        return rounded * mask[:, None, :], (mean.detach(), variance.detach())
+        return rounded * mask[:, None, :], mask, (mean.detach(), variance.detach())
 
     def _bits(self, name: str) -> tuple[float, ...]:
         return tuple(float(v) for v in self.layout.values[name])
@@ -311,12 +365,17 @@ class ElasticMLP(torch.nn.Module):
         self,
         k: int,
         signal: torch.Tensor,
+        mask_before: torch.Tensor,
         gates: Gates,
         given: tuple[torch.Tensor, torch.Tensor] | None,
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    ) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
         index = self.layout.index
+        mask = gates[index[f"width_{k}"]] @ self.masks
         weight = mix_quantized(
-            self.blocks[k - 1], gates[index[f"weight_bits_{k}"]], self._bits(f"weight_bits_{k}")
+            self.blocks[k - 1],
+            gates[index[f"weight_bits_{k}"]],
+            self._bits(f"weight_bits_{k}"),
+            kept=mask[:, None] * mask_before[None, :],
         )
         dense = signal @ weight.T
         mean, variance = given or (dense.mean(dim=0), dense.var(dim=0, unbiased=False))
@@ -332,28 +391,9 @@ class ElasticMLP(torch.nn.Module):
                 gates[index[f"result_bits_{k}"]],
                 self._bits(f"result_bits_{k}"),
                 is_signed=str(name) in _SIGNED,
+                kept=mask[None, :],
             )
-        mask = gates[index[f"width_{k}"]] @ self.masks
-        return rounded * mask, (mean.detach(), variance.detach())
-
-
-def quantize_lanes(
-    values: torch.Tensor, bits: torch.Tensor, *, is_signed: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Quantize as `quantize` does, each lane [s, ...] at its own bits float32[s] and sign bool[s]."""
-    frozen = values.detach()
-    axes = tuple(range(1, values.dim()))
-    shape = (-1,) + (1,) * len(axes)
-    spread = 2.5 * frozen.square().mean(dim=axes).sqrt()
-    largest = torch.minimum(frozen.abs().amax(dim=axes), spread).clamp_min(2.0**-20)
-    signed = torch.ones_like(bits) if is_signed is None else is_signed.to(bits.dtype)
-    magnitude_bits = bits - signed
-    step = torch.exp2(torch.ceil(torch.log2(largest)) - magnitude_bits).view(shape)
-    top = (torch.exp2(magnitude_bits) - 1.0).view(shape)
-    bottom = -(top + 1.0) * signed.view(shape)
-    rounded = torch.minimum(torch.maximum(torch.round(frozen / step), bottom), top) * step
-    inside = torch.minimum(torch.maximum(values, bottom * step), top * step)
-    return inside + (rounded - inside).detach()
+        return rounded * mask, mask, (mean.detach(), variance.detach())
 
 
 def complete(layout: Layout, choices: Genomes) -> Genomes:
