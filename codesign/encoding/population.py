@@ -55,7 +55,7 @@ def encode_population(population: Population) -> GraphBatch:
     extras = np.stack([*logs, depth], axis=1)
     numeric = np.stack([columns[name] for name in ACCURACY_COLUMNS], axis=1)
     of_weights = [ACCURACY_COLUMNS.index("weight_bits"), ACCURACY_COLUMNS.index("pruned_fraction")]
-    numeric[np.ix_(~multiplies, of_weights)] = np.nan
+    numeric[:, of_weights] = np.where(multiplies[:, None], numeric[:, of_weights], np.nan)
     return GraphBatch(
         op_names=population.layer_names,
         numeric_names=ACCURACY_COLUMNS,

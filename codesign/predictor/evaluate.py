@@ -16,6 +16,7 @@ from codesign.predictor.base import METHODS, Accuracy
 from codesign.predictor.metrics import measure
 
 SCHEMA = 1
+_KEYS = ("method", "n_train", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,11 +171,13 @@ def _medians(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         group = [r for r in runs if (r["method"], r["n_train"]) == key]
         entry: dict[str, Any] = {"method": key[0], "n_train": key[1], "seeds": len(group)}
         for name in group[0]:
-            values = [r.get(name) for r in group]
-            if name in ("method", "n_train", "seed") or any(v is None for v in values):
+            values = [
+                float(r[name]) for r in group if r.get(name) is not None and name not in _KEYS
+            ]
+            if len(values) < len(group):
                 continue
             entry[name] = float(np.median(values))
             if name == "tau":
-                entry["tau_range"] = [float(min(values)), float(max(values))]
+                entry["tau_range"] = [min(values), max(values)]
         out.append(entry)
     return out

@@ -39,7 +39,7 @@ def to_torch_geometric(batch: GraphBatch, schema: FeatureSchema) -> Batch:
     return Batch.from_data_list(graphs)
 
 
-class TwoWayGinConv(MessagePassing):
+class TwoWayGinConv(MessagePassing):  # type: ignore[misc]  # untyped library
     """MLP([h, sum over predecessors, sum over successors]): GIN with the two directions apart."""
 
     def __init__(self, width: int) -> None:
@@ -52,7 +52,8 @@ class TwoWayGinConv(MessagePassing):
         own, before, after = self.mix(h).chunk(3, dim=1)
         before = self.propagate(edge_index, x=before, edge_weight=edge_weight)
         after = self.propagate(edge_index.flip(0), x=after, edge_weight=edge_weight)
-        return self.out((own + before + after).relu())
+        out: Tensor = self.out((own + before + after).relu())
+        return out
 
     def message(self, x_j: Tensor, edge_weight: Tensor) -> Tensor:
         """Return what one edge carries."""
@@ -83,7 +84,8 @@ class TwoWayGin(nn.Module):
             h[graphs.ptr[:-1]],
             graphs.global_features,
         ]
-        return self.score(self.head(torch.cat(readout, dim=1)).relu()).squeeze(1)
+        scores: Tensor = self.score(self.head(torch.cat(readout, dim=1)).relu())
+        return scores.squeeze(1)
 
     @classmethod
     def from_stack(cls, stack: StackedGin, member: int) -> "TwoWayGin":
@@ -91,11 +93,16 @@ class TwoWayGin(nn.Module):
         shape = stack.shape
         made = cls(shape.n_node_features, shape.n_globals, shape.width, shape.depth)
         weights = {n: torch.from_numpy(v[member]) for n, v in stack_to_arrays(stack).items()}
-        linears = {"embed": made.embed, "head": made.head, "score": made.score}
+        linears: dict[str, nn.Module] = {
+            "embed": made.embed,
+            "head": made.head,
+            "score": made.score,
+        }
         for i, layer in enumerate(made.layers):
-            linears |= {f"mix.{i}": layer.mix, f"out.{i}": layer.out}
+            linears |= {f"mix.{i}": layer.get_submodule("mix")}
+            linears |= {f"out.{i}": layer.get_submodule("out")}
         with torch.no_grad():
             for name, linear in linears.items():
-                linear.weight.copy_(weights[f"{name}.0"].T)
-                linear.bias.copy_(weights[f"{name}.1"][0])
+                linear.get_parameter("weight").copy_(weights[f"{name}.0"].T)
+                linear.get_parameter("bias").copy_(weights[f"{name}.1"][0])
         return made.requires_grad_(False)

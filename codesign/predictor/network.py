@@ -71,8 +71,9 @@ class StackedGin(nn.Module):
             )
 
         self.embed = linear(shape.n_node_features, width)
-        self.mix = nn.ModuleList(linear(width, 3 * width) for _ in range(shape.depth))
-        self.out = nn.ModuleList(linear(width, width) for _ in range(shape.depth))
+        self._mix = [linear(width, 3 * width) for _ in range(shape.depth)]
+        self._out = [linear(width, width) for _ in range(shape.depth)]
+        self.mix, self.out = nn.ModuleList(self._mix), nn.ModuleList(self._out)
         self.head = linear(4 * width + shape.n_globals, width)
         self.score = linear(width, 1)
 
@@ -110,7 +111,7 @@ class StackedGin(nn.Module):
             return x * keep / (1.0 - plan.dropout)
 
         h = torch.baddbmm(self.embed[1], nodes.reshape(members, b * n, -1), self.embed[0])
-        for mix, out in zip(self.mix, self.out, strict=True):
+        for mix, out in zip(self._mix, self._out, strict=True):
             if plan is not None and torch.rand((), generator=generator) < plan.layer_skip:
                 continue
             x = nn.functional.layer_norm(h, (width,))

@@ -66,7 +66,7 @@ def synflow(module: nn.Module, x: Tensor, y: Tensor) -> float:
         for parameter in net.parameters():
             parameter.abs_()
     out = net(torch.ones_like(x[:1], dtype=torch.float64)).sum()
-    return float(torch.log1p(sum((w * g).abs().sum() for w, g in _gradients(net, out))))
+    return float(np.log1p(sum(float((w * g).abs().sum()) for w, g in _gradients(net, out))))
 
 
 def fisher(module: nn.Module, x: Tensor, y: Tensor) -> float:

@@ -33,11 +33,13 @@ PINAT = {78: 0.549, 156: 0.631, 469: 0.706, 781: 0.761, 1563: 0.784}
 CHEAP_RIVALS = ("ridge_raw", "kernel_ridge_raw", "ridge", "kernel_ridge", "random_forest", "gp_raw")
 
 
-def ranking(output: dict, save, *, sizes: list[int], n_seeds: int, n_test: int | None) -> None:
+def ranking(
+    output: dict, save, *, sizes: list[int], seeds: range, n_test: int | None, rivals: list[str]
+) -> None:
     """Tau over all architectures not trained on; the parts of the blend come from the same fit."""
     data = LabelledGraphs.prepare(load_graphs(NAS_BENCH_201))
     runs: list[dict] = []
-    for seed in range(n_seeds):
+    for seed in seeds:
         for size in sizes:
             train, test = split(len(data.labels), size, seed=seed, n_test=n_test)
             alone = ~np.isin(data.function[test], data.function[train])
@@ -67,9 +69,10 @@ def ranking(output: dict, save, *, sizes: list[int], n_seeds: int, n_test: int |
             }
             save()
             print(seed, size, [(r["method"], round(r["tau"], 4)) for r in runs[-3:]], flush=True)
-    rivals = evaluate(data, methods=CHEAP_RIVALS, train_sizes=sizes, n_seeds=n_seeds, n_test=n_test)
-    output["nas_bench_201"]["rival_medians"] = rivals["medians"]
-    save()
+    if rivals:
+        found = evaluate(data, methods=rivals, train_sizes=sizes, n_seeds=len(seeds), n_test=n_test)
+        output["nas_bench_201_rivals"] = found["medians"]
+        save()
 
 
 def jets(output: dict, save, *, path: Path, n_seeds: int) -> None:
@@ -187,6 +190,8 @@ def main() -> None:
     parser.add_argument("--parts", default="ranking,jets,active,speed")
     parser.add_argument("--sizes", default="78,156,469,781,1563")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--rivals", default=",".join(CHEAP_RIVALS), help="empty: none")
     parser.add_argument("--test-graphs", type=int, default=None)
     parser.add_argument("--jets", type=Path, default=None, help="labelled graphs of the jets")
     options = parser.parse_args()
@@ -213,7 +218,9 @@ def main() -> None:
         parts = [part for part in parts if part not in ("ranking", "active")]
     if "ranking" in parts:
         sizes = [int(n) for n in options.sizes.split(",")]
-        ranking(output, save, sizes=sizes, n_seeds=options.seeds, n_test=options.test_graphs)
+        seeds = range(options.first_seed, options.first_seed + options.seeds)
+        rivals = [name for name in options.rivals.split(",") if name]
+        ranking(output, save, sizes=sizes, seeds=seeds, n_test=options.test_graphs, rivals=rivals)
     if "jets" in parts:
         if options.jets is None:
             print("skipped jets: no --jets FILE")

@@ -63,7 +63,7 @@ def test_gradient_proxies_equal_autograd_on_one_layer() -> None:
 def test_synflow_equals_the_product_of_absolute_weights() -> None:
     x, y = sample()
     module = nn.Sequential(nn.Linear(16, 8, bias=False), nn.Linear(8, 5, bias=False))
-    product = float((module[1].weight.abs() @ module[0].weight.abs()).sum())
+    product = float((module[1].weight.abs() @ module[0].weight.abs()).sum().detach())
     # Each of the two layers contributes the whole flow.
     assert synflow(module, x, y) == pytest.approx(np.log1p(2 * product), rel=1e-5)
 

@@ -51,7 +51,7 @@ def gaussian_kernel(a: PositionTable, b: PositionTable, bandwidth: float) -> NDA
     x = np.concatenate([a.operators, a.numbers], axis=1)
     z = np.concatenate([b.operators, b.numbers], axis=1)
     square = (x**2).sum(axis=1)[:, None] + (z**2).sum(axis=1) - 2.0 * x @ z.T
-    return np.exp(-np.maximum(square, 0.0) / (bandwidth * x.shape[1]))
+    return np.asarray(np.exp(-np.maximum(square, 0.0) / (bandwidth * x.shape[1])))
 
 
 def read_table(batch: GraphBatch, schema: FeatureSchema, n_places: int) -> PositionTable:

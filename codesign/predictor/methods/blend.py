@@ -64,14 +64,14 @@ class BlendPredictor(Predictor):
     @property
     def left_out_mean(self) -> Floats | None:
         """See base class."""
-        return self.left_out[0]
+        return np.asarray(self.left_out[0])
 
     def predict(self, batch: GraphBatch) -> Accuracy:
         """See base class."""
         mean, std = np.empty(len(batch)), np.empty(len(batch))
         for chosen, part in chunks(batch):
             encoded = self.gin.schema.encode(part)
-            gin = self.gin.member_scores(encoded).mean(axis=0)
+            gin = self.gin.member_scores(encoded).mean(axis=0, dtype=np.float64)
             gp, gp_std = self.gp.score_chunk(part, encoded.globals)
             mean[chosen], std[chosen] = _combine(gin, gp, gp_std)
         labels = self.gin.scores.to_labels(mean)

@@ -143,7 +143,7 @@ class GpPredictor(Predictor):
 
     def score_chunk(
         self, part: GraphBatch, global_features: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    ) -> tuple[Floats, Floats]:
         """Return mean and std for one chunk whose globals are known already."""
         inputs = _inputs(part, global_features, self.schema, self.vocabularies)
         parameters = np.exp(self.log_parameters).astype(np.float32)
@@ -161,7 +161,8 @@ class GpPredictor(Predictor):
         prior = float((parameters[: 1 + len(bags)] ** 2).sum() + parameters[_NOISE])
         explained = np.einsum("ij,ij->i", cross @ self.precision, cross)
         variance = np.maximum(prior - explained, parameters[_NOISE])
-        return cross @ self.weights + np.float32(self.offset), np.sqrt(variance)
+        mean = (cross @ self.weights).astype(np.float64) + self.offset
+        return mean, np.sqrt(variance, dtype=np.float64)
 
     @property
     def left_out_mean(self) -> Floats | None:
