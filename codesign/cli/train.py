@@ -5,7 +5,6 @@ from pathlib import Path
 
 import typer
 
-
 TARGETS = typer.Argument(help="A study folder (train its finalists), or candidate JSON files.")
 OUTPUT = typer.Option(
     Path("trained"), "--output", help="Folder for one <digest>.npz per candidate file."

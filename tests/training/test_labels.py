@@ -16,7 +16,7 @@ from codesign.training import (
     train_population,
 )
 
-OPTIONS = TrainingOptions(epochs=1, batch_size=200, chunk_size=4)
+OPTIONS = TrainingOptions(epochs=1, batch_size=350, chunk_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def task():
 @pytest.fixture(scope="module")
 def candidates():
     space = load_space("mlp_tiny", n_inputs=16, n_outputs=5)
-    population = space.decode(space.sample(8, np.random.default_rng(1)))
+    population = space.decode(space.sample(4, np.random.default_rng(1)))
     return candidates_from_population(
         population, part="xcvu13p-flga2577-2-e", io_type="io_parallel"
     )

@@ -25,7 +25,7 @@ from codesign.training.schedule import build_schedule, folded_network
 from codesign.training.thinning import thin
 from codesign.training.train import split_rows
 
-OPTIONS = TrainingOptions(epochs=3, batch_size=64, chunk_size=24)
+OPTIONS = TrainingOptions(epochs=2, batch_size=50, chunk_size=24)
 SHORT = TrainingOptions(epochs=1, batch_size=256, chunk_size=24)
 
 
@@ -79,7 +79,7 @@ def dense(name: str, source: str, units: int, **more: float) -> Node:
 
 @pytest.fixture(scope="module")
 def trained():
-    candidates = sampled(12)
+    candidates = sampled(8)
     torch.set_num_threads(1)
     return candidates, train_population(candidates, blobs(), OPTIONS, seed=3)
 
@@ -105,7 +105,7 @@ def test_reported_accuracy_is_that_of_the_integer_network(trained):
 def test_integer_networks_agree_with_an_independent_evaluation(trained):
     _, result = trained
     x = blobs().x_test
-    for network in result.networks[:12]:
+    for network in result.networks:
         words = network.input_format.words_from_values(x)
         assert np.array_equal(run_words(network, words), run_torch(network, words))
 
@@ -154,7 +154,7 @@ def test_training_learns(trained):
 
 def test_training_computes_on_the_deployed_grid():
     """The forward pass in training equals the exported integers, up to the output's rounding."""
-    candidates = sampled(20, seed=4)
+    candidates = sampled(8, seed=4)
     task = blobs()
     model = Executor(build_schedule(candidates, initial_seeds(candidates, 1)))
     data = torch.from_numpy(np.ascontiguousarray(task.x_train.T))
@@ -175,20 +175,21 @@ def test_training_computes_on_the_deployed_grid():
 
 def test_a_network_trains_alike_alone_and_in_company():
     """Padding and grouping do not change the mathematics; float32 rounding differs."""
-    candidates = sampled(8, seed=2)
+    candidates = sampled(6, seed=2)
     together = train_population(candidates, blobs(), SHORT, seed=7)
-    for i in (0, 5):
+    for i in (0,):
         alone = fine_tune_one(candidates[i], blobs(), SHORT, seed=7, epochs=1)
         # Three steps: rounding differences pass quantizers and grow chaotically after more.
         assert alone.loss[0, 0] == pytest.approx(together.loss[i, 0], rel=0.02)
 
 
 def test_same_seed_same_networks():
-    candidates = sampled(4, seed=9)
+    candidates = sampled(2, seed=9)
     first, second = (train_population(candidates, blobs(), SHORT, seed=5) for _ in range(2))
     assert [n.digest for n in first.networks] == [n.digest for n in second.networks]
 
 
+@pytest.mark.slow
 def test_early_stopping_drops_the_hopeless_and_leaves_the_others_alone():
     """Dropped networks keep what they are; the rest end as if trained in a chunk without them."""
     good = sampled(6, seed=9)
@@ -212,7 +213,7 @@ def test_early_stopping_drops_the_hopeless_and_leaves_the_others_alone():
 
 
 def test_thinning_changes_nothing_for_the_networks_kept():
-    candidates = sampled(10, seed=3)
+    candidates = sampled(7, seed=3)
     seeds = initial_seeds(candidates, 1)
     data = torch.randn(16, 96, generator=torch.Generator().manual_seed(0))
     model = Executor(build_schedule(candidates, seeds))
@@ -228,7 +229,7 @@ def test_thinning_changes_nothing_for_the_networks_kept():
         return loss.detach()
 
     step(model, optimiser)
-    keep = [0, 3, 4, 8]
+    keep = [0, 3, 4, 6]
     thinned, fresh = thin(model, optimiser, candidates, seeds, keep)
     for _ in range(2):
         expected, found = step(model, optimiser)[keep], step(thinned, fresh)

@@ -1,0 +1,139 @@
+"""Labels: networks per minute when trained together, against one after another, in one run.
+
+Both halves are the product's code at the same options on one core; only the number of networks per
+chunk differs.  A plain floating-point PyTorch loop over `torch.nn.Sequential` of the same widths is
+timed beside them, as what a reader would write.  Repeats alternate, so that other load on the
+machine hits all alike; times are CPU seconds of this process.
+
+    python tests/benchmarks/bench_labels.py --output labels.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import time
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from codesign.ir import Candidate
+from codesign.space import load_space
+from codesign.tasks import dataset_arrays, fit_scaling, load_task
+from codesign.training import TaskArrays, TrainingOptions, train_population
+from codesign.training.sampling import sample_candidates
+
+
+def jets() -> TaskArrays:
+    data = load_task("jets")
+    x_train, y_train, x_test, y_test = dataset_arrays(data, fit_scaling(data))
+    return TaskArrays(x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+
+
+def cpu_seconds(function, *arguments):
+    start = time.process_time()
+    result = function(*arguments)
+    return time.process_time() - start, result
+
+
+def train(candidates: list[Candidate], task: TaskArrays, options: TrainingOptions):
+    return train_population(candidates, task, options, seed=1)
+
+
+def train_plain(candidates: list[Candidate], task: TaskArrays, options: TrainingOptions) -> None:
+    """One floating-point network after another, as a tutorial would."""
+    x, y = torch.from_numpy(task.x_train), torch.from_numpy(task.y_train)
+    x, y = x[: int(len(x) * 0.875)], y[: int(len(y) * 0.875)]
+    for candidate in candidates:
+        layers: list[torch.nn.Module] = []
+        width = x.shape[1]
+        for node in candidate.network.nodes:
+            if node.layer == "dense":
+                units = int(node.parameters["units"])
+                layers += [torch.nn.Linear(width, units), torch.nn.ReLU()]
+                width = units
+        model = torch.nn.Sequential(*layers[:-1])
+        optimiser = torch.optim.AdamW(model.parameters(), lr=options.learning_rate)
+        for _ in range(options.epochs):
+            order = torch.randperm(len(x))
+            for start in range(0, len(x) - options.batch_size + 1, options.batch_size):
+                rows = order[start : start + options.batch_size]
+                loss = torch.nn.functional.cross_entropy(model(x[rows]), y[rows])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--n-together", type=int, default=192)
+    parser.add_argument("--n-alone", type=int, default=6)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--accuracy-epochs", type=int, default=4)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    task = jets()
+    space = load_space("mlp_l1", n_inputs=16, n_outputs=5)
+    pool = sample_candidates(space, arguments.n_together, seed=3, part="xcvu13p-flga2577-2-e")
+    options = TrainingOptions(epochs=1, chunk_size=arguments.n_together, device="cpu")
+    generator = np.random.default_rng(0)
+    together, alone, plain = [], [], []
+    for _ in range(arguments.repeats):
+        few = [pool[i] for i in generator.choice(len(pool), arguments.n_alone, replace=False)]
+        seconds, _ = cpu_seconds(train, pool, task, options)
+        together.append(len(pool) / seconds)
+        seconds, _ = cpu_seconds(train, few, task, replace(options, chunk_size=1))
+        alone.append(len(few) / seconds)
+        seconds, _ = cpu_seconds(train_plain, few, task, options)
+        plain.append(len(few) / seconds)
+    # Same accuracy? Train some both ways; the seed-to-seed difference is the yardstick.
+    few = pool[:: max(1, len(pool) // 12)][:12]
+    longer = replace(options, epochs=arguments.accuracy_epochs)
+    batched = train(few, task, longer)
+    single = train(few, task, replace(longer, chunk_size=1))
+    other_seed = train_population(few, task, longer, seed=2)
+    ratios = np.array(together) / np.array(alone)
+    result = {
+        "n_together": len(pool),
+        "network_epochs_per_cpu_second_together": spread(together),
+        "network_epochs_per_cpu_second_one_by_one": spread(alone),
+        "network_epochs_per_cpu_second_plain_float": spread(plain),
+        "ratio_to_one_by_one": spread(ratios),
+        "ratio_to_plain_float": spread(np.array(together) / np.array(plain)),
+        "accuracy_mean_difference": float(np.mean(batched.test_accuracy - single.test_accuracy)),
+        "accuracy_rms_difference": rms(batched.test_accuracy - single.test_accuracy),
+        "accuracy_rms_difference_between_seeds": rms(
+            batched.test_accuracy - other_seed.test_accuracy
+        ),
+        "commit": subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        ).stdout.strip(),
+        "machine": platform.processor() or platform.machine(),
+        "versions": {name: metadata.version(name) for name in ("torch", "numpy")},
+    }
+    text = json.dumps(result, indent=2)
+    print(text)
+    if arguments.output:
+        arguments.output.write_text(text + "\n", encoding="utf-8")
+
+
+def spread(values) -> dict[str, float]:
+    return {
+        "median": float(np.median(values)),
+        "min": float(np.min(values)),
+        "max": float(np.max(values)),
+    }
+
+
+def rms(values) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+if __name__ == "__main__":
+    main()
