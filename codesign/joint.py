@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from codesign.errors import BudgetError
 from codesign.hardware.device import Budget
 from codesign.hardware.scorer import (
-    HardwareScores,
     HardwareScorer,
+    HardwareScores,
     constraint_names,
     limits,
+    pessimistic,
     violations,
 )
 from codesign.ir import Population
@@ -86,7 +87,7 @@ class JointProblem:
         columns = [
             1.0 - (mean - self.pessimism * std)
             if name == "accuracy"
-            else hardware_objective(scores, name)
+            else hardware_objective(scores, name, self.budget.confidence)
             for name in self.objectives
         ]
         return Evaluation(
@@ -106,13 +107,17 @@ class JointProblem:
         )
 
 
-def hardware_objective(scores: HardwareScores, name: str) -> NDArray[np.float64]:
-    """Return float[n], a hardware quantity to minimise."""
+def hardware_objective(scores: HardwareScores, name: str, confidence: float) -> NDArray[np.float64]:
+    """Return float[n], a hardware quantity to minimise.
+
+    Metrics with an interval count at the budget's confidence, so that a design is not preferred
+    because little is known about it.
+    """
     if name == "utilization":
         return scores.utilization
     if name == "energy_nj":
         return scores.energy_nj
-    return scores.metrics[name].value
+    return pessimistic(scores.metrics[name], confidence)
 
 
 def take(population: Population, members: NDArray[np.bool_]) -> Population:

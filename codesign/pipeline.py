@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from codesign.encoding.population import encode_population
 from codesign.errors import CodesignError, ConfigError, unknown_name
 from codesign.hardware.device import Budget, Device, load_budget, load_device
-from codesign.hardware.scorer import HardwareScores, HardwareScorer, limits, violations
+from codesign.hardware.scorer import HardwareScorer, HardwareScores, limits, violations
 from codesign.ir import Candidate, Population, QuantizedNetwork
 from codesign.joint import JointProblem, check_budget
 from codesign.layers import LAYERS, infer_formats, run_words
@@ -41,8 +41,8 @@ from codesign.study import Study, write_atomically
 from codesign.synthesis.adder_graph import ConstantMatrix, solve_adder_graph
 from codesign.tasks import InputScaling, TaskData, fit_scaling, load_task
 from codesign.tools import n_worker_processes
-from codesign.training.options import TaskArrays, TrainingOptions, architecture_digest
 from codesign.training.labels import label_candidates, task_digest, worker_pool
+from codesign.training.options import TaskArrays, TrainingOptions, architecture_digest
 from codesign.training.store import LabelStore
 from codesign.training.train import train_population
 from hw_models.types import Estimate
@@ -280,10 +280,10 @@ def choose_winner(rows: Sequence[dict[str, Any]], tolerance: float) -> tuple[dic
         )
     best = max(row["validation_accuracy"] for row in fitting)
     close = [row for row in fitting if row["validation_accuracy"] >= best - tolerance]
-    winner = min(close, key=lambda row: row["predicted_with_weights"]["lut"]["value"])
+    winner = min(close, key=lambda row: row["predicted_with_weights"]["lut"]["high"])
     return winner, (
         f"Of {len(rows)} finalists {len(fitting)} fit the budget; {len(close)} of these lie within {tolerance:g} of the best"
-        f" validation accuracy ({best:.4f}), and {winner['digest']} is the smallest of them."
+        f" validation accuracy ({best:.4f}), and {winner['digest']} is the smallest of them (upper end of its LUT interval)."
     )
 
 

@@ -37,7 +37,7 @@ FAMILIES = {
     for f in (
         Family(
             name="ultrascale_plus",
-            adder_ns=0.88,
+            adder_ns=0.85,
             multiplier_levels=2.5,
             rtl_level_ns=0.85,
             rtl_overhead_ns=0.3,

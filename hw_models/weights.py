@@ -75,7 +75,7 @@ def count_weights(weight_words: NDArray[np.integer], input_bits: int) -> WeightC
     )
 
 
-# ---- the prior: integer weights drawn from a normal law, the smallest pruned ----------------------
+# ---- the prior: integer weights drawn from a law, the smallest pruned ----------------------
 _STEPS_PER_OCTAVE = 4
 _MIN_LOG2, _MAX_LOG2 = -2.0, 13.0
 _PRUNED = np.array([0.0, 0.25, 0.5, 0.625, 0.75, 0.875, 0.95])
@@ -86,9 +86,13 @@ _N_WIDTHS = 24
 class _Prior:
     """Tables over (log2 sigma, pruned share, odd width needed); shares are of non-zero weights."""
 
-    multiplied: Array  # [n_sigma, n_pruned, n_widths] share with >= 3 digits and odd width >= index
-    adders: Array  # [n_sigma, n_pruned, n_widths] mean digits - 1 of weights not counted above
-    digits: Array  # [n_sigma, n_pruned]
+    multiplied: (
+        Array  # [2 laws, n_sigma, n_pruned, n_widths] share with >= 3 digits and odd width >= index
+    )
+    adders: (
+        Array  # [2 laws, n_sigma, n_pruned, n_widths] mean digits - 1 of weights not counted above
+    )
+    digits: Array  # [2 laws, n_sigma, n_pruned]
     zeros: Array  # [n_sigma] natural share of zeros
 
 
@@ -96,9 +100,9 @@ class _Prior:
 def _prior() -> _Prior:
     n_sigma = int((_MAX_LOG2 - _MIN_LOG2) * _STEPS_PER_OCTAVE) + 1
     sigmas = 2.0 ** np.linspace(_MIN_LOG2, _MAX_LOG2, n_sigma)
-    multiplied = np.zeros((n_sigma, _PRUNED.size, _N_WIDTHS))
+    multiplied = np.zeros((2, n_sigma, _PRUNED.size, _N_WIDTHS))
     adders = np.zeros_like(multiplied)
-    digits_table = np.zeros((n_sigma, _PRUNED.size))
+    digits_table = np.zeros((2, n_sigma, _PRUNED.size))
     zeros = np.zeros(n_sigma)
     widths = np.arange(_N_WIDTHS)
     for i, sigma in enumerate(sigmas):
@@ -107,18 +111,23 @@ def _prior() -> _Prior:
         share = 2 * (norm.cdf((words + 0.5) / sigma) - norm.cdf((words - 0.5) / sigma))
         share[0] /= 2
         zeros[i] = share[0]
+        limit = np.sqrt(3.0) * sigma
+        flat = np.clip((limit - (words - 0.5)), 0.0, 1.0)
+        flat[0] = 0.5
         digits, width = csd_digits(words), odd_part_bits(words)
-        for j, pruned in enumerate(_PRUNED):
-            kept = share.copy()
-            kept[0] = 0.0
-            kept[words < sigma * norm.ppf((1 + pruned) / 2) - 0.5] = 0.0
-            if kept.sum() <= 0:
-                kept[-1] = 1.0
-            kept /= kept.sum()
-            wide = (digits >= 3)[:, None] & (width[:, None] >= widths[None, :])
-            multiplied[i, j] = kept @ wide
-            adders[i, j] = (kept * np.maximum(digits - 1, 0)) @ ~wide
-            digits_table[i, j] = kept @ digits
+        for law, law_share in enumerate((share, flat)):
+            # the pruned are the smallest, up to this share of all
+            below = np.cumsum(law_share) / law_share.sum()
+            for j, pruned in enumerate(_PRUNED):
+                kept = np.where(below > pruned, law_share, 0.0)
+                kept[0] = 0.0
+                if kept.sum() <= 0:
+                    kept[min(1, words.size - 1)] = 1.0
+                kept /= kept.sum()
+                wide = (digits >= 3)[:, None] & (width[:, None] >= widths[None, :])
+                multiplied[law, i, j] = kept @ wide
+                adders[law, i, j] = (kept * np.maximum(digits - 1, 0)) @ ~wide
+                digits_table[law, i, j] = kept @ digits
     return _Prior(multiplied=multiplied, adders=adders, digits=digits_table, zeros=zeros)
 
 
@@ -142,21 +151,25 @@ def natural_zero_fraction(sigma_words: Array) -> Array:
     return _prior().zeros[_sigma_row(sigma_words)]
 
 
-def prior_shares(sigma_words: Array, pruned_fraction: Array, input_bits: Array) -> WeightShares:
-    """Look up the expected shares of constants under a normal law with the smallest weights pruned.
+def prior_shares(
+    sigma_words: Array, pruned_fraction: Array, input_bits: Array, is_uniform: NDArray[np.bool_]
+) -> WeightShares:
+    """Look up the expected shares of constants under a law with the smallest weights pruned.
 
     Args:
         sigma_words: standard deviation of the weights in units of their least significant bit.
         pruned_fraction: share of weights at zero.
         input_bits: width of the data they multiply.
+        is_uniform: a uniform law (as layers are initialised) rather than a normal one.
     """
     table = _prior()
+    law = is_uniform.astype(np.intp)
     row = _sigma_row(sigma_words)
     column = np.searchsorted(_PRUNED[1:] - np.diff(_PRUNED) / 2, pruned_fraction)
     width = np.clip(DSP_WIDTH_SUM_BITS - input_bits, 0, _N_WIDTHS - 1).astype(np.intp)
     return WeightShares(
-        multiplied=table.multiplied[row, column, width],
-        multiplied_any=table.multiplied[row, column, 0],
-        adders=table.adders[row, column, width],
-        digits=table.digits[row, column],
+        multiplied=table.multiplied[law, row, column, width],
+        multiplied_any=table.multiplied[law, row, column, 0],
+        adders=table.adders[law, row, column, width],
+        digits=table.digits[law, row, column],
     )

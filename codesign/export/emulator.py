@@ -80,6 +80,7 @@ def emulator_files(network: QuantizedNetwork, *, name: str, version: int) -> dic
         "input_max": str(network.input_format.max_word),
         "input_fraction_bits": str(network.input_format.fraction_bits),
         "output_fraction_bits": str(network.output_format.fraction_bits),
+        "word": "int32_t" if fits_32_bits(network, ranges) else "int64_t",
         "description": _c_string(_description(network, ranges)),
         "constants": _constants(network, ranges),
         "body": _body(network, ranges),
@@ -146,6 +147,28 @@ def golden_inputs(network: QuantizedNetwork, n_random: int) -> NDArray[np.int64]
         fmt.min_word, fmt.max_word, size=(n_random, width), endpoint=True
     )
     return np.vstack([np.array(corners).astype(np.int64), random])
+
+
+def fits_32_bits(network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> bool:
+    """Whether every word, shifted word and partial sum, in any order, fits 31 bits and a sign."""
+    for node in network.network.nodes:
+        known = ranges[node.name]
+        largest = max(abs(int(known.low.min())), abs(int(known.high.max())))
+        if node.name in network.weight_words:
+            source = ranges[node.inputs[0]]
+            magnitude = np.maximum(np.abs(source.low), np.abs(source.high)).astype(object)
+            fraction = known.format.fraction_bits
+            weight, bias = network.weight_format[node.name], network.bias_format[node.name]
+            product_shift = fraction - source.format.fraction_bits - weight.fraction_bits
+            terms = np.abs(network.weight_words[node.name]).astype(object) * magnitude[:, None]
+            sums = terms.sum(axis=0) * 2**product_shift
+            sums = sums + np.abs(network.bias_words[node.name]).astype(object) * 2 ** (
+                fraction - bias.fraction_bits
+            )
+            largest = max(largest, *sums.tolist())
+        if largest >= 2**31:
+            return False
+    return True
 
 
 # ---- text ---------------------------------------------------------------------------------------
@@ -235,7 +258,7 @@ def _emit_dense(node: Node, network: QuantizedNetwork, ranges: Mapping[str, Word
     product_shift = result.format.fraction_bits - product_fraction
     bias_shift = result.format.fraction_bits - network.bias_format[node.name].fraction_bits
     return (
-        f"dense<{source.low.size}, {result.low.size}, {product_shift}, {bias_shift}>"
+        f"dense<B, {source.low.size}, {result.low.size}, {product_shift}, {bias_shift}>"
         f"({_variable(node.inputs[0])}, weights_{node.name}, bias_{node.name},"
         f" {_variable(node.name)});"
     )
@@ -251,7 +274,9 @@ def _emit_elementwise(expression: str) -> Emitter:
         value = expression.format(
             x=f"{_variable(name)}[i]", cast=_cast(source.format, result.format), cast_leaky=scaled
         )
-        return f"for (int i = 0; i < {result.low.size}; ++i) {_variable(node.name)}[i] = {value};"
+        return (
+            f"for (int i = 0; i < {result.low.size} * B; ++i) {_variable(node.name)}[i] = {value};"
+        )
 
     return emit
 
@@ -263,7 +288,7 @@ def _emit_table(node: Node, network: QuantizedNetwork, ranges: Mapping[str, Word
     (name,) = node.inputs
     cast = _cast(ranges[name].format, index)
     return (
-        f"for (int i = 0; i < {ranges[node.name].low.size}; ++i)"
+        f"for (int i = 0; i < {ranges[node.name].low.size} * B; ++i)"
         f" {_variable(node.name)}[i] = table_{node.name}[{cast}({_variable(name)}[i]) - ({index.min_word})];"
     )
 
@@ -278,7 +303,7 @@ def _emit_add(node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRa
         f"shift_left({_variable(name)}[i], {shift})"
         for name, shift in zip(node.inputs, _shifts(node, ranges), strict=True)
     )
-    return f"for (int i = 0; i < {ranges[node.name].low.size}; ++i) {_variable(node.name)}[i] = {terms};"
+    return f"for (int i = 0; i < {ranges[node.name].low.size} * B; ++i) {_variable(node.name)}[i] = {terms};"
 
 
 def _emit_concat(node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
@@ -286,7 +311,7 @@ def _emit_concat(node: Node, network: QuantizedNetwork, ranges: Mapping[str, Wor
     for name, shift in zip(node.inputs, _shifts(node, ranges), strict=True):
         width = ranges[name].low.size
         lines.append(
-            f"for (int i = 0; i < {width}; ++i) {_variable(node.name)}[{start} + i] ="
+            f"for (int i = 0; i < {width} * B; ++i) {_variable(node.name)}[{start} * B + i] ="
             f" shift_left({_variable(name)}[i], {shift});"
         )
         start += width
@@ -311,7 +336,7 @@ def _body(network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
     for node in network.network.nodes:
         result = ranges[node.name]
         lines.append(f"// {node.name}: {node.layer}, {result.format.to_hls()}")
-        lines.append(f"int64_t* {_variable(node.name)} = words + {offset};")
+        lines.append(f"Word* {_variable(node.name)} = words + {offset} * B;")
         offset += result.low.size
         if not node.inputs:
             continue

@@ -229,6 +229,25 @@ def pack_hex(words: NDArray[np.int64], bits: int) -> str:
     return "".join(lines)
 
 
+def unpack_hex(text: str, n_lanes: int, fmt: FixedPoint) -> NDArray[np.int64]:
+    """Read what `pack_hex` wrote: int64[n, n_lanes] words of `fmt`.
+
+    Raises:
+        ExportError: a line is no hexadecimal number of that many lanes.
+    """
+    mask, rows = (1 << fmt.bits) - 1, []
+    for line in text.split():
+        try:
+            packed = int(line, 16)
+        except ValueError as error:
+            raise ExportError(
+                f"{line[:40]!r} is no hexadecimal vector; a simulator wrote unknown bits"
+            ) from error
+        rows.append([(packed >> (lane * fmt.bits)) & mask for lane in range(n_lanes)])
+    words = np.array(rows, dtype=np.int64).reshape(len(rows), n_lanes)
+    return np.where(words > fmt.max_word, words - (1 << fmt.bits), words) if fmt.signed else words
+
+
 def export_rtl(
     network: QuantizedNetwork,
     *,
@@ -310,8 +329,8 @@ def export_rtl(
         vectors_in, vectors_out = golden
         files["sim/golden_in.hex"] = pack_hex(vectors_in, network.input_format.bits).encode()
         files["sim/golden_out.hex"] = pack_hex(vectors_out, network.output_format.bits).encode()
-        files[f"sim/{name}_tb.v"] = render(
-            "rtl/testbench.v.j2", n_vectors=len(vectors_in), **context
+        files[f"sim/{name}_tb.{suffix}"] = render(
+            f"rtl/testbench.{suffix}.j2", n_vectors=len(vectors_in), **context
         )
     if flavor == "verilog":
         files["sim/harness.cc"] = render("rtl/harness.cc.j2", **context)

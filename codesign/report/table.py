@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 _LABELS = {
-    "latency_cycles": "latency [cycles]",
-    "latency_ns": "latency [ns]",
-    "interval_cycles": "initiation interval [cycles]",
+    "latency_cycles": "latency, cycles",
+    "latency_ns": "latency, ns",
+    "interval_cycles": "interval, cycles",
     "lut": "LUT",
     "ff": "FF",
     "dsp": "DSP",
@@ -32,24 +32,18 @@ def number(value: Any) -> str:
 
 def print_tables(summary: dict[str, Any], console: Console) -> None:
     """Print winner, comparisons and finalists of a study's summary."""
-    finalists = Table(title="Finalists, trained at their precision", title_justify="left")
-    for column in (
-        "candidate",
-        "predicted acc.",
-        "validation",
-        "test",
-        "LUT predicted",
-        "ns predicted",
-        "fits",
-        "",
-    ):
+    finalists = Table(
+        title="Finalists, trained at their precision (accuracy predicted, validation, test; LUT and ns predicted with weights)",
+        title_justify="left",
+    )
+    for column in ("candidate", "predicted", "valid.", "test", "LUT", "ns", "fits", ""):
         finalists.add_column(column, justify="left" if column in ("candidate", "") else "right")
     winner = summary["winner"]
     for row in summary["finalists"] or []:
         mean, std = row["predicted_accuracy"]["mean"], row["predicted_accuracy"]["std"]
         finalists.add_row(
             row["digest"],
-            f"{mean:.4f} ± {std:.4f}",
+            f"{mean:.3f} ± {std:.3f}",
             f"{row['validation_accuracy']:.4f}",
             f"{row['test_accuracy']:.4f}",
             number(row["predicted_with_weights"]["lut"]["value"]),

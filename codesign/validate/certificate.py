@@ -41,7 +41,7 @@ from codesign.layers import LAYERS, infer_formats, run_torch, run_words
 from codesign.layers._activation import Activation
 from codesign.layers._table import TableActivation
 from codesign.tools import n_worker_processes, require_tool
-from codesign.validate.rtl_emulation import build_emulation
+from codesign.validate.rtl_emulation import build_emulation, run_vhdl
 from codesign.validate.vectors import corner_words, random_words
 from codesign.validate.verilator import verilator_environment
 
@@ -378,6 +378,14 @@ def _implementations(
 
         return _Check(run=emulation.run, measure_latency=measure, close=emulation.close)
 
+    def vhdl() -> _Check:
+        _needs("ghdl")
+        export = result.rtl["vhdl"]
+        return _Check(
+            run=lambda words: run_vhdl(export, network, words, work / "vhdl"),
+            note="simulated with GHDL",
+        )
+
     found: dict[str, Callable[[], _Check]] = {
         "torch": torch,
         "onnxruntime": onnxruntime,
@@ -387,6 +395,8 @@ def _implementations(
     found["emulator"] = emulator
     if "verilog" in result.rtl:
         found |= {"alkaid": alkaid, "rtl": rtl}
+    if "vhdl" in result.rtl:
+        found["rtl_vhdl"] = vhdl
     return found
 
 
@@ -509,6 +519,11 @@ def _run_fresh(name: str, network: QuantizedNetwork, words: Words, folder: Path)
         output = emulation.run(words)
         emulation.close()
         return output
+    if name == "rtl_vhdl":
+        golden = (words, np.zeros_like(_reference(network, words)))
+        return run_vhdl(
+            export_rtl(network, flavor="vhdl", golden=golden), network, words, folder / "rtl"
+        )
     raise DesignError(f"no fresh run of {name!r}; its own trace names the layer")
 
 

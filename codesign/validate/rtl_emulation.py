@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError, ExportError, ToolError
-from codesign.export.rtl import RtlExport
+from codesign.export.rtl import RtlExport, pack_hex, unpack_hex
 from codesign.ir import QuantizedNetwork
 from codesign.layers import infer_formats
 from codesign.tools import cache_folder, require_tool, run_tool
@@ -177,3 +177,50 @@ def build_emulation(
     if not library.is_file():
         raise ToolError(f"g++ wrote no {library.name}; look at {folder}")
     return RtlEmulation(export, network, library)
+
+
+def run_vhdl(
+    export: RtlExport,
+    network: QuantizedNetwork,
+    words: NDArray[np.int64],
+    folder: Path,
+    *,
+    timeout_s: float = 1800.0,
+) -> NDArray[np.int64]:
+    """Simulate the VHDL of an export with GHDL and its own testbench.
+
+    Args:
+        export: a VHDL export with a testbench.
+        network: its network.
+        words: int64[n, n_inputs], sent back to back.
+        folder: where to build; the sources are written there.
+        timeout_s: of each of the three steps.
+
+    Returns:
+        int64[n, n_outputs] output words.
+
+    Raises:
+        ToolError: GHDL is missing or failed.
+        ExportError: the export is Verilog, or outputs hold unknown bits.
+    """
+    testbench = f"sim/{export.name}_tb.vhd"
+    if testbench not in export.plan.files:
+        raise ExportError("only a VHDL export with golden vectors can be simulated with GHDL")
+    ghdl = require_tool("ghdl")
+    folder = folder.resolve()
+    export.plan.write(folder)
+    n_outputs = infer_formats(network)[network.network.nodes[-1].name].low.size
+    # the expected words only set the length here: the caller compares
+    unknown = np.zeros((len(words), n_outputs), dtype=np.int64)
+    (folder / "golden_in.hex").write_text(pack_hex(words, network.input_format.bits))
+    (folder / "golden_out.hex").write_text(pack_hex(unknown, network.output_format.bits))
+    top = f"{export.name}_tb"
+    run_tool(
+        [ghdl, "-a", "--std=08", *export.sources, testbench], folder=folder, timeout_s=timeout_s
+    )
+    run_tool([ghdl, "-e", "--std=08", top], folder=folder, timeout_s=timeout_s)
+    run_tool([ghdl, "-r", "--std=08", top], folder=folder, timeout_s=timeout_s, check=False)
+    output = folder / "output.hex"
+    if not output.is_file():
+        raise ToolError(f"GHDL wrote no {output.name}; look at {folder}")
+    return unpack_hex(output.read_text(), n_outputs, network.output_format)

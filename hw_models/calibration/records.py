@@ -34,6 +34,8 @@ PRUNED_SHARE = 0.15
 #: repositories have 1,450 to 3,317 constants of three or more digits, where Glorot's law gives 3,024:
 #: many are trained with an L1 penalty.  Pruned networks keep, and grow, the large weights.
 TRAINED_SIGMA, PRUNED_SIGMA = 0.35, 1.3
+#: Zeros of an initial layer that the prior counts as.
+ZERO_COUNT_PRIOR = 30.0
 _JET_TAGGER = ((16, 64), (64, 32), (32, 32), (32, 5))
 
 _TYPE = re.compile(r"^\s*(?:ac_|ap_)?(u?)(fixed|int)\s*<\s*(\d+)\s*(?:,\s*(-?\d+))?")
@@ -220,17 +222,21 @@ def _sigma_words(
     """
     if learned:
         return 3.0, float(WEIGHT_LAWS.index("given"))
-    law = "trained" if is_network else "given"
+    law = "trained" if is_network else "initial"
     sigma = math.sqrt(2.0 / (n_in + n_out)) * 2.0**word.fraction_bits
     zeros = layer.get("n_zeros")
     share = zeros / n_weights if zeros and n_weights else 0.0
     trained = {"trained": TRAINED_SIGMA, "pruned": PRUNED_SIGMA}
     if share > PRUNED_SHARE:
         law = "pruned"
-    elif share * n_weights >= 4:
-        # rounding to zero of a smooth law: share = density at zero * 1 word, 0.4 / sigma
-        sigma = min(max(0.4 / share, sigma / 4), sigma * 4)
-        law = "given"
+    elif law == "initial" and n_weights:
+        # one word of a uniform law of half-width limit holds 1 / (2 limit) of the weights; the count of
+        # zeros is shrunk to what the initial law predicts
+        limit_words = math.sqrt(3.0) * sigma
+        expected = n_weights / (2 * max(limit_words, 0.5))
+        seen = (zeros or 0) + ZERO_COUNT_PRIOR
+        limit_words *= (expected + ZERO_COUNT_PRIOR) / seen if zeros is not None else 1.0
+        sigma = limit_words / math.sqrt(3.0)
     sigma *= trained.get(law, 1.0)
     limit = 2.0 ** (word.bits - 1) / FULL_SCALE_SIGMAS * 2.0
     return min(max(sigma, 0.3), limit), float(WEIGHT_LAWS.index(law))

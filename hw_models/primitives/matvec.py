@@ -25,7 +25,8 @@ from hw_models.types import STRATEGIES
 _LATENCY, _RESOURCE, _UNROLLED, _RESOURCE_UNROLLED, _DISTRIBUTED = range(len(STRATEGIES))
 
 #: Where `weight_sigma_words` comes from: "given" is used as it is; for the others a multiplier is fitted.
-WEIGHT_LAWS = ("given", "trained", "pruned")
+#: All are normal but "initial", the uniform law that layers start from.
+WEIGHT_LAWS = ("given", "trained", "pruned", "initial")
 
 PARAMETERS = (
     Parameter(name="n_in", unit="inputs"),
@@ -121,7 +122,8 @@ def _weights(p: Mapping[str, Array], context: Context) -> dict[str, Array]:
         1 - np.where(np.isnan(p["zero_fraction"]) | (p["zero_fraction"] < natural), natural, zero)
     )
     nonzero = np.where(p["zero_fraction"] < natural, n * (1 - p["zero_fraction"]), nonzero)
-    shares = weights.prior_shares(sigma, zero, p["input_bits"])
+    uniform = p["weight_law"] == WEIGHT_LAWS.index("initial")
+    shares = weights.prior_shares(sigma, zero, p["input_bits"], uniform)
 
     def known(name: str, prior: Array) -> Array:
         given = p[name]
@@ -211,7 +213,9 @@ def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
     queue = np.ceil(k / limit)
     latency = np.where(shared, np.maximum(queue + 1, cuts), cuts)
     # a function that is not overlapped restarts one cycle after its end
-    interval = np.where(reuse > 1, np.minimum(reuse, latency + 2), 1.0)
+    # (Resource at reuse 1 is such a function: nothing asks for its overlap)
+    alone = np.where((p["strategy"] == _RESOURCE) & (p["n_positions"] <= 1), latency + 1, 1.0)
+    interval = np.where(reuse > 1, np.minimum(reuse, latency + 2), alone)
 
     # outputs without a single weight are constants: nothing is registered for them
     n_alive = p["n_out"] * -np.expm1(-np.maximum(w["nonzero"], 0.0) / p["n_out"])
@@ -229,8 +233,8 @@ def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
         lut={
             # a column of n weights needs n - 1 adds
             "latency.accumulate": a * np.maximum(w["nonzero"] - n_alive, 0.0),
-            "latency.constant": 0.45 * (x + 2) * w["adders"],
-            "latency.product": 6.0 * k,
+            "latency.constant": 0.6 * (x + 2) * w["adders"],
+            "latency.product": 9.0 * k,
             "latency.multiply": 0.8 * x * w["lut_multipliers"],
         },
         ff={
@@ -296,7 +300,11 @@ def _resource(p: Mapping[str, Array], context: Context) -> OpCost:
         dsp={"resource.multipliers": dsp},
         bram_18k={"resource.weights": bram_18k_for(reuse, bits) + index_rom},
         energy_pj=(
-            n_in * n_out * (MULTIPLY_PJ_PER_BIT2 * x * w + SOFT_LOGIC_FACTOR * ADD_PJ_PER_BIT * a)
+            n_in
+            * n_out
+            * p["n_positions"]
+            * p["n_instances"]
+            * (MULTIPLY_PJ_PER_BIT2 * x * w + SOFT_LOGIC_FACTOR * ADD_PJ_PER_BIT * a)
         ),
     )
 

@@ -10,7 +10,10 @@ from random_networks import random_network, random_words, reference
 
 from codesign.errors import ExportError
 from codesign.export.alkaid_hls import export_alkaid_hls
-from codesign.export.rtl import export_rtl, pack_hex, run_trace, trace_network
+from codesign.export.rtl import export_rtl, pack_hex, run_trace, trace_network, unpack_hex
+from codesign.ir import FixedPoint
+from codesign.tools import find_tool
+from codesign.validate.rtl_emulation import run_vhdl
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -80,3 +83,23 @@ def test_alkaid_hls_is_deterministic_and_names_part_and_clock():
     assert plans[0].digest == plans[1].digest
     script = plans[0].files["build_vitis_prj.tcl"].decode()
     assert network.candidate.hardware.part in script and "2.5" in script
+
+
+def test_packed_vectors_unpack_to_the_same_words():
+    for signed in (True, False):
+        fmt = FixedPoint(bits=7, integer_bits=3, signed=signed)
+        words = np.random.default_rng(0).integers(fmt.min_word, fmt.max_word + 1, size=(50, 3))
+        assert np.array_equal(unpack_hex(pack_hex(words, fmt.bits), 3, fmt), words)
+    with pytest.raises(ExportError, match="unknown bits"):
+        unpack_hex("0x\n", 1, fmt)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_tool("ghdl") is None, reason="ghdl is not installed")
+@pytest.mark.parametrize("seed", range(4))
+def test_the_vhdl_equals_the_reference(seed, tmp_path):
+    network = random_network(seed)
+    words = random_words(network, 1000, seed)
+    expected = reference(network, words)
+    export = export_rtl(network, flavor="vhdl", golden=(words, expected))
+    assert np.array_equal(run_vhdl(export, network, words, tmp_path / "rtl"), expected)

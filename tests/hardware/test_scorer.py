@@ -73,7 +73,8 @@ def test_taking_candidates_out_changes_none_of_them(space, scorer, genomes):
 
 
 def test_violations_are_relative_and_named(space, scorer, genomes):
-    budget, device = load_budget("l1_100ns"), load_device("xcvu13p")
+    budget = load_budget("l1_100ns").model_copy(update={"confidence": 0.5})
+    device = load_device("xcvu13p")
     scores = scorer.score(space.decode(genomes))
     excess = violations(scores, budget, device)
     names = constraint_names(budget)
@@ -116,7 +117,7 @@ def test_the_joint_problem_hides_infeasible_accuracy_and_minimises_everything(sp
     problem = JointProblem(
         space=space,
         scorer=scorer,
-        budget=load_budget("l1_100ns"),
+        budget=load_budget("l1_100ns").model_copy(update={"confidence": 0.5}),
         accuracy=accuracy,
         objectives=("accuracy", "latency_ns", "lut"),
         pessimism=1.0,
