@@ -23,7 +23,7 @@ CLIP = 6.0
 #: A numeric column whose training values span more than this ratio enters as log(1 + value).
 LOG_RATIO = 8.0
 #: Padded edges held at once; bounds the memory of a chunk (4 bytes each, several copies).
-EDGES_PER_CHUNK = 1_500_000
+EDGES_PER_CHUNK = 400_000
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,60 @@
+"""A population becomes the graph batch that its networks, written out one by one, would become."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from codesign.encoding.population import ACCURACY_COLUMNS, EXTRA_NAMES, encode_population
+from codesign.ir import COLUMNS, Population
+
+
+def population() -> Population:
+    """input 16 -> dense 8 -> relu, and input 16 -> dense 4."""
+    columns = {name: np.zeros(5) for name in COLUMNS}
+    columns["n_in"][:] = [0, 16, 8, 0, 16]
+    columns["n_out"][:] = [16, 8, 8, 16, 4]
+    columns["input_bits"][:] = [0, 10, 12, 0, 10]
+    columns["output_bits"][:] = [10, 12, 6, 10, 9]
+    columns["weight_bits"][:] = [0, 5, 0, 0, 3]
+    columns["pruned_fraction"][:] = [0, 0.5, 0, 0, 0]
+    columns["reuse_factor"][:] = [0, 4, 0, 0, 1]
+    return Population(
+        n_candidates=2,
+        layer_names=("input", "dense", "relu"),
+        layer=np.array([0, 1, 2, 0, 1]),
+        candidate=np.array([0, 0, 0, 1, 1]),
+        stage=np.array([0, 1, 2, 0, 1]),
+        columns=columns,
+        edges=np.array([[0, 1, 3], [1, 2, 4]]),
+        clock_period_ns=np.full(2, 5.0),
+    )
+
+
+def test_graph_totals_follow_their_formulas() -> None:
+    batch = encode_population(population())
+    extras = dict(zip(EXTRA_NAMES, batch.extras.T, strict=True))
+    np.testing.assert_allclose(2 ** extras["log2_parameters"] - 1, [64 + 8, 64 + 4], rtol=1e-5)
+    np.testing.assert_allclose(2 ** extras["log2_flops"] - 1, [2 * 128, 2 * 64], rtol=1e-5)
+    expected = [64 * 5 * 10, 64 * 3 * 10]
+    found = 2 ** extras["log2_effective_bit_operations"] - 1
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    expected = [128 * (50 + 15 + 4), 64 * (30 + 13 + 4)]
+    np.testing.assert_allclose(2 ** extras["log2_bit_operations"] - 1, expected, rtol=1e-4)
+    assert extras["depth"].tolist() == [2, 1]
+
+
+def test_nodes_keep_what_accuracy_depends_on_and_only_weights_have_weight_bits() -> None:
+    batch = encode_population(population())
+    weight_bits = batch.numeric[:, ACCURACY_COLUMNS.index("weight_bits")]
+    np.testing.assert_array_equal(weight_bits, [np.nan, 5, np.nan, np.nan, 3])
+    assert batch.op_names == ("input", "dense", "relu")
+    assert batch.n_nodes.tolist() == [3, 2]
+
+
+@pytest.mark.parametrize("column", ["reuse_factor", "strategy"])
+def test_hardware_choices_do_not_reach_the_predictor(column: str) -> None:
+    other = replace(population(), columns={**population().columns, column: np.full(5, 3.0)})
+    first, second = encode_population(population()), encode_population(other)
+    np.testing.assert_array_equal(first.numeric, second.numeric)
+    np.testing.assert_array_equal(first.extras, second.extras)
