@@ -42,6 +42,21 @@ def register(app: typer.Typer) -> None:
             int, typer.Option("--batch-events", help="Events per batch.", min=1, max=1_000_000)
         ] = 4096,
         seed: Annotated[int, typer.Option("--seed", help="Seed of the random events.", min=0)] = 0,
+        write_server: Annotated[
+            str | None,
+            typer.Option(
+                "--write-server",
+                help="Instead: write the server folder for this board (pynq-z2, zcu102) to --output.",
+                show_default=False,
+            ),
+        ] = None,
+        output: Annotated[
+            Path | None,
+            typer.Option("--output", help="Folder for --write-server.", show_default=False),
+        ] = None,
+        bitstream: Annotated[
+            str, typer.Option("--bitstream", help="Its file name on the board.")
+        ] = "design.bit",
         json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
         """Check the certificate against every file; with --device, compare a device word by word."""
@@ -52,6 +67,17 @@ def register(app: typer.Typer) -> None:
         from rich.table import Table
 
         table = Table(show_header=False)
+        if write_server is not None:
+            if output is None or device is not None:
+                raise typer.BadParameter("--write-server needs --output FOLDER and no --device")
+            from codesign.validate import command
+
+            command.write_server(
+                command.find_target(study, candidate), write_server, output, bitstream=bitstream,
+                batch_events=batch_events,
+            )  # fmt: skip
+            print(f"copy {output} to the board; its README.txt says how to start it")
+            return
         if device is None:
             from codesign.validate.certificate import recheck
 

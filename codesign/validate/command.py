@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from codesign.errors import StudyError
 from codesign.ir import QuantizedNetwork
 from codesign.study import Study, write_atomically
+from codesign.validate.boards import write_board_server
+from codesign.validate.device import DeviceDescription
 from codesign.validate.records import append_record, device_record
 from codesign.validate.run import DeviceReport, Reference, validate_device
 from codesign.validate.url import DeviceContext, DeviceUrl, open_device
@@ -114,6 +116,35 @@ def run_device(
             target.results_folder / "records.jsonl", device_record(target.network, report)
         )
     return report
+
+
+def write_server(
+    target: DeviceTarget, board: str, folder: Path, *, bitstream: str, batch_events: int
+) -> None:
+    """Write the folder to copy onto a board: server, protocol, backend, what the firmware is.
+
+    Args:
+        target: the candidate that the bitstream realises.
+        board: a name of `codesign.validate.boards.board_names()`.
+        folder: where to write.
+        bitstream: file name of the bitstream on the board.
+        batch_events: events per transfer.
+
+    Raises:
+        DesignError: an unknown board, or ports that it cannot carry exactly.
+    """
+    reference = Reference.from_network(target.network)
+    described = DeviceDescription(
+        kind=board,
+        digest=target.network.digest,
+        input_formats=reference.input_formats,
+        output_formats=reference.output_formats,
+        latency_cycles=None,
+        clock_period_ns=None,
+        stage="measured",
+    )
+    options = {"bitstream": bitstream, "batch_events": batch_events}
+    write_board_server(folder, board, described, options)
 
 
 def report_lines(report: DeviceReport) -> list[tuple[str, str]]:

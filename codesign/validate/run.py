@@ -321,7 +321,7 @@ def validate_device(
         retry_wait_s=retry_wait_s,
     )
     resumed_at, started_s = state.n_events, time.monotonic() - state.wall_s
-    verdict, round_trips, timing = None, None, None
+    verdict, round_trips, timing, is_done = None, None, None, False
     counters: Mapping[str, int] = {}
     try:
         run.load()
@@ -343,11 +343,14 @@ def validate_device(
         round_trips = run.round_trips_us(source.block(0)[:1])
         timing = run.attempt(device.measure_timing)
         counters = run.attempt(device.counters)
-        saved.remove()
+        is_done = True
     except _GaveUp as error:
         verdict = error.verdict
-        saved.write(state)
-    finally:
+    finally:  # Ctrl-C, too, leaves a checkpoint
+        if is_done:
+            saved.remove()
+        else:
+            saved.write(state)
         device.close()
     if verdict is None:
         verdict = "pass-after-faults" if state.n_faults else "pass"

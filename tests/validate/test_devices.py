@@ -145,6 +145,38 @@ def test_the_command_keeps_report_and_record_beside_a_sealed_export(small, tmp_p
         find_target(tmp_path / "nothing")
 
 
+def test_the_command_line_validates_and_writes_a_board_folder(small, tmp_path, capsys, monkeypatch):
+    from codesign.cli import main
+
+    folder = tmp_path / "export"
+    folder.mkdir()
+    small.save(folder / "weights.npz")
+    (folder / "manifest.json").write_text("{}")
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["codesign", "validate", str(folder), *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return caught.value.code or 0, capsys.readouterr()
+
+    code, shown = call("--device", "torch:", "--events", "300", "--json")
+    assert code == 0
+    assert json.loads(shown.out)["verdict"] == "pass"
+    code, shown = call("--device", "tpc://localhost:1")
+    assert code == 1
+    assert "unknown device 'tpc'; did you mean 'tcp'?" in shown.err
+    code, shown = call("--device", "tcp://127.0.0.1:1")
+    assert code == 1
+    assert "link-dropped" in shown.out
+    code, _ = call("--write-server", "pynq-z2")
+    assert code == 2
+    code, _ = call("--write-server", "pynq-z2", "--output", str(tmp_path / "board"))
+    assert code == 0
+    config = json.loads((tmp_path / "board" / "config.json").read_text())
+    assert config["description"]["digest"] == small.digest
+    assert config["description"]["stage"] == "measured"
+
+
 def test_words_that_do_not_fit_are_refused_before_the_device_sees_them(small):
     with (
         open_device("torch:", DeviceContext(network=small)) as device,

@@ -183,6 +183,18 @@ def test_a_broken_run_resumes_where_it_was_and_ends_in_the_same_report(tmp_path)
     assert not checkpoint.exists()
 
 
+def test_an_interrupt_leaves_a_checkpoint(tmp_path):
+    def interrupt(n_events):
+        if n_events == 256:
+            raise KeyboardInterrupt
+
+    device = Scripted()
+    with pytest.raises(KeyboardInterrupt):
+        compare(device, checkpoint=tmp_path / "run.json", progress=interrupt)
+    assert device.is_closed
+    assert compare(Scripted(), checkpoint=tmp_path / "run.json").resumed_at_event == 256
+
+
 def test_a_mismatch_before_the_break_is_not_forgotten(tmp_path):
     checkpoint = tmp_path / "run.json"
     lasting = dict.fromkeys(range(5, 100), "link-dropped")
