@@ -218,7 +218,6 @@ def _front_points(setting: Setting, archive: Archive) -> list[dict[str, Any]]:
                 "genome": archive.genomes[i].tolist(),
                 "flow": "rtl" if values.pop("is_rtl") else "hls",
                 "clock_mhz": float(period_to_mhz(values["clock_period_ns"])),
-                "candidate": candidates[i].to_json(),
                 **values,
             }
         )
@@ -233,33 +232,45 @@ def decode_candidates(setting: Setting, genomes: NDArray[np.int64]) -> list[Cand
 
 
 def choose_finalists(points: Sequence[dict[str, Any]], n: int) -> list[dict[str, Any]]:
-    """Choose front points to train to the end: the most accurate in each of n cost bins.
+    """Choose front points to train to the end: spread over cost, half of them from each flow.
 
-    Bins are even in log LUT between the cheapest and the dearest point whose predicted accuracy is
-    within 0.04 of the best; further points fill up by predicted accuracy.
+    Args:
+        points: the front, as `_front_points` describes it.
+        n: how many at most.
+
+    Returns:
+        Points whose predicted accuracy is within 0.04 of the best, the cheapest first.
     """
     best = max(p["accuracy"] for p in points)
     close = [p for p in points if p["accuracy"] >= best - 0.04]
-    cost = np.log([1.0 + p["lut"] for p in close])
+    rtl = [p for p in close if p["flow"] == "rtl"]
+    hls = [p for p in close if p["flow"] == "hls"]
+    n_rtl = min(len(rtl), max(n - len(hls), (n + 1) // 2))
+    return sorted(_spread(rtl, n_rtl) + _spread(hls, n - n_rtl), key=lambda p: float(p["lut"]))
+
+
+def _spread(points: Sequence[dict[str, Any]], n: int) -> list[dict[str, Any]]:
+    """Choose the most accurate point of each of n bins, even in log LUT; fill up by accuracy."""
+    if n == 0 or not points:
+        return []
+    cost = np.log([1.0 + p["lut"] for p in points])
     edges = np.linspace(cost.min(), cost.max() + 1e-9, n + 1)
     bins = np.clip(np.searchsorted(edges, cost, side="right") - 1, 0, n - 1)
     chosen: dict[int, dict[str, Any]] = {}
-    for point, index in zip(close, bins, strict=True):
+    for point, index in zip(points, bins, strict=True):
         if int(index) not in chosen or point["accuracy"] > chosen[int(index)]["accuracy"]:
             chosen[int(index)] = point
-    result = [chosen[k] for k in sorted(chosen)]
+    result = list(chosen.values())
     seen = {p["digest"] for p in result}
-    for point in sorted(close, key=lambda p: -p["accuracy"]):
-        if len(result) >= n:
-            break
-        if point["digest"] not in seen:
-            seen.add(point["digest"])
-            result.append(point)
-    return result
+    rest = sorted((p for p in points if p["digest"] not in seen), key=lambda p: -p["accuracy"])
+    return result + rest[: n - len(result)]
 
 
 def choose_winner(rows: Sequence[dict[str, Any]], tolerance: float) -> tuple[dict[str, Any], str]:
     """Choose the smallest finalist among the accurate ones that fit.
+
+    Designs whose cycles and resources can be emulated and synthesised here (plain RTL) go before
+    designs whose cost stays a prediction until a vendor tool has run.
 
     Args:
         rows: finalists with `fits`, `validation_accuracy` and `predicted_with_weights`.
@@ -280,10 +291,12 @@ def choose_winner(rows: Sequence[dict[str, Any]], tolerance: float) -> tuple[dic
         )
     best = max(row["validation_accuracy"] for row in fitting)
     close = [row for row in fitting if row["validation_accuracy"] >= best - tolerance]
-    winner = min(close, key=lambda row: row["predicted_with_weights"]["lut"]["high"])
+    provable = [row for row in close if row["flow"] == "rtl"]
+    winner = min(provable or close, key=lambda row: row["predicted_with_weights"]["lut"]["high"])
     return winner, (
-        f"Of {len(rows)} finalists {len(fitting)} fit the budget; {len(close)} of these lie within {tolerance:g} of the best"
-        f" validation accuracy ({best:.4f}), and {winner['digest']} is the smallest of them (upper end of its LUT interval)."
+        f"Of {len(rows)} finalists {len(fitting)} fit the budget; {len(close)} of these lie within {tolerance:g} of the"
+        f" best validation accuracy ({best:.4f}), {len(provable)} as plain RTL, whose cost can be proved here;"
+        f" {winner['digest']} is the smallest of {'those' if provable else 'them'} (upper end of its LUT interval)."
     )
 
 
@@ -634,7 +647,9 @@ def _train(setting: Setting, reporter: Reporter) -> None:
         return
     started_s = time.monotonic()
     finalists = choose_finalists(study.progress()["front"]["points"], options.n_finalists)
-    candidates = [Candidate.from_json(point["candidate"]) for point in finalists]
+    candidates = decode_candidates(
+        setting, np.array([point["genome"] for point in finalists], dtype=np.int64)
+    )
     with (
         reporter.stage(f"training {len(candidates)} finalists", 1.0) as stage,
         worker_pool() as pool,

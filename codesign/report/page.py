@@ -69,8 +69,9 @@ def render(summary: dict[str, Any]) -> str:
 def _embed(figure: go.Figure) -> str:
     figure.update_layout(
         template="plotly_white",
-        margin={"l": 60, "r": 15, "t": 40, "b": 50},
-        height=420,
+        margin={"l": 60, "r": 40, "t": 40, "b": 50},
+        height=430,
+        modebar={"orientation": "v"},
         legend={"orientation": "h", "y": -0.2},
         font={"family": "system-ui, sans-serif", "size": 13},
     )
