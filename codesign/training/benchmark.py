@@ -13,9 +13,10 @@ a ranking; what remains from seed to seed is the noise ceiling.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,37 @@ def benchmark_statistics(entries: Sequence[BenchmarkEntry]) -> BenchmarkStatisti
         parameters_tau=tau([e.graph["parameters"] for e in entries]),
         bit_operations_tau=tau([e.graph["bit_operations"] for e in entries]),
     )
+
+
+def describe_benchmark(path: Path, *, how: dict[str, Any]) -> dict[str, Any]:
+    """Write what a benchmark holds, and how it was made, beside it (`.json` instead of `.jsonl.gz`).
+
+    Args:
+        path: the benchmark file.
+        how: provenance: task, space, training options, code version.
+
+    Returns:
+        What was written.
+    """
+    found = asdict(benchmark_statistics(load_benchmark(path)))
+    description = {
+        "schema": 1,
+        "how": how,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        # null: a statistic that needs two seeds, where no pair has them
+        "statistics": {k: None if v != v else v for k, v in found.items()},
+    }
+    target = description_path(path)
+    temporary = target.with_name(target.name + ".tmp")
+    text = json.dumps(description, indent=1, allow_nan=False)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(target)
+    return description
+
+
+def description_path(path: Path) -> Path:
+    """Return where a benchmark's description lies."""
+    return path.with_name(path.name.removesuffix(".jsonl.gz") + ".json")
 
 
 def digest_matches(entry: BenchmarkEntry) -> bool:
