@@ -2,7 +2,8 @@
 
 (a) an enumerated slice of the joint space (196,416 pairs, true front known),
 (b) the full space `mlp_l1`,
-(c) labelled architectures, where accuracy was measured by training (`--labels FILE.jsonl.gz`).
+(c) labelled architectures, where accuracy was measured by training (`--labels FILE.jsonl.gz`),
+(d) differentiable search and the supernet against the default at equal time, designs trained.
 
 Equal budgets, paired seeds.  Writes one JSON object and one self-contained HTML page.  Hardware
 figures are *predicted*; accuracy is predicted too in (a) and (b) (the page says by what) and
@@ -335,7 +336,7 @@ def compare(
             shared = ~np.isnan(curves[0]) & ~np.isnan(by_name[rival][0])
             gap = curves[:, shared].mean(axis=1) - by_name[rival][:, shared].mean(axis=1)
             values[name] = 1.0 if not gap.any() else float(wilcoxon(gap).pvalue)
-            late = shared & (checkpoints >= 500)
+            late = shared & (checkpoints >= min(500, int(checkpoints[shared][-1])))
             ahead = curves[:, late] > by_name[rival][:, late]
             summary[name][f"median_gap_to_{rival}"] = float(np.median(gap))
             summary[name][f"seeds_ahead_of_{rival}_at_every_budget_from_500"] = int(
@@ -415,6 +416,13 @@ def page(results: list[dict], notes: list[str]) -> str:
         parts.append(f"<h2>{html.escape(result['title'])}</h2><ul>")
         parts += [f"<li>{html.escape(line)}</li>" for line in result["verdict"]]
         parts.append("</ul>")
+        if "strategies" not in result:
+            box = go.Figure()
+            for name, shares in result["hypervolume_share_of_union"].items():
+                box.add_box(y=shares, name=name, boxpoints="all")
+            box.update_layout(yaxis={"title": "share of the union's hypervolume"}, height=360)
+            parts.append(box.to_html(full_html=False, include_plotlyjs=False))
+            continue
         figure = go.Figure()
         for name, entry in result["strategies"].items():
             curves = np.array(entry["curves"], dtype=float)
@@ -508,7 +516,9 @@ def main() -> None:
     parser.add_argument("--budget-full", type=int, default=5000)
     parser.add_argument("--labels", type=Path, default=BENCHMARK_PATH)
     parser.add_argument("--strategies", nargs="*", default=None)
-    parser.add_argument("--parts", default="abc")
+    parser.add_argument("--parts", default="abcd")
+    parser.add_argument("--weight-sharing-seconds", type=float, default=90.0)
+    parser.add_argument("--weight-sharing-seeds", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("build/bench_search"))
     options = parser.parse_args()
     strategies = options.strategies or [n for n in STRATEGIES.names() if n != "exhaustive"]
@@ -566,6 +576,16 @@ def main() -> None:
         notes.append(f"(c) was left out: {options.labels.name} does not exist.")
     for result in results:
         result["verdict"] = verdict(result)
+    if "d" in options.parts:
+        from _weight_sharing import compare_weight_sharing
+
+        results.append(
+            compare_weight_sharing(
+                seconds=options.weight_sharing_seconds,
+                n_seeds=options.weight_sharing_seeds,
+                n_designs=12,
+            )
+        )
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
