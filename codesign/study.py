@@ -46,13 +46,13 @@ class LabelSection(Strict):
         n_initial: candidates trained before the first search.
         n_per_round: most informative candidates trained after each search round but the last.
         epochs: passes over the training jets per label.
-        use_pretrained: start from the predictor that ships for the bundled task.
+        predictor: prediction method, or "auto": the best one for the labels at hand.
     """
 
     n_initial: int = Field(default=96, ge=8)
     n_per_round: int = Field(default=32, ge=1)
     epochs: int = Field(default=8, ge=1)
-    use_pretrained: bool = True
+    predictor: str = "auto"
 
 
 class SearchSection(Strict):
