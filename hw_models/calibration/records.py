@@ -34,6 +34,8 @@ PRUNED_SHARE = 0.15
 #: repositories have 1,450 to 3,317 constants of three or more digits, where Glorot's law gives 3,024:
 #: many are trained with an L1 penalty.  Pruned networks keep, and grow, the large weights.
 TRAINED_SIGMA, PRUNED_SIGMA = 0.35, 1.3
+#: Share of the non-zero weights with learned widths that end in a DSP.
+LEARNED_MULTIPLIER_SHARE = 0.012
 #: Zeros of an initial layer that the prior counts as.
 ZERO_COUNT_PRIOR = 30.0
 _JET_TAGGER = ((16, 64), (64, 32), (32, 32), (32, 5))
@@ -229,6 +231,10 @@ def _sigma_words(
     trained = {"trained": TRAINED_SIGMA, "pruned": PRUNED_SIGMA}
     if share > PRUNED_SHARE:
         law = "pruned"
+    elif law == "trained" and share * n_weights >= 4:
+        # trained at its own precision: a normal law puts 0.4 / sigma of the weights on the word zero
+        sigma = min(max(0.4 / share, sigma / 4), sigma * 4)
+        law = "given"
     elif law == "initial" and n_weights:
         # one word of a uniform law of half-width limit holds 1 / (2 limit) of the weights; the count of
         # zeros is shrunk to what the initial law predicts
@@ -358,6 +364,16 @@ def lower_record(record: Record) -> Lowered:
         if not builder.rows["fifo"]:
             del builder.rows["fifo"]
     return Lowered(rows=builder.rows, notes=tuple(notes))
+
+
+def _multipliers(layer: Record, learned: bool, n_weights: float, zeros: float | None) -> float:
+    """Return the weights in DSPs where the record or the training method says something about them."""
+    if "n_multipliers" in layer:
+        return float(layer["n_multipliers"])
+    if learned:
+        # a few weights keep many bits: 0 to 2 % of the non-zero ones in eight reports
+        return LEARNED_MULTIPLIER_SHARE * (n_weights - float(zeros or 0))
+    return NAN
 
 
 def _lower_activation(
@@ -504,7 +520,7 @@ def _lower_multiplied(
         "has_bias": 0.0 if layer.get("use_bias") is False else 1.0,
         "weight_sigma_words": sigma,
         "weight_law": law,
-        "n_multipliers": float(layer["n_multipliers"]) if "n_multipliers" in layer else NAN,
+        "n_multipliers": _multipliers(layer, learned, total, zeros),
         "csd_digits": float(layer["csd_digits"]) if "csd_digits" in layer else NAN,
         "adder_graph_cost": float(layer["adder_cost"]) if "adder_cost" in layer else NAN,
         "adder_graph_depth": float(layer["delay"]) if "delay" in layer else NAN,

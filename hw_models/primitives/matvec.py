@@ -172,7 +172,7 @@ def unrolled_levels(
     family = context.family
     dsp_levels = family.multiplier_levels * context.constant(f"multiplier_levels|{family.name}")
     multiply = np.where(
-        multipliers >= 1 + 0.01 * nonzero, dsp_levels, np.where(p["weight_bits"] <= 3, 0.0, 1.0)
+        multipliers >= 1 + 0.02 * nonzero, dsp_levels, np.where(p["weight_bits"] <= 3, 0.0, 1.0)
     )
     return ceil_log2(max_fan + 1) + multiply + context.shift(f"extra_levels|{context.tool}")
 

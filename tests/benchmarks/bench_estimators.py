@@ -101,7 +101,7 @@ def tree_predictions(dataset: Dataset, seed: int) -> dict[str, Array]:
             reported = dataset.reported[metric]
             rows = train & ~np.isnan(reported)
             model = ExtraTreesRegressor(
-                n_estimators=100, min_samples_leaf=2, random_state=seed, n_jobs=1
+                n_estimators=30, min_samples_leaf=2, random_state=seed, n_jobs=1
             )
             model.fit(features[rows], np.log1p(reported[rows]), sample_weight=dataset.weights[rows])
             held[metric][test] = np.rint(np.expm1(model.predict(features[test])))
@@ -373,43 +373,6 @@ def speed(n: int = 5000, n_layers: int = 4) -> dict[str, Any]:
     return result
 
 
-def rule4ml_errors(python: Path, dataset: Dataset, rows: NDArray[np.bool_]) -> dict[str, Any]:
-    """Run the peer in its own environment on the multilayer perceptrons of `rows`."""
-    chosen = []
-    for i in np.flatnonzero(rows):
-        record = dataset.records[i]
-        dense = [p for _, p in dataset.lowered[i].rows.get("matvec", ())]
-        chosen.append(
-            {
-                "row": int(i), "n_in": [int(p["n_in"]) for p in dense], "n_out": [int(p["n_out"]) for p in dense],
-                "reuse_factor": int(dense[0]["reuse_factor"]), "weight_bits": int(dense[0]["weight_bits"]),
-                "strategy": "Resource" if dense[0]["strategy"] == 1 else "Latency",
-                "softmax": any(x.get("activation") == "softmax" for x in record["layers"]),
-            }
-        )  # fmt: skip
-    worker = Path(__file__).with_name("rule4ml_worker.py")
-    done = subprocess.run(
-        [str(python), str(worker)],
-        input=json.dumps(chosen),
-        capture_output=True,
-        text=True,
-        timeout=1800,
-        check=False,
-    )
-    if done.returncode != 0:
-        return {
-            "skipped": f"rule4ml failed: {done.stderr.strip().splitlines()[-1:] or 'no message'}"
-        }
-    answers = json.loads(done.stdout.splitlines()[-1])
-    index = np.array([a["row"] for a in answers])
-    result: dict[str, Any] = {"n": int(index.size)}
-    for metric in METRICS:
-        reported = dataset.reported[metric][index]
-        predicted = np.array([max(float(a[metric]), 0.0) for a in answers])
-        result[metric] = round(float(np.nanmean(smape(reported, predicted))), 1)
-    return result
-
-
 def print_tables(report: Mapping[str, Any]) -> None:
     """Print the accuracy tables."""
     short = {"latency_cycles": "latency", "interval_cycles": "II", "bram_18k": "BRAM"}
@@ -437,7 +400,6 @@ def print_tables(report: Mapping[str, Any]) -> None:
         "fast_adder_cost",
         "corpus",
         "users",
-        "rule4ml",
         "speed",
     ):
         if key in report:
@@ -466,9 +428,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench_estimators.json")
     parser.add_argument("--seed", type=int, default=20251122)
     parser.add_argument("--matrices", type=int, default=60, help="random matrices solved exactly")
-    parser.add_argument(
-        "--rule4ml-python", type=Path, help="interpreter of an environment with rule4ml 0.2.0"
-    )
     options = parser.parse_args(arguments)
     started = time.perf_counter()
     report: dict[str, Any] = {
@@ -503,14 +462,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for target in RESOURCES
         }
         report["post_route"] = post_route(options.data / "distributed_arithmetic_post_route.jsonl")
-        if options.rule4ml_python:
-            rows = masks["io_parallel MLP, without the single-layer collection"]
-            report["rule4ml"] = {
-                "peer": rule4ml_errors(options.rule4ml_python, dataset, rows),
-                "structured_same_rows": {
-                    m: accuracy(dataset, held, rows)[m]["smape"] for m in METRICS
-                },
-            }
     else:
         report["skipped"] = f"{records} is missing: accuracy on the shared records was not measured"
         print(report["skipped"], file=sys.stderr)
