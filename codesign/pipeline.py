@@ -21,7 +21,7 @@ from codesign.encoding.population import encode_population
 from codesign.errors import CodesignError, ConfigError, unknown_name
 from codesign.hardware.device import Budget, Device, load_budget, load_device
 from codesign.hardware.scorer import HardwareScorer, HardwareScores, limits, violations
-from codesign.ir import Candidate, Population, QuantizedNetwork
+from codesign.ir import Candidate, FixedPoint, Population, QuantizedNetwork
 from codesign.joint import JointProblem, check_budget
 from codesign.layers import LAYERS, infer_formats, run_words
 from codesign.predictor.active import select_informative
@@ -326,6 +326,10 @@ def metrics_json(scores: HardwareScores, i: int) -> dict[str, dict[str, float]]:
     return {name: interval_json(scores.metrics[name], i) for name in _METRICS}
 
 
+def _short_type(fmt: FixedPoint) -> str:
+    return f"{'' if fmt.signed else 'u'}fixed<{fmt.bits},{fmt.integer_bits}>"
+
+
 def describe_nodes(network: QuantizedNetwork, per_op: Sequence[Any]) -> list[dict[str, Any]]:
     """Describe a trained network node by node, with each node's share of the predicted cost."""
     ranges = infer_formats(network)
@@ -356,8 +360,8 @@ def describe_nodes(network: QuantizedNetwork, per_op: Sequence[Any]) -> list[dic
                 "inputs": list(node.inputs),
                 "width": int(known.low.size),
                 "bits": str(known.format.bits),
-                "format": known.format.to_hls(),
-                "weights": network.weight_format[node.name].to_hls() if words is not None else "-",
+                "format": _short_type(known.format),
+                "weights": "-" if words is None else _short_type(network.weight_format[node.name]),
                 "pruned": f"{100 * float((words == 0).mean()):.0f} %" if words is not None else "-",
                 "strategy": hardware.strategy.get(node.name, "-"),
                 "reuse_factor": str(hardware.reuse_factor.get(node.name, "-")),
