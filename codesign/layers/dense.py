@@ -212,13 +212,25 @@ class Dense(Layer):
             network.weight_words[node.name]
         )
         bias = network.bias_format[node.name].values_from_words(network.bias_words[node.name])
-        return inputs[0] @ weights + bias
+        return _without_signed_bit_tables(inputs[0]) @ weights + bias
 
     def examples(self) -> list[dict[str, Any]]:
         return [
             {"units": 3, "weight_bits": 4},
             {"units": 5, "weight_bits": 8, "pruned_fraction": 0.5},
         ]
+
+
+def _without_signed_bit_tables(lanes: FVArray) -> FVArray:
+    """Return lanes whose products alkaid solves with adders only if any of them is one signed bit.
+
+    alkaid 0.8.2 packs one-bit lanes into the address of a look-up table and takes them for unsigned, so a
+    lane of the values {-1, 0} ends in a failed assertion.
+    """
+    signed, integer_bits, fraction_bits = lanes.kif
+    has_signed_bit = bool(((signed == 1) & (integer_bits + fraction_bits == 0)).any())
+    options = {**(lanes.solver_options or {}), "binary_lut": not has_signed_bit}
+    return type(lanes)(np.asarray(lanes), options, hwconf=lanes.hwconf)
 
 
 LAYERS.add(Dense.name, Dense())
