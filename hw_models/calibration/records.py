@@ -521,7 +521,9 @@ def _lower_multiplied(
         "weight_sigma_words": sigma,
         "weight_law": law,
         "n_multipliers": _multipliers(layer, learned, total, zeros),
-        "csd_digits": float(layer["csd_digits"]) if "csd_digits" in layer else NAN,
+        "n_lut_multipliers": float(layer.get("n_lut_multipliers", NAN)),
+        "constant_adders": float(layer.get("constant_adders", NAN)),
+        "csd_digits": float(layer.get("csd_digits", NAN)),
         "adder_graph_cost": float(layer["adder_cost"]) if "adder_cost" in layer else NAN,
         "adder_graph_depth": float(layer["delay"]) if "delay" in layer else NAN,
     }

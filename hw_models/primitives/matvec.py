@@ -252,7 +252,7 @@ def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
         input_bits=p["n_in"] * x * p["n_positions"],
         boundary_stays=reuse > 1,
         energy_pj=_energy_pj(p, w, a),
-        prior=np.isnan(p["n_multipliers"]),
+        prior=np.isnan(p["n_multipliers"]) | np.isnan(p["constant_adders"]),
     )
 
 

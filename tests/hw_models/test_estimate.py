@@ -237,3 +237,15 @@ def test_exact_weights_decide_the_multipliers():
     assert counts.n_lut_multipliers == 1  # 11: three digits, 5 bits beside 16: LUTs
     found = values(matvec_batch(1, n_multipliers=7.0, weight_bits=8.0))
     assert found["dsp"][0] == 7
+
+
+def test_exact_weights_narrow_the_interval():
+    prior = estimate(matvec_batch(1, weight_bits=16.0))
+    digits = dict(
+        n_multipliers=prior.metrics["dsp"].value[0], n_lut_multipliers=0.0, constant_adders=50.0
+    )
+    exact = estimate(matvec_batch(1, weight_bits=16.0, **digits), with_notes=True)
+    for name in ("lut", "dsp"):
+        before, after = prior.metrics[name], exact.metrics[name]
+        assert after.high[0] / after.value[0] < before.high[0] / before.value[0]
+    assert not any("prior" in note for note in exact.notes[0])
