@@ -247,12 +247,16 @@ class FeatureSchema:
         mask[row, place] = 1.0
         numeric = np.zeros((n, size, len(self.numeric_names)), np.float32)
         numeric[row, place], extras = self.standardised(batch)
+        present = np.zeros(numeric.shape, bool)
+        columns = [batch.numeric_names.index(name) for name in self.numeric_names]
+        present[row, place] = np.isfinite(batch.numeric[:, columns])
         adjacency = np.zeros((n, size, size), np.float32)
         source, target = batch.edge_index
         np.add.at(adjacency, (row[source], place[source], place[target]), batch.edge_multiplicity)
         return _Padded(
             op=op,
             numeric=numeric,
+            present=present,
             extras=extras,
             mask=mask,
             adjacency=adjacency,
@@ -304,6 +308,7 @@ class FeatureSchema:
         names += [
             f"{how} node {name}" for how in ("largest", "smallest") for name in self.numeric_names
         ]
+        names += [f"average {name} of {op}" for op in self.op_names for name in self.numeric_names]
         names += [f"step {a} -> {b}" for a in self.op_names for b in self.op_names]
         return names + [f"graph {name}" for name in self.extra_names]
 
@@ -329,9 +334,13 @@ class FeatureSchema:
         moments = [
             np.einsum("nv,nvc->nc", position**k * padded.mask, along, optimize=True) for k in (1, 2)
         ]
-        inside = padded.mask[:, :, None] > 0
+        inside = padded.present
         largest = np.where(inside, padded.numeric, -CLIP).max(axis=1)
         smallest = np.where(inside, padded.numeric, CLIP).min(axis=1)
+        # Per operator, the mean attribute of its nodes: an activation's bits matter, an
+        # accumulator's hardly do.  0, the overall mean, where a graph lacks the operator.
+        count = np.maximum(padded.op.sum(axis=1), 1.0)
+        by_op = np.matmul(padded.op.transpose(0, 2, 1), padded.numeric) / count[:, :, None]
         through = padded.adjacency * (
             (flow.paths_in / np.maximum(flow.n_paths, 1.0)[:, None])[:, :, None]
             * flow.paths_out[:, None, :]
@@ -354,6 +363,7 @@ class FeatureSchema:
             *moments,
             largest,
             smallest,
+            by_op.reshape(n, -1),
             steps.reshape(n, -1),
             padded.extras,
         ]
@@ -381,6 +391,7 @@ class _Padded:
 
     op: Float32
     numeric: Float32
+    present: NDArray[np.bool_]
     extras: Float32
     mask: Float32
     adjacency: Float32
