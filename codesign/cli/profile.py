@@ -49,9 +49,10 @@ def register(app: typer.Typer) -> None:
         result: dict[str, object] = {}
         if study is not None:
             from codesign.api import load_network
-            from codesign.synthesis.operations import count_operations
+            from codesign.synthesis.operations import count_network_operations
 
-            result["operations"] = asdict(count_operations(load_network(study, candidate)))
+            counts = count_network_operations([load_network(study, candidate)])
+            result["operations"] = {name: float(value[0]) for name, value in asdict(counts).items()}
         else:
             import json as json_module
 

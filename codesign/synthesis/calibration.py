@@ -6,21 +6,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from codesign.errors import CalibrationError
 from codesign.synthesis.estimates import user_coefficients_folder
 from codesign.tools import n_worker_processes
 from hw_models.calibration import (
     CalibrationResult,
     Coefficients,
+    TargetError,
     calibrate,
+    estimate_records,
     load_coefficients,
     load_corpus,
     save_coefficients,
 )
+from hw_models.calibration.calibrate import fold_groups
+from hw_models.calibration.fit import SCALED, Dataset, predict, smape
 from hw_models.calibration.parsers import Rejection, read_reports
 from hw_models.calibration.stages import stage_step
 from hw_models.compose import RESOURCES
 from hw_models.errors import ModelError
+from hw_models.types import METRICS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -83,6 +90,78 @@ class CalibrationRun:
             for errors in self.steps.values()
             for error in errors.values()
         )
+
+
+def calibrate_open(
+    records: Sequence[Mapping[str, Any]], *, base: Coefficients
+) -> CalibrationResult:
+    """Fit what open synthesis makes of an adder graph: one factor per resource for the tool's key, no more.
+
+    Yosys packs adders otherwise than Vivado, so what it says must not move the laws that vendor tools
+    share: only the offset of `tool=yosys` is fitted, as the median log ratio, judged on designs that
+    were held out.
+
+    Raises:
+        ModelError: fewer than three usable records.
+    """
+    dataset = Dataset(records, stage="synthesized")
+    if len(dataset) < MIN_RECORDS:
+        reasons = "; ".join(sorted({reason for _, reason in dataset.rejected})[:3])
+        raise ModelError(f"{len(dataset)} usable records, {MIN_RECORDS} needed ({reasons})")
+    groups = fold_groups(dataset)
+    before = {metric: np.rint(value) for metric, value in predict(dataset, base).items()}
+    after = {metric: value.copy() for metric, value in before.items()}
+    offsets = {target: dict(known) for target, known in base.offsets.items()}
+    key = "tool=yosys"
+    for target in SCALED:
+        ratio = np.log1p(dataset.reported[target]) - np.log1p(before[target])
+        for group in np.unique(groups):
+            train = ratio[groups != group] if np.unique(groups).size > 1 else ratio
+            after[target][groups == group] = np.rint(
+                before[target][groups == group] * np.exp(np.median(train))
+            )
+        if (
+            smape(dataset.reported[target], after[target]).mean()
+            < smape(dataset.reported[target], before[target]).mean()
+        ):
+            offsets.setdefault(target, {})[key] = offsets.get(target, {}).get(key, 0.0) + float(
+                np.median(ratio)
+            )
+        else:
+            after[target] = before[target]
+    coefficients = replace(base, offsets=offsets)
+    errors = {}
+    estimates = estimate_records(dataset.records, "vsynth", coefficients)
+    for metric in METRICS:
+        reported = dataset.reported[metric]
+        inside = [
+            item[metric]["low"] <= value <= item[metric]["high"]
+            for item, value in zip(estimates, reported, strict=True)
+        ]
+        errors[metric] = TargetError(
+            n=len(dataset),
+            before=float(smape(reported, before[metric]).mean()),
+            after=float(smape(reported, after[metric]).mean()),
+            coverage=float(np.mean(inside)),
+        )
+    return CalibrationResult(
+        coefficients=coefficients,
+        is_better=any(error.after < error.before for error in errors.values()),
+        errors=errors,
+        n_records=len(dataset),
+        n_groups=int(np.unique(groups).size),
+        rejected=tuple(dataset.rejected),
+        reported=dataset.reported,
+        before=before,
+        after=after,
+        groups=tuple(str(group) for group in groups),
+        identifiers=tuple(str(record.get("id")) for record in dataset.records),
+        layer_types=tuple(
+            tuple(sorted({str(layer["type"]) for layer in record["layers"]}))
+            for record in dataset.records
+        ),
+        stage="synthesized",
+    )
 
 
 def next_user_file() -> Path:
@@ -152,9 +231,12 @@ def run_calibration(
             skipped[stage] = f"{len(usable)} records with an architecture, {MIN_RECORDS} needed"
             continue
         try:
-            results[stage] = calibrate(
-                usable, base=coefficients, stage=stage, source=source, progress=report
-            )
+            if stage == "synthesized":
+                results[stage] = calibrate_open(usable, base=coefficients)
+            else:
+                results[stage] = calibrate(
+                    usable, base=coefficients, stage=stage, source=source, progress=report
+                )
         except ModelError as error:
             skipped[stage] = str(error)
             continue

@@ -1,57 +1,47 @@
-"""What a trained network computes per inference: parameters, multiplications, bit operations."""
+"""What trained networks compute per inference, their weights counted one by one."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from codesign.ir import QuantizedNetwork
 from codesign.layers import infer_formats
-from hw_models.weights import odd_part_bits
+from hw_models.profile import OperationCounts, exact_ebops
 
 
-@dataclass(frozen=True, kw_only=True)
-class OperationCounts:
-    """Counts per inference.
+def count_network_operations(networks: Sequence[QuantizedNetwork]) -> OperationCounts:
+    """Count parameters, FLOPs, MACs, BOPs and EBOPs, float[n_networks] each.
 
-    Attributes:
-        n_parameters: weights and biases, zeros included.
-        n_nonzero_weights: weights that are not zero.
-        n_multiplications: of the dense network, zeros included.
-        flops: two per multiplication.
-        bops: sum over weights of weight bits times data bits, zeros included (Baskin et al. 2021,
-            arXiv:1804.10969, without the accumulator's term).
-        ebops: sum over non-zero weights of the bits between their first and last one, sign excluded,
-            times data bits (Sun et al. 2024, arXiv:2405.00645, section III.C).
+    Definitions as in `hw_models.profile`, with every weight known: zeros count nothing, and EBOPs take
+    each weight's effective bits.
     """
+    rows = [_count(network) for network in networks]
+    return OperationCounts(
+        **{
+            name: np.array([row[name] for row in rows])
+            for name in OperationCounts.__dataclass_fields__
+        }
+    )
 
-    n_parameters: int
-    n_nonzero_weights: int
-    n_multiplications: int
-    flops: int
-    bops: int
-    ebops: int
 
-
-def count_operations(network: QuantizedNetwork) -> OperationCounts:
-    """Count what one inference of a quantized network takes."""
+def _count(network: QuantizedNetwork) -> dict[str, float]:
     ranges = infer_formats(network)
-    parameters = nonzero = multiplications = bops = ebops = 0
+    total = dict.fromkeys(OperationCounts.__dataclass_fields__, 0.0)
     for node in network.network.nodes:
         words = network.weight_words.get(node.name)
         if words is None:
+            if len(node.inputs) and node.layer not in ("concat", "flatten"):
+                total["flops"] += float(ranges[node.name].low.size)
             continue
+        n_in, n_out = words.shape
+        nonzero = float((words != 0).sum())
         data_bits = ranges[node.inputs[0]].format.bits
-        parameters += words.size + network.bias_words[node.name].size
-        nonzero += int((words != 0).sum())
-        multiplications += words.size
-        bops += words.size * network.weight_format[node.name].bits * data_bits
-        magnitude_bits = np.maximum(odd_part_bits(words) - 1, 0)
-        ebops += int(magnitude_bits.sum()) * data_bits
-    return OperationCounts(
-        n_parameters=parameters,
-        n_nonzero_weights=nonzero,
-        n_multiplications=multiplications,
-        flops=2 * multiplications,
-        bops=bops,
-        ebops=ebops,
-    )
+        weight_bits = network.weight_format[node.name].bits
+        total["parameters"] += nonzero + n_out
+        total["macs"] += nonzero
+        total["flops"] += 2 * nonzero + n_out
+        total["bops"] += nonzero * (
+            weight_bits * data_bits + weight_bits + data_bits + np.log2(max(n_in, 1))
+        )
+        total["ebops"] += exact_ebops(words, data_bits)
+    return total

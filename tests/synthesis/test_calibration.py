@@ -175,3 +175,18 @@ def test_the_verb_prints_one_json_object(tmp_path, bare):
     assert value["stages"]["csynth"]["is_better"]
     assert value["n_records"] == 18
     assert (tmp_path / "p.html").stat().st_size > 10**6
+
+
+def test_open_synthesis_moves_its_own_key_only(tmp_path, bare):
+    run = calibration.run_calibration([], base=bare)
+    error = run.results["synthesized"].errors["lut"]
+    assert error.n >= 150
+    assert error.after < error.before
+    fitted = load_coefficients(run.output)
+    assert fitted.factors == {}
+    assert set(fitted.offsets["lut"]) == {"tool=yosys"}
+    record = _record(0, 16, 8, "user")
+    (with_fit,), (without,) = (
+        estimate_records([record], "csynth", c) for c in (fitted, Coefficients())
+    )
+    assert with_fit["lut"] == without["lut"]
