@@ -12,11 +12,10 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from codesign.cli._progress import RichReporter
-from codesign.errors import ConfigError
 from codesign.hardware.device import load_device
 from codesign.space import load_space
 from codesign.tasks import dataset_arrays, fit_scaling, load_task
-from codesign.training.labels import label_candidates, worker_pool
+from codesign.training.labels import dask_pool, label_candidates, worker_pool
 from codesign.training.options import TaskArrays, TrainingOptions
 from codesign.training.sampling import sample_candidates
 from codesign.training.store import LabelStore
@@ -35,19 +34,8 @@ def _workers(n_workers: int | None, dask: str) -> Iterator[Executor | None]:
         with worker_pool(n_workers) as pool:
             yield pool
         return
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ConfigError(
-            "--dask needs the package `distributed`; install codesign with the extra `cluster`"
-        ) from error
-    try:
-        with Client(dask, timeout=30) as client:
-            yield client.get_executor()
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"no dask scheduler answers at {dask!r} ({error}); check the address"
-        ) from error
+    with dask_pool(dask) as pool:
+        yield pool
 
 
 def run_labels(

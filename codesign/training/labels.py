@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.errors import DesignError
+from codesign.errors import ConfigError, DesignError
 from codesign.ir import Candidate
 from codesign.tools import n_worker_processes
 from codesign.training.options import TaskArrays, TrainingOptions, architecture_digest
@@ -67,6 +67,31 @@ def worker_pool(n_workers: int | None = None) -> Iterator[PoolExecutor | None]:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+@contextmanager
+def dask_pool(address: str) -> Iterator[PoolExecutor]:
+    """Give the workers of a dask scheduler as an executor.
+
+    Args:
+        address: of the scheduler, e.g. "tcp://127.0.0.1:8786".
+
+    Raises:
+        ConfigError: dask is not installed, or no scheduler answers.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ConfigError(
+            "--dask needs the package `distributed`; install codesign with the extra `cluster`"
+        ) from error
+    try:
+        with Client(address, timeout=30) as client:
+            yield client.get_executor()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"no dask scheduler answers at {address!r} ({error}); check the address"
+        ) from error
 
 
 def label_candidates(

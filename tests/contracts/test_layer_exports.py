@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_layers import DEPLOYED, network_with, quantized
 
 from codesign.errors import ExportError
 from codesign.export.emulator import emulator_files
@@ -14,6 +13,7 @@ from codesign.export.rtl import export_rtl, run_trace, trace_network
 from codesign.layers import LAYERS, run_torch, run_words
 from codesign.layers.base import Layer
 from codesign.validate.vectors import corner_words, random_words
+from tests.contracts.test_layers import DEPLOYED, network_with, quantized
 
 CASES = [
     pytest.param(layer, parameters, id=f"{layer.name}-{i}")

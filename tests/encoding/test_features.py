@@ -5,7 +5,6 @@ import itertools
 import networkx as nx
 import numpy as np
 import pytest
-from graph_strategies import QUICK, graphs, permute
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from codesign.encoding.bags import BagVocabulary, walks, weisfeiler_lehman
 from codesign.encoding.features import FeatureSchema, chunks
 from codesign.encoding.graph import Graph, batch_from_graphs, canonicalise
 from codesign.errors import PredictorError
+from tests.encoding.graph_strategies import QUICK, graphs, permute
 
 REFERENCE = [
     Graph(

@@ -7,12 +7,12 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pytest
-from graph_strategies import QUICK, graphs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from codesign.encoding.graph import Graph, batch_from_graphs, canonicalise, load_graphs
 from codesign.errors import DataError
+from tests.encoding.graph_strategies import QUICK, graphs
 
 
 def signal(graph: Graph) -> float:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_networks import random_network, random_words, reference
 
 from codesign.export.emulator import build_emulator, emulator_prefix, write_emulator
 from codesign.export.hls4ml import build_c_simulation, export_hls4ml
@@ -21,6 +20,7 @@ from codesign.layers import run_torch
 from codesign.tools import n_worker_processes
 from codesign.validate.rtl_emulation import build_emulation
 from codesign.validate.vectors import corner_words
+from tests.export.random_networks import random_network, random_words, reference
 
 N_VECTORS = 1000
 N_NETWORKS = 200

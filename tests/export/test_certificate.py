@@ -6,7 +6,6 @@ import re
 import numpy as np
 import onnx
 import pytest
-from random_networks import random_network, random_words, reference
 
 from codesign.errors import ExportError, MismatchError, StudyError
 from codesign.export.bundle import export_candidate, load_export
@@ -21,6 +20,7 @@ from codesign.validate.certificate import (
     recheck,
 )
 from codesign.validate.vectors import corner_words
+from tests.export.random_networks import random_network, random_words, reference
 
 
 def exported(folder, seed=4, **options):

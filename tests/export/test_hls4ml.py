@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from random_networks import PART, random_network, random_words, reference
 
 from codesign.errors import ExportError, ToolError
 from codesign.export.backends import BACKENDS
@@ -15,6 +14,7 @@ from codesign.export.hls4ml import (
     read_project,
 )
 from codesign.layers import infer_formats
+from tests.export.random_networks import PART, random_network, random_words, reference
 
 PARTS = {
     "vitis": PART,

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from random_networks import random_network, random_words, reference
 
 from codesign.errors import ExportError
 from codesign.export.onnx import (
@@ -21,6 +20,7 @@ from codesign.export.onnx import (
 )
 from codesign.ir import FixedPoint
 from codesign.layers import run_torch
+from tests.export.random_networks import random_network, random_words, reference
 
 N_VECTORS = 1000
 

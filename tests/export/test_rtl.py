@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from random_networks import random_network, random_words, reference
 
 from codesign.errors import ExportError
 from codesign.export.alkaid_hls import export_alkaid_hls
@@ -14,6 +13,7 @@ from codesign.export.rtl import export_rtl, pack_hex, run_trace, trace_network, 
 from codesign.ir import FixedPoint
 from codesign.tools import find_tool
 from codesign.validate.rtl_emulation import run_vhdl
+from tests.export.random_networks import random_network, random_words, reference
 
 
 @pytest.mark.parametrize("seed", range(10))

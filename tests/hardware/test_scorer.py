@@ -5,7 +5,13 @@ import pytest
 
 from codesign.errors import BudgetError, ConfigError
 from codesign.hardware.device import Budget, load_budget, load_device
-from codesign.hardware.scorer import HardwareScorer, constraint_names, limits, pessimistic, violations
+from codesign.hardware.scorer import (
+    HardwareScorer,
+    constraint_names,
+    limits,
+    pessimistic,
+    violations,
+)
 from codesign.joint import JointProblem, check_budget, take
 from codesign.resources import data_root
 from codesign.space import load_space

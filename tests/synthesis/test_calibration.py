@@ -4,7 +4,6 @@ import json
 import math
 
 import pytest
-from report_factory import CSYNTH_XML, fill, write_project, write_reports
 from typer.testing import CliRunner
 
 from codesign.cli import build_app
@@ -18,6 +17,7 @@ from hw_models.calibration import (
     load_coefficients,
     save_coefficients,
 )
+from tests.synthesis.report_factory import CSYNTH_XML, fill, write_project, write_reports
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_factory import write_project
 from typer.testing import CliRunner
 
 from codesign.cli import build_app
@@ -17,6 +16,7 @@ from codesign.synthesis import estimates
 from codesign.synthesis.networks import network_record
 from codesign.synthesis.onnx_config import onnx_record
 from hw_models.types import METRICS
+from tests.synthesis.report_factory import write_project
 
 _HELPER = Path(__file__).resolve().parents[1] / "export" / "random_networks.py"
 _spec = importlib.util.spec_from_file_location("random_networks", _HELPER)

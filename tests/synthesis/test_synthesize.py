@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from report_factory import write_project
 from typer.testing import CliRunner
 
 from codesign.cli import build_app
@@ -24,6 +23,7 @@ from codesign.synthesis.command import (
 from codesign.synthesis.jobs import plan_jobs
 from codesign.synthesis.open_flow import count_cells, read_stat_json, synthesize_verilog
 from codesign.synthesis.runner import open_executor, run_jobs, yosys_family
+from tests.synthesis.report_factory import write_project
 
 ADDER = """module model(input clk, input [7:0] a, input [7:0] b, output reg [8:0] y);
   always @(posedge clk) y <= a + b;

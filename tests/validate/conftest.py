@@ -1,14 +1,7 @@
 """One small network, its emulator library, and twins of it, shared by the tests of this folder."""
 
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parent.parent / "export"))
-
-from random_networks import random_network, random_words
 
 from codesign.errors import ToolError
 from codesign.export.emulator import build_emulator, write_emulator
@@ -16,6 +9,7 @@ from codesign.tools import require_tool
 from codesign.validate import DeviceContext
 from codesign.validate.run import Reference
 from codesign.validate.twins import tcp_twin
+from tests.export.random_networks import random_network, random_words
 
 
 @pytest.fixture(scope="session")

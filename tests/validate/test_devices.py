@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from random_networks import random_network, random_words
 
 from codesign.errors import DesignError, DeviceError, StudyError, ToolError
 from codesign.export.onnx import export_onnx
@@ -17,6 +16,7 @@ from codesign.validate.run import Reference, validate_device
 from codesign.validate.verilator import verilator_environment
 from hw_models.calibration.fit import Dataset
 from hw_models.calibration.records import load_records
+from tests.export.random_networks import random_network, random_words
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-from random_networks import random_network, random_words
 
 from codesign.errors import DesignError, DeviceError, ExportError, ToolError
 from codesign.export.emulator import build_emulator, emulator_files, emulator_prefix, write_emulator
@@ -13,6 +12,7 @@ from codesign.layers import LAYERS, run_words
 from codesign.tools import require_tool, run_tool
 from codesign.validate import DeviceContext, DeviceFault, open_device
 from codesign.validate.run import Reference
+from tests.export.random_networks import random_network, random_words
 
 
 def test_the_same_network_gives_the_same_bytes(network):

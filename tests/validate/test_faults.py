@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from faulty import Drop, FaultyProxy, read_frame, sleep
 
 from codesign.validate import FAULTS, open_device, wire
 from codesign.validate.faults import diagnose
 from codesign.validate.run import validate_device
+from tests.validate.faulty import Drop, FaultyProxy, read_frame, sleep
 
 BATCH = 100
 

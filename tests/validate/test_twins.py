@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from faulty import read_frame
 
 from codesign.errors import DesignError
 from codesign.validate import open_device, wire
@@ -21,6 +20,7 @@ from codesign.validate.ipbus_twin import ipbus_twin
 from codesign.validate.run import validate_device
 from codesign.validate.twins import tcp_twin, uart_twin
 from codesign.validate.url import DEVICES, DeviceUrl
+from tests.validate.faulty import read_frame
 
 
 @pytest.fixture
