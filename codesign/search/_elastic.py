@@ -6,7 +6,7 @@ single sub-network, a probability vector for a mixture.  All other genes keep th
 genome.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,7 +27,7 @@ _BLOCK_GENES: Final = ("width", "activation", "weight_bits", "result_bits")
 _EPSILON: Final = 1e-5
 #: As in `codesign.layers.leaky_relu`: 2 ** -3.
 _LEAKY_SLOPE: Final = 0.125
-_ACTIVATIONS: Final = {
+_ACTIVATIONS: Final[Mapping[str, Callable[[torch.Tensor], torch.Tensor]]] = {
     "relu": torch.relu,
     "leaky_relu": lambda x: torch.nn.functional.leaky_relu(x, _LEAKY_SLOPE),
     "tanh": torch.tanh,
@@ -208,6 +208,8 @@ def mix_quantized(
 class ElasticMLP(torch.nn.Module):
     """The largest network of a layout, of which every other one is a part."""
 
+    masks: torch.Tensor
+
     def __init__(self, layout: Layout, *, seed: int) -> None:
         super().__init__()
         self.layout = layout
@@ -276,7 +278,8 @@ class ElasticMLP(torch.nn.Module):
             self._bits("weight_bits_head"),
             kept=mask[None, :],
         )
-        return signal @ head.T + self.head_biases[i_depth]
+        answer: torch.Tensor = signal @ head.T + self.head_biases[i_depth]
+        return answer
 
     def run_lanes(
         self, inputs: torch.Tensor, genomes: Genomes, statistics: Statistics | None = None
@@ -346,7 +349,7 @@ class ElasticMLP(torch.nn.Module):
         normal = normal * gain[:, None, :] + shift[:, None, :]
         names = [str(v) for v in self.layout.values[f"activation_{k}"]]
         active = normal
-        for i in operator.unique().tolist():
+        for i in np.unique(column[f"activation_{k}"]).tolist():
             lanes = torch.from_numpy(np.flatnonzero(column[f"activation_{k}"] == i))
             active = active.index_copy(0, lanes, _ACTIVATIONS[names[i]](normal[lanes]))
         signed = torch.tensor([name in _SIGNED for name in names])[operator]

@@ -149,7 +149,7 @@ class Filter:
 
     def passes(self, genomes: Genomes) -> Booleans:
         """Return bool[n]: every limit holds; to drop genomes before they are scored at all."""
-        return (self._excess(genomes) <= 0).all(axis=1)
+        return np.asarray((self._excess(genomes) <= 0).all(axis=1))
 
     def _excess(self, genomes: Genomes) -> Floats:
         columns = [limit.profiler(genomes) / limit.at_most - 1.0 for limit in self.limits]

@@ -12,7 +12,7 @@ architecture parameters rises sharply (Zela et al., RobustDARTS, ICLR 2020).  Th
 for the same archive as everybody's: score them with the problem.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -199,7 +199,7 @@ class _Search:
         )
         with torch.no_grad():
             for weight, gradient in zip(self.weights, ahead, strict=True):
-                weight -= rate * gradient
+                weight.sub_(gradient, alpha=rate)
         loss = self.task_loss(*held_out)
         both = torch.autograd.grad(loss, [*self.parameters, *self.weights], allow_unused=True)
         n = len(self.parameters)
@@ -350,8 +350,7 @@ def _dirichlet(shape: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def _filled(
-    gradients: tuple[torch.Tensor | None, ...] | list[torch.Tensor | None],
-    like: list[torch.Tensor],
+    gradients: Sequence[torch.Tensor | None], like: Sequence[torch.Tensor]
 ) -> list[torch.Tensor]:
     """Replace missing gradients (of what the loss does not touch) by zeros."""
     return [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, like, strict=True)]
@@ -359,8 +358,8 @@ def _filled(
 
 def _apply(
     optimiser: torch.optim.Optimizer,
-    parameters: list[torch.Tensor],
-    gradients: tuple[torch.Tensor | None, ...] | list[torch.Tensor],
+    parameters: Sequence[torch.Tensor],
+    gradients: Sequence[torch.Tensor | None],
 ) -> None:
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient

@@ -95,7 +95,9 @@ def fingerprint(
     problem: Problem, strategy: str, seed: int, settings: StrategySettings, problem_digest: str
 ) -> dict[str, object]:
     """Return what decides the course of a search, in JSON values; resuming demands the same."""
-    initial = "" if settings.initial is None else hashlib.sha256(settings.initial).hexdigest()
+    initial = (
+        "" if settings.initial is None else hashlib.sha256(settings.initial.tobytes()).hexdigest()
+    )
     return {
         "strategy": strategy,
         "seed": seed,

@@ -155,9 +155,10 @@ class TchebycheffReward:
     rho: float = 0.05
 
     def __call__(self, evaluation: Evaluation, names: tuple[str, ...]) -> Floats:
-        return tchebycheff(
+        scores = tchebycheff(
             evaluation.objectives, self.weights[None, :], self.ideal, self.nadir, self.rho
-        )[0]
+        )
+        return np.asarray(scores[0])
 
 
 def tchebycheff(

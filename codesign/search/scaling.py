@@ -83,7 +83,7 @@ def scale_design(
             raise DesignError(
                 f"dimension {dimension.name!r} has genes that are mere names; list ordered ones"
             )
-    phi = step * np.arange(-n_steps, n_steps + 1)
+    phi = np.asarray(step * np.arange(-n_steps, n_steps + 1), dtype=np.float64)
     genomes = np.repeat(genome[None, :], len(phi), axis=0)
     for dimension in dimensions:
         shift = np.round(dimension.rate * phi).astype(np.int64)

@@ -129,7 +129,7 @@ class EvaluationStore:
         }
         arrays |= {_METRIC + name: values for name, values in evaluation.metrics.items()}
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez(buffer, allow_pickle=False, **arrays)
         self._execute(
             "INSERT INTO search_batches VALUES (?, ?, ?, ?)",
             (self._run, first_row, len(genomes), buffer.getvalue()),

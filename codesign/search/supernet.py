@@ -159,7 +159,7 @@ def train_supernet(
                         options.temperature,
                     )
                 optimiser.zero_grad(set_to_none=True)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 schedule.step()
                 n_done += 1
@@ -224,7 +224,7 @@ def _train_one(
             logits, _ = model.run_lanes(inputs[rows][None], genome)
             loss = torch.nn.functional.cross_entropy(logits[0], labels[rows])
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
     seconds = time.perf_counter() - started_s

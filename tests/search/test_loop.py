@@ -117,9 +117,9 @@ def test_nsga2_beats_random_search_on_a_constrained_space():
     for seed in (0, 1):
         reached = {
             name: normalized_hypervolume(
-                run_search(PROBLEM, name, n_evaluations=1500, seed=seed).objectives, **box
+                run_search(PROBLEM, name, n_evaluations=800, seed=seed).objectives, **box
             )
             for name in ("nsga2", "random")
         }
         assert reached["random"] < reached["nsga2"] < best
-        assert reached["nsga2"] > 0.95 * best
+        assert reached["nsga2"] > 0.9 * best

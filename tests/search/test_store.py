@@ -17,7 +17,7 @@ from codesign.search.strategies.base import StrategySettings
 from codesign.search.synthetic import SyntheticProblem
 
 PROBLEM = SyntheticProblem(lut_limit=1500.0, latency_limit_ns=28.0)
-N_EVALUATIONS = 3000
+N_EVALUATIONS = 2000
 
 CHILD = """
 import sys, time
@@ -28,7 +28,7 @@ from codesign.search.synthetic import SyntheticProblem
 problem = SyntheticProblem(lut_limit=1500.0, latency_limit_ns=28.0)
 with EvaluationStore(Path(sys.argv[1])) as store:
     print("ready", flush=True)
-    run_search(problem, sys.argv[2], n_evaluations=3000, seed=7, store=store,
+    run_search(problem, sys.argv[2], n_evaluations=2000, seed=7, store=store,
                progress=lambda progress: time.sleep(0.004))
 """
 
@@ -39,7 +39,7 @@ def test_killed_at_random_moments_and_resumed_gives_the_same_archive(name, tmp_p
     path = tmp_path / "study.db"
     moments = random.Random(name)
     n_rows = []
-    for _ in range(3):
+    for _ in range(2):
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(path), name], stdout=subprocess.PIPE
         )

@@ -9,6 +9,7 @@ Source: Real et al., Regularized evolution for image classifier architecture sea
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from codesign.search.problem import Evaluation, Genomes, Problem, concatenate
 from codesign.search.strategies._scalar import Scalarizer
@@ -76,7 +77,7 @@ class RegularizedEvolution(Strategy):
             return sample_new(self._problem, self._memory, BATCH_SIZE, self._generator)
         return children
 
-    def _winners(self, n_tournaments: int) -> np.ndarray:
+    def _winners(self, n_tournaments: int) -> NDArray[np.int64]:
         assert self._values is not None
         n = len(self._values)
         n_sample = max(2, int(SAMPLE_SHARE * n))
@@ -85,7 +86,8 @@ class RegularizedEvolution(Strategy):
         scores = self._scalarizer.score(
             self._values.take(rows.ravel()), np.repeat(weights, n_sample, axis=0)
         )
-        return rows[np.arange(n_tournaments), scores.reshape(rows.shape).argmax(axis=1)]
+        best = scores.reshape(rows.shape).argmax(axis=1)
+        return np.asarray(rows[np.arange(n_tournaments), best])
 
     def tell(self, genomes: Genomes, evaluation: Evaluation) -> None:
         """See `Strategy.tell`."""

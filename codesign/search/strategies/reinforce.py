@@ -50,7 +50,7 @@ class Reinforce(Strategy):
         raised = np.exp(logits - logits.max(axis=2, keepdims=True))
         learnt = raised / raised.sum(axis=2, keepdims=True)
         uniform = self._exists / self._exists.sum(axis=1, keepdims=True)
-        return (1.0 - EXPLORATION) * learnt + EXPLORATION * uniform
+        return np.asarray((1.0 - EXPLORATION) * learnt + EXPLORATION * uniform)
 
     def ask(self) -> Genomes:
         """See `Strategy.ask`."""
