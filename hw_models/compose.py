@@ -175,9 +175,9 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
             input_bits += np.bincount(op.design, bits, minlength=n)
         for target in RESOURCES:
             for term, value in getattr(cost, target).items():
-                total = np.bincount(op.design, value, minlength=n)
+                summed = np.bincount(op.design, value, minlength=n).astype(np.float64, copy=False)
                 known = terms[target].get(term)
-                terms[target][term] = total if known is None else known + total
+                terms[target][term] = summed if known is None else known + summed
         energy += np.bincount(
             op.design, np.broadcast_to(cost.energy_pj, op.design.shape), minlength=n
         )
@@ -444,8 +444,8 @@ def _notes(
                 "the interval is wider"
             )
     if any(name == "recurrent" for name, _, _ in raw.ops):
-        for i in range(batch.n_designs):
-            notes[i].append("recurrent layers: only a handful of reports support this law")
+        for sentences in notes:
+            sentences.append("recurrent layers: only a handful of reports support this law")
     return tuple(tuple(dict.fromkeys(sentences)) for sentences in notes)
 
 

@@ -30,7 +30,8 @@ def is_legal_reuse(n_in: ArrayLike, n_out: ArrayLike, reuse_factor: ArrayLike) -
     limit = -(-safe_in * safe_out // np.minimum(safe_in, safe))
     functional = (limit % safe_out == 0) | (safe >= safe_in)
     aligned = (safe % safe_in == 0) | (safe < safe_in)
-    return positive & functional & aligned & (safe_in * safe_out % safe == 0)
+    legal: NDArray[np.bool_] = positive & functional & aligned & (safe_in * safe_out % safe == 0)
+    return legal
 
 
 @lru_cache(maxsize=65536)

@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -209,7 +210,7 @@ def _merged_intervals(
     }
 
 
-def load_corpus() -> list[dict[str, object]]:
+def load_corpus() -> list[dict[str, Any]]:
     """Read the records that the package carries.
 
     Raises:

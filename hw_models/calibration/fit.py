@@ -454,4 +454,5 @@ def predict(dataset: Dataset, coefficients: Coefficients) -> dict[str, Array]:
 
 def smape(reported: Array, predicted: Array) -> Array:
     """Return 200 |y - p| / (|y| + |p| + 1) per record, in per cent."""
-    return 200 * np.abs(reported - predicted) / (np.abs(reported) + np.abs(predicted) + 1)
+    error: Array = 200 * np.abs(reported - predicted) / (np.abs(reported) + np.abs(predicted) + 1)
+    return error

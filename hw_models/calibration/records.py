@@ -623,8 +623,8 @@ def batch_records(
                 for at, parameters in ops:
                     design.setdefault(primitive, []).append(position)
                     stage.setdefault(primitive, []).append(at)
-                    for key, value in parameters.items():
-                        columns.setdefault(primitive, {}).setdefault(key, []).append(float(value))
+                    for name, value in parameters.items():
+                        columns.setdefault(primitive, {}).setdefault(name, []).append(float(value))
         uncertainty = [records[i].get("clock_uncertainty_ns") for i in rows]
         batches.append(
             (

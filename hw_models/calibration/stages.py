@@ -73,7 +73,8 @@ def held_out_stage_error(pairs: Sequence[Record], target: str) -> tuple[int, flo
         if p.get("csynth") and p.get("vsynth")
         and p["csynth"].get(target) is not None and p["vsynth"].get(target) is not None
     ]  # fmt: skip
-    fitted, plain = [], []
+    fitted: list[float] = []
+    plain: list[float] = []
     for source in sorted({row[2] for row in rows}):
         train = [row for row in rows if row[2] != source]
         factor = stage_step(*(list(c) for c in zip(*train, strict=True)))["factor"]
