@@ -98,7 +98,7 @@ def test_normal_scores_are_monotone_and_invertible_also_beyond_the_labels() -> N
 
 
 def test_choice_names_the_best_and_its_rivals() -> None:
-    from test_predictor_methods import chains
+    from tests.predictor.test_predictor_methods import chains
 
     batch, labels = chains(60, seed=0)
     choice = choose(batch, labels, seed=0, contenders=("ridge", "kernel_ridge", "gp_globals"))
