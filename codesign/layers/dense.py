@@ -212,7 +212,15 @@ class Dense(Layer):
             network.weight_words[node.name]
         )
         bias = network.bias_format[node.name].values_from_words(network.bias_words[node.name])
-        return _without_signed_bit_tables(inputs[0]) @ weights + bias
+        lanes = _without_signed_bit_tables(inputs[0])
+        lowest = np.array([lane.low for lane in np.asarray(lanes)], dtype=np.float64)
+        highest = np.array([lane.high for lane in np.asarray(lanes)], dtype=np.float64)
+        if not weights[
+            lowest != highest
+        ].any():  # alkaid cannot multiply when every product is a constant
+            constants = lowest @ weights + bias
+            return type(lanes)(constants, lanes.solver_options, hwconf=lanes.hwconf)
+        return lanes @ weights + bias
 
     def examples(self) -> list[dict[str, Any]]:
         return [
