@@ -40,13 +40,24 @@ def train(
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Of weights, order and folds.")] = 0,
     duplicates: Annotated[str, typer.Option(help=DUPLICATES_HELP)] = "error",
+    as_population: Annotated[
+        bool,
+        typer.Option(
+            "--as-population",
+            help="The file is a benchmark of codesign networks: encode them as a search does.",
+        ),
+    ] = False,
 ) -> None:
     """Fit a predictor on labelled graphs and store it."""
     from codesign.cli._progress import RichReporter
+    from codesign.predictor.pretrained import train_on_benchmark
     from codesign.predictor.train import train_file
 
     with RichReporter() as reporter, reporter.stage("train the predictor", 1):
-        reason = train_file(graphs, output, method=method, seed=seed, duplicates=duplicates)
+        if as_population:
+            reason = train_on_benchmark(output, path=graphs, method=method, seed=seed)
+        else:
+            reason = train_file(graphs, output, method=method, seed=seed, duplicates=duplicates)
     typer.echo(f"{output}: {reason}")
 
 

@@ -1,0 +1,55 @@
+"""A predictor of the jets that ships, so that a search can start without a single label."""
+
+from pathlib import Path
+
+import numpy as np
+
+from codesign.encoding.batch import GraphBatch
+from codesign.encoding.population import encode_population
+from codesign.ir import Candidate, HardwareConfig
+from codesign.layers import LAYERS
+from codesign.predictor.base import Floats, save_predictor
+from codesign.predictor.train import fit_predictor
+from codesign.space import population_from_candidates
+from codesign.training.benchmark import BENCHMARK_PATH, BenchmarkEntry, load_benchmark
+
+
+def encode_entries(entries: list[BenchmarkEntry]) -> tuple[GraphBatch, Floats]:
+    """Encode labelled networks exactly as a search encodes its population.
+
+    Returns:
+        The batch, and the validation accuracy 0..1 averaged over the seeds, float[n].
+    """
+    candidates = []
+    for entry in entries:
+        nodes = entry.network.nodes
+        multiplying = [n.name for n in nodes if LAYERS.get(n.layer).has_multipliers]
+        # Accuracy does not depend on any of this; the encoding leaves it out.
+        hardware = HardwareConfig(
+            part="none",
+            clock_period_ns=5.0,
+            io_type="io_parallel",
+            strategy={name: "latency" for name in multiplying},
+            reuse_factor={name: 1 for name in multiplying},
+        )
+        candidates.append(Candidate(network=entry.network, hardware=hardware))
+    labels = np.array([np.mean(entry.validation_accuracy) for entry in entries])
+    return encode_population(population_from_candidates(candidates)), labels
+
+
+def train_on_benchmark(
+    output: Path, *, path: Path = BENCHMARK_PATH, method: str = "blend", seed: int = 0
+) -> str:
+    """Fit on a benchmark of networks and write a checkpoint that a search can load.
+
+    Returns:
+        Why this method was taken.
+
+    Raises:
+        DataError: the benchmark is missing or damaged.
+    """
+    batch, labels = encode_entries(load_benchmark(path))
+    choice = fit_predictor(batch, labels, seed=seed, method=method)
+    notes = {"benchmark": path.name, "n_labels": len(labels), "seed": seed, "reason": choice.reason}
+    save_predictor(choice.predictor, output, notes=notes)
+    return choice.reason
