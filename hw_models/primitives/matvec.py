@@ -346,7 +346,7 @@ def _distributed(p: Mapping[str, Array], context: Context) -> OpCost:
     w = _weights(p, context)
     cost = graph_cost(p["n_in"], p["n_out"], w["digits"], w["nonzero"], x, p["weight_bits"])
     cost = np.where(np.isnan(p["adder_graph_cost"]), cost, p["adder_graph_cost"])
-    # the bias joins the sums without a level or an adder of its own (140 synthesised networks)
+    # the bias joins the sums without a level or an adder of its own (160 synthesised networks)
     depth = graph_depth(p["n_out"], w["digits"], x, p["weight_bits"])
     depth = np.where(np.isnan(p["adder_graph_depth"]), depth, p["adder_graph_depth"])
     if context.is_rtl:
