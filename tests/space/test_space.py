@@ -10,9 +10,9 @@ from codesign.space import candidates_from_population, load_space, population_fr
 from codesign.space.reuse import is_legal_reuse_factor
 
 
-@pytest.fixture(scope="module")
-def space():
-    return load_space("mlp_l1", n_inputs=16, n_outputs=5)
+@pytest.fixture(scope="module", params=["mlp_l1", "cell_l1"])
+def space(request):
+    return load_space(request.param, n_inputs=16, n_outputs=5)
 
 
 def test_every_shipped_space_loads():

@@ -1,0 +1,222 @@
+"""What templates share: genes over domains, read for whole populations, and nodes collected slot by slot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.errors import ConfigError, unknown_name
+from codesign.ir import Population
+from codesign.layers import LAYERS
+from codesign.layers._activation import Activation
+from codesign.space.assemble import assemble
+from codesign.space.templates.base import Gene, Value
+from hw_models.types import STRATEGIES
+
+Genomes = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Numbers = NDArray[np.float64]
+
+#: Domains of every dense layer, beside its width.
+HARDWARE = ("weight_bits", "pruned_fraction", "strategy", "reuse_factor")
+#: "rtl" realises the whole network as one distributed-arithmetic design (alkaid RTL); "hls" lets every
+#: layer choose its strategy in one hls4ml project.
+FLOWS = ("rtl", "hls")
+#: Strategies whose multipliers can be shared; all others use every multiplier once per event.
+_SHARING = ("resource", "resource_unrolled")
+_CATEGORICAL = {"activation", "skip", "strategy", "flow", "batch_norm", "wiring"}
+
+
+def check_domains(
+    domains: Mapping[str, Sequence[Value]], choices: Mapping[str, Sequence[str]]
+) -> None:
+    """Check the domains of a space.
+
+    Args:
+        domains: values by domain name.
+        choices: what domains of names may hold, beside activation, flow and strategy.
+
+    Raises:
+        ConfigError: a domain is empty, repeats a value, or holds an illegal one.
+    """
+    allowed: dict[str, Sequence[str]] = {
+        "activation": [
+            la.name for la in LAYERS if isinstance(la, Activation) and la.name != "linear"
+        ],
+        "flow": FLOWS,
+        "strategy": STRATEGIES,
+        **choices,
+    }
+    for name, values in domains.items():
+        if not values:
+            raise ConfigError(f"domains.{name} is empty; list at least one value")
+        if len(set(values)) != len(values):
+            raise ConfigError(f"domains.{name} repeats a value: {list(values)}; list each once")
+        for value in values:
+            if name in allowed:
+                if value not in allowed[name]:
+                    raise ConfigError(
+                        f"domains.{name}: {unknown_name('value', value, allowed[name])}"
+                    )
+            elif not isinstance(value, (int, float)) or isinstance(value, bool):
+                raise ConfigError(f"domains.{name}: expected numbers, got {value!r}")
+            elif name == "batch_norm" and value not in (0, 1):
+                raise ConfigError(f"domains.batch_norm: expected 0 or 1, got {value!r}")
+            elif name == "pruned_fraction" and not 0 <= value < 1:
+                raise ConfigError(
+                    f"domains.pruned_fraction: expected 0 <= value < 1, got {value!r}"
+                )
+            elif name not in ("batch_norm", "pruned_fraction") and value <= 0:
+                raise ConfigError(f"domains.{name}: expected positive numbers, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneTable:
+    """Genes and the domain each one indexes.
+
+    Attributes:
+        genes: the variables, in genome order.
+        domains: values by domain name.
+        domain_of: domain name by gene name.
+    """
+
+    genes: tuple[Gene, ...]
+    domains: Mapping[str, tuple[Value, ...]]
+    domain_of: Mapping[str, str]
+
+    @classmethod
+    def build(cls, domains: Mapping[str, Sequence[Value]], genes: Mapping[str, str]) -> GeneTable:
+        """Make one gene per entry of `genes` (gene name -> domain name)."""
+        known = {name: tuple(values) for name, values in domains.items()}
+        return cls(
+            genes=tuple(
+                Gene(
+                    name=gene,
+                    domain=known[domain],
+                    is_ordered=domain.split("_of_")[0] not in _CATEGORICAL,
+                )
+                for gene, domain in genes.items()
+            ),
+            domains=known,
+            domain_of=dict(genes),
+        )
+
+    def index(self, gene: str) -> int:
+        """Position of a gene in the genome."""
+        return list(self.domain_of).index(gene)
+
+    def column(self, genomes: Genomes, gene: str) -> NDArray[np.int64]:
+        """int64[n], the indices of one gene."""
+        return genomes[:, self.index(gene)]
+
+    def numbers(self, genomes: Genomes, gene: str) -> Numbers:
+        """float64[n], the values of one numeric gene."""
+        return np.array(self.domains[self.domain_of[gene]], dtype=np.float64)[
+            self.column(genomes, gene)
+        ]
+
+    def holds(self, genomes: Genomes, gene: str, *values: str) -> Flags:
+        """bool[n], whether a gene has one of `values`."""
+        table = np.array([v in values for v in self.domains[self.domain_of[gene]]])
+        return np.asarray(table[self.column(genomes, gene)])
+
+    def clear(self, genomes: Genomes, where: Flags, *genes: str) -> None:
+        """Set genes to 0 in the rows `where`, in place."""
+        for gene in genes:
+            genomes[where, self.index(gene)] = 0
+
+    def clear_hardware(self, genomes: Genomes, suffix: str) -> None:
+        """Set the hardware genes that have no effect to 0, in place."""
+        is_rtl = self.holds(genomes, "flow", "rtl")
+        self.clear(genomes, is_rtl, f"strategy_{suffix}")
+        shares = self.holds(genomes, f"strategy_{suffix}", *_SHARING) & ~is_rtl
+        self.clear(genomes, ~shares, f"reuse_factor_{suffix}")
+
+    def hardware(self, genomes: Genomes, suffix: str) -> dict[str, Numbers]:
+        """Columns of the dense layers whose hardware genes end in `suffix`."""
+        codes = np.array(
+            [STRATEGIES.index(str(v)) for v in self.domains["strategy"]], dtype=np.float64
+        )
+        strategy = codes[self.column(genomes, f"strategy_{suffix}")]
+        is_rtl = self.holds(genomes, "flow", "rtl")
+        strategy = np.where(is_rtl, float(STRATEGIES.index("distributed_arithmetic")), strategy)
+        shares = np.isin(strategy, [STRATEGIES.index(name) for name in _SHARING])
+        return {
+            "weight_bits": self.numbers(genomes, f"weight_bits_{suffix}"),
+            "pruned_fraction": self.numbers(genomes, f"pruned_fraction_{suffix}"),
+            "strategy": strategy,
+            "reuse_factor": np.where(shares, self.numbers(genomes, f"reuse_factor_{suffix}"), 1.0),
+        }
+
+    def activation_codes(
+        self, genomes: Genomes, gene: str, codes: Mapping[str, int]
+    ) -> NDArray[np.int64]:
+        """int64[n], the layer code of each candidate's activation."""
+        table = np.array([codes[str(v)] for v in self.domains[self.domain_of[gene]]])
+        return np.asarray(table[self.column(genomes, gene)])
+
+
+class PopulationBuilder:
+    """Collects nodes slot by slot for all candidates at once; `-1` stands for "no such node"."""
+
+    def __init__(self, n: int, codes: Mapping[str, int]) -> None:
+        self._n = n
+        self._codes = codes
+        self._layers: list[NDArray[np.int64]] = []
+        self._owners: list[NDArray[np.int64]] = []
+        self._values: list[dict[str, NDArray[np.float64]]] = []
+        self._edges: list[NDArray[np.int64]] = []
+        self._count = 0
+
+    def add(
+        self,
+        present: NDArray[np.bool_],
+        layer: str | NDArray[np.int64],
+        inputs: Sequence[NDArray[np.int64]],
+        **values: NDArray[np.float64],
+    ) -> NDArray[np.int64]:
+        """Add a node to the candidates where `present`; elsewhere pass the first input through."""
+        owners = np.flatnonzero(present)
+        rows = self._count + np.arange(owners.size)
+        self._count += owners.size
+        code = np.full(self._n, self._codes[layer]) if isinstance(layer, str) else layer
+        self._layers.append(code[owners])
+        self._owners.append(owners)
+        self._values.append({name: v[owners] for name, v in values.items()})
+        for source in inputs:
+            self._edges.append(np.stack([source[owners], rows]))
+        result = inputs[0].copy() if inputs else np.full(self._n, -1, dtype=np.int64)
+        result[owners] = rows
+        return result
+
+    def finish(
+        self, *, layer_names: tuple[str, ...], clock_period_ns: NDArray[np.float64]
+    ) -> Population:
+        """Sort nodes by candidate and derive everything else."""
+        owner = np.concatenate(self._owners)
+        order = np.argsort(owner, kind="stable")
+        rank = np.empty_like(order)
+        rank[order] = np.arange(order.size)
+        names = {name for values in self._values for name in values}
+        parameters = {
+            name: np.concatenate(
+                [
+                    v.get(name, np.zeros(o.size))
+                    for v, o in zip(self._values, self._owners, strict=True)
+                ]
+            )[order]
+            for name in names
+        }
+        return assemble(
+            n_candidates=self._n,
+            layer_names=layer_names,
+            layer=np.concatenate(self._layers)[order].astype(np.int64),
+            candidate=owner[order],
+            parameters=parameters,
+            edges=rank[np.concatenate(self._edges, axis=1)],
+            clock_period_ns=clock_period_ns,
+            round_reuse=True,
+        )

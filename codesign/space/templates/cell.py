@@ -1,0 +1,155 @@
+"""Cell spaces: one small cell with searched wiring, repeated with the same wiring.
+
+A stem (dense -> activation) sets the width; every cell keeps it.  Node j of a cell reads one earlier
+point of the cell (0: the cell's input, i: node i), may add a second one, and applies dense -> [batch norm]
+-> activation.  The cell's output is its last node; nodes on no path to it do not exist.
+
+Genes: n_cells, width, activation, batch_norm, bits, pruning and hardware, shared by all cells; per
+node j from 2 on: first_j (an earlier point) and second_j (an earlier point, or the number j: none).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.errors import ConfigError
+from codesign.ir import Population
+from codesign.layers import LAYERS
+from codesign.space.templates import TEMPLATES
+from codesign.space.templates._shared import HARDWARE, GeneTable, PopulationBuilder, check_domains
+from codesign.space.templates.base import Gene, Template, Value
+from hw_models.units import mhz_to_period
+
+_SHARED = (
+    "n_cells",
+    "width",
+    "activation",
+    "batch_norm",
+    "result_bits",
+    "input_bits",
+    "output_bits",
+    "flow",
+    "clock_mhz",
+)
+_PARTS = ("stem", "cell", "head")
+
+
+class Cell(Template):
+    """A repeated cell of dense layers with searched wiring."""
+
+    name = "cell"
+    domain_names = (*_SHARED, *HARDWARE, "nodes_per_cell")
+
+    def __init__(
+        self, domains: Mapping[str, Sequence[Value]], *, n_inputs: int, n_outputs: int
+    ) -> None:
+        check_domains(domains, {})
+        if len(domains["nodes_per_cell"]) != 1:
+            raise ConfigError(
+                f"domains.nodes_per_cell: expected one number, got {list(domains['nodes_per_cell'])}; it is not searched"
+            )
+        self._n_inputs, self._n_outputs = n_inputs, n_outputs
+        self._n_nodes = int(domains["nodes_per_cell"][0])
+        self._n_cells = int(max(domains["n_cells"]))  # type: ignore[type-var,arg-type]
+        wiring = {f"wiring_of_first_{j}": tuple(range(j)) for j in range(2, self._n_nodes + 1)}
+        wiring |= {
+            f"wiring_of_second_{j}": tuple(range(j + 1)) for j in range(2, self._n_nodes + 1)
+        }
+        genes = {name: name for name in _SHARED}
+        for j in range(2, self._n_nodes + 1):
+            genes |= {f"first_{j}": f"wiring_of_first_{j}", f"second_{j}": f"wiring_of_second_{j}"}
+        for part in _PARTS:
+            genes |= {f"{name}_{part}": name for name in HARDWARE}
+        self._table = GeneTable.build({**domains, **wiring}, genes)
+
+    @property
+    def genes(self) -> tuple[Gene, ...]:
+        return self._table.genes
+
+    def _wiring(
+        self, genomes: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Return first and second source of every node, int64[n_nodes + 1, n], and which nodes live.
+
+        A second source equal to the first, or to the node itself, is none and reads -1.
+        """
+        n = genomes.shape[0]
+        first = np.zeros((self._n_nodes + 1, n), dtype=np.int64)
+        second = np.full((self._n_nodes + 1, n), -1, dtype=np.int64)
+        for j in range(2, self._n_nodes + 1):
+            first[j] = self._table.column(genomes, f"first_{j}")
+            other = self._table.column(genomes, f"second_{j}")
+            second[j] = np.where((other == j) | (other == first[j]), -1, other)
+        lives = np.zeros((self._n_nodes + 1, n), dtype=bool)
+        lives[self._n_nodes] = True
+        members = np.arange(n)
+        for j in range(self._n_nodes, 0, -1):
+            lives[first[j], members] |= lives[j]
+            reads = lives[j] & (second[j] >= 0)
+            lives[second[j][reads], members[reads]] = True
+        return first, second, lives
+
+    def canonicalize(self, genomes: NDArray[np.int64]) -> NDArray[np.int64]:
+        out = genomes.copy()
+        first, second, lives = self._wiring(out)
+        for j in range(2, self._n_nodes + 1):
+            low, high = np.minimum(first[j], second[j]), np.maximum(first[j], second[j])
+            is_pair = second[j] >= 0  # a sum: the order of its terms does not matter
+            out[:, self._table.index(f"first_{j}")] = np.where(is_pair, low, first[j])
+            out[:, self._table.index(f"second_{j}")] = np.where(is_pair, high, j)
+            self._table.clear(out, ~lives[j], f"first_{j}", f"second_{j}")
+        for part in _PARTS:
+            self._table.clear_hardware(out, part)
+        return out
+
+    def decode(self, genomes: NDArray[np.int64]) -> Population:
+        table, genomes = self._table, self.canonicalize(genomes)
+        n = genomes.shape[0]
+        members, everyone = np.arange(n), np.ones(n, dtype=bool)
+        codes = {name: i for i, name in enumerate(LAYERS.names())}
+        first, second, lives = self._wiring(genomes)
+        width = table.numbers(genomes, "width")
+        has_norm = table.numbers(genomes, "batch_norm") > 0
+        activation = table.activation_codes(genomes, "activation", codes)
+        result_bits = table.numbers(genomes, "result_bits")
+        builder = PopulationBuilder(n, codes)
+
+        def block(
+            present: NDArray[np.bool_], source: NDArray[np.int64], part: str
+        ) -> NDArray[np.int64]:
+            node = builder.add(
+                present, "dense", [source], n_out=width, **table.hardware(genomes, part)
+            )
+            node = builder.add(present & has_norm, "batch_norm", [node])
+            return builder.add(present, activation, [node], output_bits=result_bits)
+
+        n_in = np.full(n, float(self._n_inputs))
+        tip = builder.add(
+            everyone, "input", [], n_out=n_in, output_bits=table.numbers(genomes, "input_bits")
+        )
+        tip = block(everyone, tip, "stem")
+        n_cells = table.numbers(genomes, "n_cells")
+        for k in range(1, self._n_cells + 1):
+            points = np.tile(tip, (self._n_nodes + 1, 1))
+            for j in range(1, self._n_nodes + 1):
+                present = (n_cells >= k) & lives[j]
+                source = points[first[j], members]
+                other = points[np.maximum(second[j], 0), members]
+                source = builder.add(present & (second[j] >= 0), "add", [source, other])
+                points[j] = block(present, source, "cell")
+            tip = np.where(n_cells >= k, points[self._n_nodes], tip)
+        n_outputs = np.full(n, float(self._n_outputs))
+        tip = builder.add(
+            everyone, "dense", [tip], n_out=n_outputs, **table.hardware(genomes, "head")
+        )
+        builder.add(everyone, "linear", [tip], output_bits=table.numbers(genomes, "output_bits"))
+        return builder.finish(
+            layer_names=LAYERS.names(),
+            clock_period_ns=mhz_to_period(table.numbers(genomes, "clock_mhz")),
+        )
+
+
+TEMPLATES.add(Cell.name, Cell)
