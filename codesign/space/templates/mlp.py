@@ -26,7 +26,18 @@ from codesign.space.templates._shared import HARDWARE, GeneTable, PopulationBuil
 from codesign.space.templates.base import Gene, Template, Value
 from hw_models.units import mhz_to_period
 
-_BLOCK = ("width", "activation", "batch_norm", "skip", "result_bits", *HARDWARE)
+# the order is that of the first released benchmark: genomes and samples depend on it
+_BLOCK = (
+    "width",
+    "activation",
+    "batch_norm",
+    "skip",
+    "weight_bits",
+    "result_bits",
+    "pruned_fraction",
+    "strategy",
+    "reuse_factor",
+)
 _GLOBAL = ("depth", "input_bits", "output_bits", "flow", "clock_mhz")
 _SKIPS = ("none", "add", "concat")
 
