@@ -63,6 +63,12 @@ def main() -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except ValueError as error:
+        # hw_models stands alone, so its refusals are no CodesignErrors; they read like them
+        if debug or type(error).__module__ != "hw_models.errors":
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
     except BrokenPipeError:
         os._exit(1)
     except OSError as error:
