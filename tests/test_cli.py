@@ -226,3 +226,35 @@ def test_the_shipped_data_is_found() -> None:
         match="nothing_such/ is missing from this installation of codesign; reinstall",
     ):
         data_root("nothing_such")
+
+
+def test_a_refusal_of_the_hardware_models_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    verb: Callable[[Callable[[], None]], None],
+) -> None:
+    from hw_models.errors import UnsupportedError
+
+    def refuse() -> None:
+        raise UnsupportedError(
+            "unknown device part 'x'; expected an AMD part; name the nearest family"
+        )
+
+    verb(refuse)
+    assert leave(monkeypatch, "do") == 1
+    assert (
+        capsys.readouterr().err
+        == "error: unknown device part 'x'; expected an AMD part; name the nearest family\n"
+    )
+
+
+def test_other_value_errors_are_bugs_and_keep_their_traceback(
+    monkeypatch: pytest.MonkeyPatch, verb: Callable[[Callable[[], None]], None]
+) -> None:
+    def fail() -> None:
+        raise ValueError("a bug")
+
+    verb(fail)
+    monkeypatch.setattr(sys, "argv", ["codesign", "do"])
+    with pytest.raises(ValueError, match="a bug"):
+        cli.main()
