@@ -9,7 +9,7 @@ CONFIG ?= examples/jets_100ns.yaml
 REPORTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test test-slow check calibrate bench bench-estimators bench-predictor bench-search bench-labels bench-device clean
+.PHONY: help venv run test test-slow check calibrate bench bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer clean
 
 help:
 	@echo "make run               the whole loop on the bundled jets, ending in runs/jets_100ns/report.html"
@@ -18,7 +18,7 @@ help:
 	@echo "make test-slow         the slow tests"
 	@echo "make check             formatting, lint and types"
 	@echo "make calibrate         fit the hardware models; REPORTS=dir reads your synthesis reports"
-	@echo "make bench             all benchmarks (bench-estimators, -predictor, -search, -labels, -device)"
+	@echo "make bench             all benchmarks (bench-estimators, -predictor, -search, -labels, -device, -scorer)"
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Python 3.11 is needed, got " + sys.version.split()[0] + "; run make PYTHON=/path/to/python3.11")'
@@ -47,7 +47,7 @@ check: $(STAMP)
 calibrate: $(STAMP)
 	$(BIN)/codesign calibrate $(REPORTS)
 
-bench: bench-estimators bench-predictor bench-search bench-labels bench-device
+bench: bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer
 
 bench-estimators: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_estimators.py
@@ -63,6 +63,9 @@ bench-labels: $(STAMP)
 
 bench-device: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_device.py --rtl
+
+bench-scorer: $(STAMP)
+	$(BIN)/python tests/benchmarks/bench_scorer.py
 
 clean:
 	rm -rf $(VENV) runs dist build .pytest_cache .mypy_cache .ruff_cache
