@@ -86,6 +86,7 @@ class Bench:
     scorer: HardwareScorer
     task: TaskArrays
     n_designs: int
+    n_shared_evaluations: int
 
     def problem(self, accuracy: Accuracy) -> PlainChains:
         return PlainChains(
@@ -193,7 +194,9 @@ def once_for_all(bench: Bench, seconds: float, seed: int) -> tuple[Genomes, dict
     def shared(full: Genomes) -> Floats:
         return supernet.accuracy(full, bench.task, n_rows=1000)
 
-    archive = run_search(bench.problem(shared), "nsga2", n_evaluations=600, seed=seed)
+    archive = run_search(
+        bench.problem(shared), "nsga2", n_evaluations=bench.n_shared_evaluations, seed=seed
+    )
     used_s = time.process_time() - started_s
     print(f"  supernet: {n_epochs + 4} epochs, {used_s:.0f} s CPU")
     picked = bench.pick(archive)
@@ -217,7 +220,14 @@ def once_for_all(bench: Bench, seconds: float, seed: int) -> tuple[Genomes, dict
     }
 
 
-def compare_weight_sharing(*, seconds: float, n_seeds: int, n_designs: int) -> dict[str, object]:
+def compare_weight_sharing(
+    *,
+    seconds: float,
+    n_seeds: int,
+    n_designs: int,
+    space_name: str = "mlp_l1",
+    n_shared_evaluations: int = 600,
+) -> dict[str, object]:
     """Run part (d) and return JSON values, with a verdict in sentences."""
     torch.set_num_threads(1)
     data = load_task("jets")
@@ -228,13 +238,14 @@ def compare_weight_sharing(*, seconds: float, n_seeds: int, n_designs: int) -> d
         x_test=((data.x_test - mean) / std).astype(np.float32),
         y_test=data.y_test,
     )
-    space = load_space("mlp_l1", n_inputs=16, n_outputs=5)
+    space = load_space(space_name, n_inputs=16, n_outputs=5)
     bench = Bench(
         space=space,
         layout=layout_of(space, plain_base(space)),
         scorer=HardwareScorer(device=load_device("xcvu13p")),
         task=task,
         n_designs=n_designs,
+        n_shared_evaluations=n_shared_evaluations,
     )
     shares: dict[str, list[float]] = {"evolutionary": [], "differentiable": [], "supernet": []}
     best: dict[str, list[float]] = {name: [] for name in shares}
