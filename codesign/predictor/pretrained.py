@@ -8,10 +8,18 @@ from codesign.encoding.batch import GraphBatch
 from codesign.encoding.population import encode_population
 from codesign.ir import Candidate, HardwareConfig
 from codesign.layers import LAYERS
-from codesign.predictor.base import Floats, save_predictor
+from codesign.predictor.base import Floats, Predictor, load_predictor, save_predictor
 from codesign.predictor.train import fit_predictor
 from codesign.space import population_from_candidates
 from codesign.training.benchmark import BENCHMARK_PATH, BenchmarkEntry, load_benchmark
+
+#: The predictor that ships: the Gaussian process on 911 labels of the jet benchmark.
+PRETRAINED_PATH = Path(__file__).resolve().parent / "checkpoints" / "jets_v1.npz"
+
+
+def load_pretrained() -> Predictor:
+    """Return the predictor that ships; it reads batches of `encode_population`."""
+    return load_predictor(PRETRAINED_PATH)[0]
 
 
 def encode_entries(entries: list[BenchmarkEntry]) -> tuple[GraphBatch, Floats]:

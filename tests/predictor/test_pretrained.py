@@ -1,0 +1,22 @@
+"""The checkpoint that ships reads what a search encodes, and ranks networks it was not told of."""
+
+import numpy as np
+
+from codesign.encoding.population import encode_population
+from codesign.predictor.pretrained import load_pretrained
+from tests.encoding.test_population_encoding import population
+
+
+def test_pretrained_predictor_scores_a_population_within_reason() -> None:
+    predicted = load_pretrained().predict(encode_population(population()))
+    # Five classes: chance is 0.2, the best label 0.73.
+    assert ((predicted.mean > 0.2) & (predicted.mean < 0.8)).all()
+    assert ((predicted.std > 0) & (predicted.std < 0.3)).all()
+
+
+def test_pretrained_predictor_ranks_its_labels_when_left_out() -> None:
+    predictor = load_pretrained()
+    honest = predictor.left_out_mean
+    assert honest is not None and len(honest) >= 900
+    labels = predictor.scores.labels  # type: ignore[attr-defined]
+    assert labels.min() < np.median(honest) < labels.max()
