@@ -27,6 +27,7 @@ from codesign.space import load_space
 from codesign.tasks import dataset_arrays, fit_scaling, load_task
 from codesign.training import TaskArrays, TrainingOptions, train_population
 from codesign.training.sampling import sample_candidates
+from codesign.training.train import chunks_of_similar_size
 
 
 def jets() -> TaskArrays:
@@ -78,26 +79,20 @@ def main() -> None:
     parser.add_argument("--accuracy-epochs", type=int, default=4)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    task = jets()
+    task, n_alone = jets(), arguments.n_alone
     space = load_space("mlp_l1", n_inputs=16, n_outputs=5)
     pool = sample_candidates(space, arguments.n_together, seed=3, part="xcvu13p-flga2577-2-e")
     options = TrainingOptions(epochs=1, chunk_size=arguments.n_together, device="cpu")
-    generator = np.random.default_rng(0)
+    order = chunks_of_similar_size(pool, len(pool))[0]  # by size: take typical ones, evenly
+    few = [pool[order[int((i + 0.5) / n_alone * len(pool))]] for i in range(n_alone)]
     together, alone, plain = [], [], []
     for _ in range(arguments.repeats):
-        few = [pool[i] for i in generator.choice(len(pool), arguments.n_alone, replace=False)]
         seconds, _ = cpu_seconds(train, pool, task, options)
         together.append(len(pool) / seconds)
         seconds, _ = cpu_seconds(train, few, task, replace(options, chunk_size=1))
         alone.append(len(few) / seconds)
         seconds, _ = cpu_seconds(train_plain, few, task, options)
         plain.append(len(few) / seconds)
-    # Same accuracy? Train some both ways; the seed-to-seed difference is the yardstick.
-    few = pool[:: max(1, len(pool) // 12)][:12]
-    longer = replace(options, epochs=arguments.accuracy_epochs)
-    batched = train(few, task, longer)
-    single = train(few, task, replace(longer, chunk_size=1))
-    other_seed = train_population(few, task, longer, seed=2)
     ratios = np.array(together) / np.array(alone)
     result = {
         "n_together": len(pool),
@@ -106,11 +101,7 @@ def main() -> None:
         "network_epochs_per_cpu_second_plain_float": spread(plain),
         "ratio_to_one_by_one": spread(ratios),
         "ratio_to_plain_float": spread(np.array(together) / np.array(plain)),
-        "accuracy_mean_difference": float(np.mean(batched.test_accuracy - single.test_accuracy)),
-        "accuracy_rms_difference": rms(batched.test_accuracy - single.test_accuracy),
-        "accuracy_rms_difference_between_seeds": rms(
-            batched.test_accuracy - other_seed.test_accuracy
-        ),
+        "accuracy": accuracy_differences(pool, task, options, arguments.accuracy_epochs),
         "commit": subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
         ).stdout.strip(),
@@ -121,6 +112,24 @@ def main() -> None:
     print(text)
     if arguments.output:
         arguments.output.write_text(text + "\n", encoding="utf-8")
+
+
+def accuracy_differences(
+    pool: list[Candidate], task: TaskArrays, options: TrainingOptions, epochs: int
+) -> dict[str, float] | None:
+    """Train some networks both ways; the difference between seeds is the yardstick."""
+    if epochs == 0:
+        return None
+    few = pool[:: max(1, len(pool) // 12)][:12]
+    longer = replace(options, epochs=epochs)
+    batched = train(few, task, longer)
+    single = train(few, task, replace(longer, chunk_size=1))
+    other_seed = train_population(few, task, longer, seed=2)
+    return {
+        "mean_difference": float(np.mean(batched.test_accuracy - single.test_accuracy)),
+        "rms_difference": rms(batched.test_accuracy - single.test_accuracy),
+        "rms_difference_between_seeds": rms(batched.test_accuracy - other_seed.test_accuracy),
+    }
 
 
 def spread(values) -> dict[str, float]:
