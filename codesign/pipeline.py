@@ -41,6 +41,7 @@ from codesign.space import (
 )
 from codesign.study import Study, write_atomically
 from codesign.synthesis.adder_graph import ConstantMatrix, solve_adder_graph
+from codesign.synthesis.estimates import open_coefficients
 from codesign.tasks import InputScaling, TaskData, fit_scaling, load_task
 from codesign.tools import n_worker_processes
 from codesign.training.labels import label_candidates, task_digest, worker_pool
@@ -68,7 +69,11 @@ _METRICS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What all stages of a study share, built from its configuration."""
+    """What all stages of a study share, built from its configuration.
+
+    `coefficients_origin` says where the cost laws' coefficients come from: the user's own calibration
+    (`codesign calibrate`) where there is one, else those that ship.
+    """
 
     study: Study
     task: TaskData
@@ -77,6 +82,7 @@ class Setting:
     device: Device
     budget: Budget
     scorer: HardwareScorer
+    coefficients_origin: str
 
 
 def open_setting(study: Study) -> Setting:
@@ -93,6 +99,7 @@ def open_setting(study: Study) -> Setting:
             " feature vectors; choose a task with one axis"
         )
     device = load_device(config.device)
+    coefficients, origin = open_coefficients(None)
     return Setting(
         study=study,
         task=task,
@@ -100,7 +107,8 @@ def open_setting(study: Study) -> Setting:
         space=load_space(config.space, n_inputs=task.n_features, n_outputs=task.n_classes),
         device=device,
         budget=load_budget(config.budget),
-        scorer=HardwareScorer(device=device, io_type=IO_TYPE),
+        scorer=HardwareScorer(device=device, io_type=IO_TYPE, coefficients=coefficients),
+        coefficients_origin=origin,
     )
 
 
@@ -158,6 +166,7 @@ def _prepare(setting: Setting, reporter: Reporter) -> None:
                 "stage": setting.scorer.stage,
                 "source": setting.budget.source,
             },
+            "coefficients": setting.coefficients_origin,
         },
     )
 
@@ -619,6 +628,7 @@ def _search_round(
             setting.budget.model_dump(),
             setting.device.model_dump(),
             setting.scorer.stage,
+            setting.coefficients_origin,
         ],
         sort_keys=True,
     )

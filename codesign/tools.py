@@ -22,6 +22,7 @@ INSTALL_HINTS = {
     "vitis_hls": "source Vitis' settings64.sh first",
     "vitis-run": "source Vitis' settings64.sh first",
     "vivado": "source Vivado's settings64.sh first",
+    "ghdl": "install it with your system's packages (Debian: apt-get install ghdl)",
     "quartus_sh": "put Quartus Prime's bin folder on PATH",
 }
 

@@ -13,6 +13,7 @@ from codesign.ir import Population, QuantizedNetwork
 from codesign.layers import LAYERS, infer_formats
 from codesign.layers.dense import EXACT_COLUMNS
 from codesign.space import population_from_candidates
+from hw_models.coefficients import Coefficients
 from hw_models.compose import estimate
 from hw_models.types import METRICS, STRATEGIES, DesignBatch, Estimate, OpBatch
 from hw_models.units import cycles_to_ns
@@ -61,11 +62,13 @@ class HardwareScorer:
         device: where the design goes.
         stage: which tool stage to predict.
         io_type: "io_parallel" or "io_stream".
+        coefficients: of the cost laws; None: those that ship.
     """
 
     device: Device
     stage: str = "implemented"
     io_type: str = "io_parallel"
+    coefficients: Coefficients | None = None
 
     def score(
         self, population: Population, *, with_notes: bool = False, with_nodes: bool = False
@@ -98,6 +101,7 @@ class HardwareScorer:
                     io_type=self.io_type,
                     ops=_restrict(ops, members, n),
                 ),
+                self.coefficients,
                 stage=self.stage,
                 with_notes=with_notes,
                 with_per_op=with_nodes,

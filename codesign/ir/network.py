@@ -8,7 +8,7 @@ from typing import Any
 from codesign.errors import DesignError
 
 #: Node names reach C++, Tcl, Verilog and Make: keep them to what all of these accept.
-NAME_PATTERN = re.compile(r"^[a-z][a-z0-9_]{0,40}$")
+NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
 Scalar = int | float | str
 
@@ -30,7 +30,7 @@ class Node:
     parameters: Mapping[str, Scalar]
 
     def __post_init__(self) -> None:
-        if not NAME_PATTERN.match(self.name):
+        if not NAME_PATTERN.fullmatch(self.name):
             raise DesignError(
                 f"node name {self.name!r} is not allowed; use lower-case letters, digits and _, a letter first"
             )

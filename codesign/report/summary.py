@@ -40,6 +40,8 @@ def summarize(study: Study) -> dict[str, Any]:
         "task": progress.get("prepare", {}).get("task"),
         "space": progress.get("prepare", {}).get("space"),
         "device": progress.get("prepare", {}).get("device"),
+        "coefficients": progress.get("prepare", {}).get("coefficients"),
+        "synthesis": progress.get("synthesis"),
         "budget": progress.get("prepare", {}).get("budget"),
         "seed": study.config.seed,
     }
