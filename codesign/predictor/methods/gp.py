@@ -100,6 +100,22 @@ def _tune(
     return np.asarray(parameters.detach().numpy())
 
 
+def _precision(train: _Inputs, log_parameters: NDArray[np.float64]) -> Floats:
+    """Return the inverse of the covariance of the training labels, float64[n, n]."""
+    covariance = _kernel(
+        torch.from_numpy(train.globals.astype(np.float64)),
+        [torch.from_numpy(d.astype(np.float64)) for d in _bag_distances(train, train)],
+        torch.from_numpy(log_parameters),
+    ).numpy()
+    covariance[np.diag_indices(len(covariance))] += np.exp(log_parameters[_NOISE]) + 1e-6
+    try:
+        return np.asarray(cho_solve(cho_factor(covariance), np.eye(len(covariance))))
+    except np.linalg.LinAlgError as error:
+        raise PredictorError(
+            "the Gaussian process' covariance is singular; remove repeated graphs or labels"
+        ) from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class GpPredictor(Predictor):
     """A conditioned Gaussian process.
@@ -184,7 +200,6 @@ class GpPredictor(Predictor):
             "globals": self.train.globals,
             "log_parameters": self.log_parameters,
             "weights": self.weights,
-            "precision": self.precision,
             "leave_one_out": self.leave_one_out,
         }
         for i, (words, rows) in enumerate(zip(self.vocabularies, self.train.bags, strict=True)):
@@ -276,18 +291,7 @@ class Gp(Method):
             [d[np.ix_(chosen, chosen)] for d in distances],
             values[chosen] - offset,
         )
-        covariance = _kernel(
-            torch.from_numpy(train.globals.astype(np.float64)),
-            [torch.from_numpy(d.astype(np.float64)) for d in distances],
-            torch.from_numpy(log_parameters),
-        ).numpy()
-        covariance[np.diag_indices(len(values))] += np.exp(log_parameters[_NOISE]) + 1e-6
-        try:
-            precision = cho_solve(cho_factor(covariance), np.eye(len(values)))
-        except np.linalg.LinAlgError as error:
-            raise PredictorError(
-                "the Gaussian process' covariance is singular; remove repeated graphs or labels"
-            ) from error
+        precision = _precision(train, log_parameters)
         weights = precision @ (values - offset)
         diagonal = np.diag(precision)
         return GpPredictor(
@@ -314,14 +318,17 @@ class Gp(Method):
             vocabularies.append(BagVocabulary(colours=bag["colours"]))
             parts = (bag["data"], bag["indices"], bag["indptr"])
             bags.append(sparse.csr_array(parts, shape=(n, len(bag["colours"]) + 1)))
+        train = _Inputs(globals=arrays["globals"], bags=tuple(bags))
+        # Quick to compute, large to store.
+        precision = _precision(train, arrays["log_parameters"])
         return GpPredictor(
             schema=FeatureSchema.restore(meta["schema"], unfold("schema", arrays)),
             vocabularies=tuple(vocabularies),
             scores=NormalScores.restore(meta["scores"], unfold("scores", arrays)),
-            train=_Inputs(globals=arrays["globals"], bags=tuple(bags)),
+            train=train,
             log_parameters=arrays["log_parameters"],
             weights=arrays["weights"],
-            precision=arrays["precision"],
+            precision=precision.astype(np.float32),
             offset=meta["offset"],
             method_name=self.method_name,
             leave_one_out=arrays["leave_one_out"],
