@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.encoding.batch import GraphBatch
+from codesign.encoding.batch import concatenate as join_batches
 from codesign.encoding.population import encode_population
 from codesign.errors import CodesignError, ConfigError, unknown_name
 from codesign.hardware.device import Budget, Device, load_budget, load_device
@@ -27,6 +28,7 @@ from codesign.layers import LAYERS, infer_formats, run_words
 from codesign.predictor.active import select_informative
 from codesign.predictor.base import METHODS, Predictor, load_predictor, save_predictor
 from codesign.predictor.metrics import coverage, kendall_tau
+from codesign.predictor.pretrained import encode_entries
 from codesign.predictor.select import choose
 from codesign.reporter import Reporter, SilentReporter
 from codesign.search.archive import Archive
@@ -44,6 +46,7 @@ from codesign.synthesis.adder_graph import ConstantMatrix, solve_adder_graph
 from codesign.synthesis.estimates import open_coefficients
 from codesign.tasks import InputScaling, TaskData, fit_scaling, load_task
 from codesign.tools import n_worker_processes
+from codesign.training.benchmark import load_benchmark
 from codesign.training.labels import label_candidates, task_digest, worker_pool
 from codesign.training.options import TaskArrays, TrainingOptions, architecture_digest
 from codesign.training.store import LabelStore
@@ -53,8 +56,10 @@ from hw_models.units import cycles_to_ns, period_to_mhz
 
 STAGES: Final = ("prepare", "search", "train", "export", "report")
 IO_TYPE: Final = "io_parallel"
-#: Networks trained together at most; larger groups fall out of the processor's cache.
-MAX_CHUNK: Final = 48
+#: The benchmark id of the bundled jets, for which labels ship.
+BUNDLED_BENCHMARK: Final = "codesign-jets-v1"
+#: Networks trained together at most: larger groups amortise the cost of a step (docs/training.md).
+MAX_CHUNK: Final = 384
 #: Predicted metrics kept for every reported candidate.
 _METRICS: Final = (
     "latency_cycles",
@@ -399,6 +404,8 @@ def _initial_genomes(setting: Setting, n: int) -> NDArray[np.int64]:
 def _informative_genomes(setting: Setting, archive: Archive, n: int) -> NDArray[np.int64]:
     """Choose front candidates whose training is expected to improve the front most; none twice."""
     labelled = _labelled(setting)
+    if not labelled:
+        return archive.genomes[np.argsort(archive.metrics["accuracy"])[-n:]]
     known = {architecture_digest(candidate.network) for _, candidate in labelled}
     scores = setting.scorer.score(
         population_from_candidates([candidate for _, candidate in labelled])
@@ -467,6 +474,8 @@ def _labelled(setting: Setting) -> list[tuple[float, Candidate]]:
         int(key.removeprefix("labels_")) for key in progress if key.startswith("labels_")
     )
     genomes = [row for k in rounds for row in progress[f"labels_{k}"]["genomes"]]
+    if not genomes:
+        return []
     candidates = decode_candidates(setting, np.array(genomes, dtype=np.int64))
     with LabelStore(study.label_store) as store:
         known = store.lookup(
@@ -491,13 +500,7 @@ def _fit_predictor(
     if path.exists():
         predictor, notes = load_predictor(path)
         return predictor, notes
-    labelled = _labelled(setting)
-    networks = [candidate for _, candidate in labelled]
-    labels = np.array([label for label, _ in labelled])
-    batch = encode_population(population_from_candidates(networks))
-    n_initial = min(study.config.labels.n_initial, len(labels))
-    held_out = np.arange(n_initial) < max(4, round(HELD_OUT_SHARE * n_initial))
-    held_out = np.concatenate([held_out, np.zeros(len(labels) - n_initial, dtype=bool)])
+    batch, labels, held_out = _training_labels(setting)
     with reporter.stage(f"round {k}: fitting the predictor", 1.0):
         predictor, why = _fit_method(
             study.config.labels.predictor,
@@ -526,6 +529,41 @@ def _fit_predictor(
     return predictor, figures
 
 
+def _training_labels(
+    setting: Setting,
+) -> tuple[GraphBatch, NDArray[np.float64], NDArray[np.bool_]]:
+    """Collect own and shipped labels; hold out a quarter of the first own ones, else of the shipped.
+
+    Raises:
+        ConfigError: shipped labels are asked for, but the task is another one.
+    """
+    section = setting.study.config.labels
+    batches, labels, held_out = [], [], []
+
+    def add(batch: GraphBatch, values: NDArray[np.float64], n_first: int) -> None:
+        n_held = max(4, round(HELD_OUT_SHARE * n_first)) if n_first else 0
+        batches.append(batch)
+        labels.append(values)
+        held_out.append(np.arange(len(values)) < n_held)
+
+    own = _labelled(setting)
+    if own:
+        population = population_from_candidates([candidate for _, candidate in own])
+        values = np.array([label for label, _ in own])
+        add(encode_population(population), values, min(section.n_initial, len(values)))
+    if section.n_shipped:
+        if setting.task.benchmark != BUNDLED_BENCHMARK:
+            raise ConfigError(
+                f"labels.n_shipped: the labels that ship are for {BUNDLED_BENCHMARK}, the task is"
+                f" {setting.task.benchmark}; set it to 0 and n_initial to 96 or so"
+            )
+        known = {architecture_digest(candidate.network) for _, candidate in own}
+        entries = [e for e in load_benchmark()[: section.n_shipped] if e.digest not in known]
+        batch, values = encode_entries(entries)
+        add(batch, values, 0 if section.n_initial else len(values))
+    return join_batches(batches), np.concatenate(labels), np.concatenate(held_out)
+
+
 def _fit_method(
     name: str, batch: GraphBatch, labels: NDArray[np.float64], seed: int
 ) -> tuple[Predictor, str]:
@@ -547,7 +585,11 @@ def _search(setting: Setting, reporter: Reporter) -> None:
             continue
         n_label_set = study.config.labels.n_initial
         if k == 1:
-            genomes = _initial_genomes(setting, n_label_set)
+            genomes = (
+                _initial_genomes(setting, n_label_set)
+                if n_label_set
+                else np.zeros((0, setting.space.upper.size), dtype=np.int64)
+            )
         else:
             genomes = np.array(done[f"round_{k - 1}"]["to_label"], dtype=np.int64).reshape(
                 -1, setting.space.upper.size

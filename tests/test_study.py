@@ -44,6 +44,7 @@ def test_another_schema_is_refused(tmp_path):
         ("name: demo\nsearch: {stratgy: nsga2}\n", "did you mean 'strategy'"),
         ("name: demo\nsearch: {n_evaluations: lots}\n", "search.n_evaluations"),
         ("name: '../evil'\n", "name"),
+        ("name: demo\nlabels: {n_initial: 0}\n", "n_initial or n_shipped"),
         ("schema: 2\nname: demo\n", "schema"),
         ("- a list\n", "expected a mapping"),
         ("name: [unclosed\n", "not valid YAML"),

@@ -31,7 +31,10 @@ def number(value: Any) -> str:
 
 
 def print_tables(summary: dict[str, Any], console: Console) -> None:
-    """Print winner, comparisons and finalists of a study's summary."""
+    """Print winner, comparisons and finalists of a study's summary; before training, the front."""
+    if not summary["finalists"]:
+        _print_front(summary["front"] or [], console)
+        return
     finalists = Table(
         title="Finalists, trained at their precision (accuracy predicted, validation, test; LUT and ns predicted with weights)",
         title_justify="left",
@@ -81,3 +84,25 @@ def print_tables(summary: dict[str, Any], console: Console) -> None:
         for name, row in summary["mismatches"].items():
             proof.add_row(name, f"{row['vectors']:,}", number(row["mismatches"]), row["status"])
         console.print(proof)
+
+
+def _print_front(points: list[dict[str, Any]], console: Console) -> None:
+    """Print up to a dozen points of the predicted front, spread over LUT."""
+    ordered = sorted(points, key=lambda point: float(point["lut"]))
+    step = max(1, len(ordered) // 12)
+    table = Table(
+        title=f"{len(ordered)} designs on the front (all predicted), some of them",
+        title_justify="left",
+    )
+    for column in ("candidate", "flow", "accuracy", "LUT", "ns", "MHz"):
+        table.add_column(column, justify="left" if column in ("candidate", "flow") else "right")
+    for point in ordered[::step]:
+        table.add_row(
+            point["digest"],
+            point["flow"],
+            f"{point['accuracy']:.3f} ± {point['accuracy_std']:.3f}",
+            number(point["lut"]),
+            number(point["latency_ns"]),
+            number(point["clock_mhz"]),
+        )
+    console.print(table)
