@@ -37,6 +37,11 @@ def list_names(kind: str) -> list[tuple[str, str]]:
         for name in registry.names():
             item = registry.get(name)
             described = item if isinstance(item, type) or callable(item) else type(item)
-            rows.append((name, (described.__doc__ or "").strip().splitlines()[0] if described.__doc__ else ""))
+            rows.append(
+                (
+                    name,
+                    (described.__doc__ or "").strip().splitlines()[0] if described.__doc__ else "",
+                )
+            )
         return rows
     raise ConfigError(unknown_name("kind", kind, (*_FILES, *_REGISTRIES)))

@@ -77,7 +77,7 @@ class JointProblem:
         population = self.space.decode(genomes)
         scores = self.scorer.score(population)
         excess = violations(scores, self.budget, self.scorer.device)
-        fits = (excess <= 0).all(axis=1)
+        fits = np.asarray((excess <= 0).all(axis=1))
         mean, std = np.zeros(len(genomes)), np.zeros(len(genomes))
         if fits.any():  # nobody reads the accuracy of a design that cannot be built
             mean[fits], std[fits] = self.accuracy(take(population, fits))
@@ -168,7 +168,7 @@ def check_budget(
     corners[:, small] = 0
     scores = scorer.score(space.decode(np.concatenate([genomes, space.canonicalize(corners)])))
     excess = violations(scores, budget, scorer.device)
-    fits = (excess <= 0).all(axis=1)
+    fits = np.asarray((excess <= 0).all(axis=1))
     if fits.any():
         return float(fits[:n_samples].mean())
     names = constraint_names(budget)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -17,7 +17,7 @@ class Stage(Protocol):
 class Reporter(Protocol):
     """Receives progress."""
 
-    def stage(self, name: str, total: float) -> contextmanager[Stage]:  # type: ignore[type-arg]
+    def stage(self, name: str, total: float) -> AbstractContextManager[Stage]:
         """Open a stage of `total` steps; leaving the context ends it."""
 
     def message(self, text: str) -> None:

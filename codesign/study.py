@@ -101,7 +101,7 @@ class TrainSection(Strict):
 
     n_finalists: int = Field(default=12, ge=1)
     epochs: int = Field(default=40, ge=1)
-    accuracy_tolerance: float = Field(default=0.002, ge=0, lt=1)
+    accuracy_tolerance: float = Field(default=0.004, ge=0, lt=1)
 
 
 class ExportSection(Strict):

@@ -14,7 +14,9 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def report(
         study: Annotated[Path, typer.Argument(help="Study folder.")],
-        json: Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")] = False,
+        json: Annotated[
+            bool, typer.Option("--json", help="Print one machine-readable object.")
+        ] = False,
     ) -> None:
         """Show a study: terminal tables and report.html, or one JSON object."""
         from codesign.report.summary import summarize
@@ -40,7 +42,9 @@ def register(app: typer.Typer) -> None:
     def list_(
         what: Annotated[
             str,
-            typer.Argument(help="devices, budgets, spaces, tasks, layers, strategies, methods, or backends."),
+            typer.Argument(
+                help="devices, budgets, spaces, tasks, layers, strategies, methods, or backends."
+            ),
         ] = "devices",
     ) -> None:
         """List what ships: devices, budgets, spaces, tasks, layers, strategies, methods, backends."""

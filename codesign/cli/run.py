@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -14,7 +14,9 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def run(
         config: Annotated[Path, typer.Argument(help="Study file, e.g. examples/jets_100ns.yaml.")],
-        output: Annotated[Optional[Path], typer.Option(help="Study folder.  [default: runs/<name>]")] = None,
+        output: Annotated[
+            Path | None, typer.Option(help="Study folder.  [default: runs/<name>]")
+        ] = None,
     ) -> None:
         """Search, train, export, prove and report.  Run it again to resume after a stop."""
         _run(config, output, until="report")
@@ -22,7 +24,9 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def search(
         config: Annotated[Path, typer.Argument(help="Study file.")],
-        output: Annotated[Optional[Path], typer.Option(help="Study folder.  [default: runs/<name>]")] = None,
+        output: Annotated[
+            Path | None, typer.Option(help="Study folder.  [default: runs/<name>]")
+        ] = None,
     ) -> None:
         """Only label, fit the predictor and search: leaves a Pareto front in the study folder."""
         _run(config, output, until="search")
@@ -43,4 +47,6 @@ def _run(config_path: Path, output: Path | None, *, until: str) -> None:
         run_study(study, until=until, reporter=reporter)
     print_tables(summarize(study), Console())
     where = study.report_page if until == "report" else study.folder
-    print(f"study: {study.folder}\nreport: {where}" if until == "report" else f"study: {study.folder}")
+    print(
+        f"study: {study.folder}\nreport: {where}" if until == "report" else f"study: {study.folder}"
+    )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ from codesign.layers import LAYERS, infer_formats
 
 if TYPE_CHECKING:
     import onnx
+
+    from codesign.layers._export import OnnxGraph
 
 #: Operator set: 21 is the first whose QuantizeLinear knows 16-bit words.
 OPSET = 21
@@ -152,7 +154,7 @@ class _StandardGraph(_Graph):
         # never 8 bits: ONNX Runtime fuses 8-bit weights into MatMulNBits, which rounds the activations
         storage = np.dtype("int16" if fmt.bits <= 16 - (not fmt.signed) else "int32")
         integers = self.constant(words.astype(storage), name)
-        scale = self.constant(np.float32(fmt.lsb)[()] * np.ones((), np.float32), f"{name}_scale")
+        scale = self.constant(np.array(fmt.lsb, dtype=np.float32), f"{name}_scale")
         return self._cast(
             self.operator("DequantizeLinear", integers, scale), "float32", self.arithmetic
         )
@@ -250,7 +252,11 @@ def _export(
         graph.scope = node.name
         inputs = [outputs[name] for name in node.inputs] or ["input"]
         outputs[node.name] = LAYERS.get(node.layer).to_onnx(
-            node, network, graph, inputs, ranges[node.name].format
+            node,
+            network,
+            cast("OnnxGraph", graph),
+            inputs,
+            ranges[node.name].format,
         )
     last = network.network.nodes[-1]
     graph.nodes.append(
@@ -304,7 +310,8 @@ def _infer_qonnx_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
         raise ExportError(
             f"QONNX shape inference found no shape for {unknown[0]!r}; this layer's export is wrong"
         )
-    return inferred.model
+    result: onnx.ModelProto = inferred.model
+    return result
 
 
 def export_onnx(
@@ -407,7 +414,7 @@ def run_qonnx(
             f"qonnx cannot be loaded ({error}); install codesign's dependencies"
         ) from error
 
-    class Quant(OpRun):  # type: ignore[misc]
+    class Quant(OpRun):
         op_domain = QONNX_DOMAIN
 
         def _run(  # type: ignore[no-untyped-def]
@@ -418,4 +425,4 @@ def run_qonnx(
     model = onnx.ModelProto.FromString(export.content)
     values = network.input_format.values_from_words(words).astype(export.arithmetic)
     (output,) = ReferenceEvaluator(model, new_ops=[Quant]).run(["output"], {"input": values})
-    return checked_words(output, network.output_format, "qonnx")
+    return checked_words(np.asarray(output), network.output_format, "qonnx")

@@ -174,7 +174,8 @@ def _is_rtl(population: Population) -> NDArray[np.bool_]:
     other = (population.columns["weight_bits"] > 0) & (
         population.columns["strategy"] != _DISTRIBUTED
     )
-    return np.bincount(population.candidate, other, minlength=population.n_candidates) == 0
+    count = np.bincount(population.candidate, other, minlength=population.n_candidates)
+    return np.asarray(count == 0)
 
 
 def lower(population: Population) -> tuple[OpBatch, ...]:

@@ -133,7 +133,7 @@ class FixedPoint:
         if self.overflow == "SAT":
             return np.clip(rounded, self.min_word, self.max_word).astype(np.int64)
         span = float(1 << self.bits)
-        return (np.mod(rounded - self.min_word, span) + self.min_word).astype(np.int64)
+        return np.asarray(np.mod(rounded - self.min_word, span) + self.min_word, dtype=np.int64)
 
     def values_from_words(self, words: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the real values (float64, exact up to 53 bits) of raw words."""
@@ -191,6 +191,8 @@ def covering_format(min_word: int, max_word: int, fraction_bits: int) -> FixedPo
         DesignError: more than 62 bits would be needed.
     """
     signed = min_word < 0
-    magnitude_bits = max(max(max_word, 0).bit_length(), (-min_word - 1).bit_length() if signed else 0)
+    magnitude_bits = max(
+        max(max_word, 0).bit_length(), (-min_word - 1).bit_length() if signed else 0
+    )
     bits = max(magnitude_bits + signed, 1)
     return FixedPoint(bits=bits, integer_bits=bits - fraction_bits, signed=signed)

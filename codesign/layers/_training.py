@@ -129,7 +129,7 @@ class _FloorSaturate(torch.autograd.Function):
     """Floor to a grid and saturate; the gradient passes inside the range only."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: torch.autograd.function.FunctionCtx,
         values: torch.Tensor,
         span: torch.Tensor,
@@ -148,7 +148,7 @@ class _FloorSaturate(torch.autograd.Function):
         return words.mul_(span / steps)
 
     @staticmethod
-    def backward(ctx, gradient):  # type: ignore[no-untyped-def,override]
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         (relative,) = ctx.saved_tensors
         low = -1.0 if ctx.is_signed else 0.0
         return torch.ops.aten.hardtanh_backward(gradient, relative, low, 1.0), None, None, None
@@ -174,7 +174,7 @@ class _Round(torch.autograd.Function):
     """Round half to even on a grid, clip to a symmetric range; identity gradient."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: torch.autograd.function.FunctionCtx,
         values: torch.Tensor,
         lsb: torch.Tensor,
@@ -186,7 +186,7 @@ class _Round(torch.autograd.Function):
         return words.mul_(lsb)
 
     @staticmethod
-    def backward(ctx, gradient):  # type: ignore[no-untyped-def,override]
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         return gradient, None, None
 
 

@@ -32,7 +32,7 @@ def is_legal_reuse_factor(
 
 def greatest_legal_reuse_factor(n_in: Int, n_out: Int, strategy: Int, wish: Int) -> Int:
     """Return the greatest legal reuse factor that is at most `wish` (1 is always legal)."""
-    result = np.minimum(np.maximum(wish, 1), n_in * n_out)
+    result: Int = np.minimum(np.maximum(wish, 1), n_in * n_out)
     result[strategy == _DISTRIBUTED] = 1
     rows = np.flatnonzero(np.isin(strategy, _CHECKED) & (result > 1))
     shapes, inverse = np.unique(n_in[rows] * 2**32 + n_out[rows], return_inverse=True)

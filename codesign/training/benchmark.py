@@ -166,7 +166,7 @@ def write_benchmark(labels: Sequence[Label], path: Path) -> int:
     by_key: dict[str, dict[int, Label]] = {}
     for label in labels:
         by_key.setdefault(label.key, {})[label.seed] = label
-    lines = []
+    lines: list[str] = []
     for key in sorted(by_key):
         seeds = by_key[key]
         if first not in seeds:

@@ -64,7 +64,7 @@ class Executor(torch.nn.Module):
     ) -> list[Signal]:
         """Collect what group `index` reads."""
         inputs = []
-        for slot, joiner in enumerate(self._joiners[index]):  # type: ignore[arg-type]
+        for slot, joiner in enumerate(self._joiners[index]):  # type: ignore[arg-type,var-annotated]
             values = joiner([pieces[s][self._piece_of[s][index, slot]] for s in joiner.sources])
             fractions = torch.cat([done[s].fraction_bits for s in joiner.sources])
             members = getattr(self, f"_members_{index}_{slot}")

@@ -86,7 +86,7 @@ def dask_pool(address: str) -> Iterator[PoolExecutor]:
             "--dask needs the package `distributed`; install codesign with the extra `cluster`"
         ) from error
     try:
-        with Client(address, timeout=30) as client:
+        with Client(address, timeout=30) as client:  # type: ignore[no-untyped-call]
             yield client.get_executor()
     except (OSError, ValueError) as error:
         raise ConfigError(
@@ -142,7 +142,7 @@ def label_candidates(
     def keep(seed: int, chunk: list[str], result: object) -> None:
         nonlocal n_trained
         n_trained += len(chunk)
-        store.add(_labels(unique, chunk, seed, options, data, result))  # type: ignore[arg-type]
+        store.add(_labels(unique, chunk, seed, options, data, result))
         if progress is not None:
             progress(n_trained / sum(len(c) for _, c in jobs))
 

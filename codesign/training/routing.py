@@ -22,12 +22,12 @@ class _Deal(torch.autograd.Function):
     """pieces[i] = rows[index[i]]; the gradient of a row is the sum over its readings."""
 
     @staticmethod
-    def forward(ctx, rows, dealer, *indices):  # type: ignore[no-untyped-def,override]
+    def forward(ctx, rows, dealer, *indices):  # type: ignore[no-untyped-def]
         ctx.dealer = dealer
         return tuple(rows.index_select(0, index) for index in indices)
 
     @staticmethod
-    def backward(ctx, *gradients):  # type: ignore[no-untyped-def,override]
+    def backward(ctx, *gradients):  # type: ignore[no-untyped-def]
         dealer: Dealer = ctx.dealer
         joined = gradients[0] if len(gradients) == 1 else torch.cat(gradients)
         result = joined.index_select(0, dealer.first_reading)
@@ -112,12 +112,12 @@ class _Permute(torch.autograd.Function):
     """rows[index] for a permutation."""
 
     @staticmethod
-    def forward(ctx, rows, index, inverse):  # type: ignore[no-untyped-def,override]
+    def forward(ctx, rows, index, inverse):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(inverse)
         return rows.index_select(0, index)
 
     @staticmethod
-    def backward(ctx, gradient):  # type: ignore[no-untyped-def,override]
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         (inverse,) = ctx.saved_tensors
         return gradient.index_select(0, inverse), None, None
 

@@ -69,7 +69,7 @@ def train_teacher(
             answer = logits(x[chosen]).permute(0, 2, 1)
             loss = torch.nn.functional.cross_entropy(answer, y[chosen].expand(n_members, -1))
             optimiser.zero_grad(set_to_none=True)
-            (loss * n_members).backward()
+            (loss * n_members).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             rate.step()
         if progress is not None:

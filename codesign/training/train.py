@@ -68,7 +68,9 @@ def train_population(
     chunks = chunks_of_similar_size(candidates, options.chunk_size)
     parts: dict[int, TrainingResult] = {}
 
-    def arguments(rows: NDArray[np.int64]) -> tuple[object, ...]:
+    def arguments(
+        rows: NDArray[np.int64],
+    ) -> tuple[list[Candidate], TaskArrays, TrainingOptions, int, NDArray[np.float32] | None]:
         return [candidates[i] for i in rows], task, options, seed, teacher_logits
 
     if executor is None:
@@ -78,7 +80,7 @@ def train_population(
                 if progress is not None:
                     progress((index + share) / len(chunks))
 
-            parts[index] = _train_chunk(*arguments(rows), chunk_progress)  # type: ignore[arg-type]
+            parts[index] = _train_chunk(*arguments(rows), chunk_progress)
     else:
         futures = {
             executor.submit(train_chunk_in_worker, *arguments(rows)): index
@@ -294,7 +296,7 @@ class _Training:
             teacher = None if soft is None else soft[:, window]
             loss = _loss(self._model(data[:, window], plan), labels[window], teacher, self._options)
             self._optimiser.zero_grad(set_to_none=True)
-            loss.sum().backward()
+            loss.sum().backward()  # type: ignore[no-untyped-call]
             self._optimiser.step()
             total += loss.detach()
             self._step += 1

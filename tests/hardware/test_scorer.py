@@ -51,7 +51,9 @@ def test_a_population_scores_as_its_members_do(space, scorer, genomes):
         alone = scorer.score(space.decode(genomes[i : i + 1]))
         for name, known in alone.metrics.items():
             for end in ("value", "low", "high"):
-                assert getattr(known, end)[0] == pytest.approx(getattr(together.metrics[name], end)[i], rel=1e-9)
+                assert getattr(known, end)[0] == pytest.approx(
+                    getattr(together.metrics[name], end)[i], rel=1e-9
+                )
 
 
 def test_values_lie_in_their_intervals_and_are_finite(space, scorer, genomes):
@@ -91,7 +93,9 @@ def test_violations_are_relative_and_named(space, scorer, genomes):
 
 
 def test_more_confidence_is_never_more_optimistic():
-    known = Estimate(value=np.array([10.0, 100.0]), low=np.array([5.0, 80.0]), high=np.array([30.0, 150.0]))
+    known = Estimate(
+        value=np.array([10.0, 100.0]), low=np.array([5.0, 80.0]), high=np.array([30.0, 150.0])
+    )
     values = [pessimistic(known, c) for c in (0.5, 0.7, 0.9, 0.95)]
     assert np.allclose(values[0], known.value)
     assert np.allclose(values[-1], known.high)
@@ -113,7 +117,9 @@ def test_a_budget_with_an_unknown_resource_is_refused():
         Budget.model_validate(load_budget("l1_100ns").model_dump() | {"maximum": {"urams": 3}})
 
 
-def test_the_joint_problem_hides_infeasible_accuracy_and_minimises_everything(space, scorer, genomes):
+def test_the_joint_problem_hides_infeasible_accuracy_and_minimises_everything(
+    space, scorer, genomes
+):
     asked = []
 
     def accuracy(population):

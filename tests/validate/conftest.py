@@ -1,6 +1,5 @@
 """One small network, its emulator library, and twins of it, shared by the tests of this folder."""
 
-
 import pytest
 
 from codesign.errors import ToolError

@@ -53,7 +53,7 @@ class Cell(Template):
             )
         self._n_inputs, self._n_outputs = n_inputs, n_outputs
         self._n_nodes = int(domains["nodes_per_cell"][0])
-        self._n_cells = int(max(domains["n_cells"]))  # type: ignore[type-var,arg-type]
+        self._n_cells = int(max(domains["n_cells"]))
         wiring = {f"wiring_of_first_{j}": tuple(range(j)) for j in range(2, self._n_nodes + 1)}
         wiring |= {
             f"wiring_of_second_{j}": tuple(range(j + 1)) for j in range(2, self._n_nodes + 1)

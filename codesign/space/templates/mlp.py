@@ -53,7 +53,7 @@ class MLP(Template):
     ) -> None:
         check_domains(domains, {"skip": _SKIPS})
         self._n_inputs, self._n_outputs = n_inputs, n_outputs
-        self._n_blocks = int(max(domains["depth"]))  # type: ignore[type-var,arg-type]
+        self._n_blocks = int(max(domains["depth"]))
         genes = {name: name for name in _GLOBAL}
         for k in range(1, self._n_blocks + 1):
             genes |= {f"{name}_{k}": name for name in _BLOCK}
