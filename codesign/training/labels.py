@@ -160,8 +160,14 @@ def label_candidates(
             ): (seed, chunk)
             for seed, chunk in reversed(jobs)  # the largest networks first: no straggler at the end
         }
-        for future in as_completed(futures):
-            keep(*futures[future], future.result())
+        failure: BaseException | None = None
+        for future in as_completed(futures):  # one failed chunk must not lose the finished others
+            error = future.exception()
+            if error is None:
+                keep(*futures[future], future.result())
+            failure = failure or error
+        if failure is not None:
+            raise failure
     known = store.lookup(options=options.digest, task=data)
 
     def table(name: str) -> NDArray[np.float64]:
