@@ -259,9 +259,11 @@ def _export(
             ranges[node.name].format,
         )
     last = network.network.nodes[-1]
-    graph.nodes.append(
-        onnx.helper.make_node("Identity", [outputs[last.name]], ["output"], name="output_identity")
-    )
+    # rename rather than append an Identity: hls4ml drops Identity nodes, and with it the output
+    for made in graph.nodes:
+        for i, tensor in enumerate(made.output):
+            if tensor == outputs[last.name]:
+                made.output[i] = "output"
     element = onnx.helper.np_dtype_to_tensor_dtype(graph.dtype)
     width_in, width_out = (
         int(network.network.nodes[0].parameters["width"]),
