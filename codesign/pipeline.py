@@ -246,6 +246,10 @@ def decode_candidates(setting: Setting, genomes: NDArray[np.int64]) -> list[Cand
     )
 
 
+#: Finalists have a predicted accuracy within this of the best one on the front.
+NEAR_BEST: Final = 0.015
+
+
 def choose_finalists(points: Sequence[dict[str, Any]], n: int) -> list[dict[str, Any]]:
     """Choose front points to train to the end: spread over cost, half of them from each flow.
 
@@ -254,10 +258,10 @@ def choose_finalists(points: Sequence[dict[str, Any]], n: int) -> list[dict[str,
         n: how many at most.
 
     Returns:
-        Points whose predicted accuracy is within 0.04 of the best, the cheapest first.
+        Points whose predicted accuracy is within `NEAR_BEST` of the best, the cheapest first.
     """
     best = max(p["accuracy"] for p in points)
-    close = [p for p in points if p["accuracy"] >= best - 0.04]
+    close = [p for p in points if p["accuracy"] >= best - NEAR_BEST]
     rtl = [p for p in close if p["flow"] == "rtl"]
     hls = [p for p in close if p["flow"] == "hls"]
     n_rtl = min(len(rtl), max(n - len(hls), (n + 1) // 2))

@@ -53,7 +53,7 @@ def test_first_labels_are_distinct_and_spread_over_size():
 def test_finalists_span_costs_and_both_flows_and_leave_out_the_hopeless():
     generator = np.random.default_rng(0)
     points = [
-        point(i, float(lut), 0.70 + 0.02 * generator.random(), flow)
+        point(i, float(lut), 0.70 + 0.01 * generator.random(), flow)
         for i, (lut, flow) in enumerate(
             zip(np.geomspace(100, 30000, 80), ["rtl", "hls"] * 40, strict=True)
         )
