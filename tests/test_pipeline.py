@@ -127,6 +127,7 @@ def run_verb(*arguments, **options):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_a_study_killed_in_mid_search_resumes_to_the_same_archive_and_ends_proved(tmp_path):
     config = tmp_path / "tiny.yaml"
     config.write_text(STUDY)
