@@ -20,6 +20,7 @@ from codesign.encoding.batch import GraphBatch
 from codesign.encoding.batch import concatenate as join_batches
 from codesign.encoding.population import encode_population
 from codesign.errors import CodesignError, ConfigError, unknown_name
+from codesign.files import write_atomically
 from codesign.hardware.device import Budget, Device, load_budget, load_device
 from codesign.hardware.scorer import HardwareScorer, HardwareScores, limits, violations
 from codesign.ir import Candidate, FixedPoint, Population, QuantizedNetwork
@@ -41,7 +42,7 @@ from codesign.space import (
     load_space,
     population_from_candidates,
 )
-from codesign.study import Study, write_atomically
+from codesign.study import Study
 from codesign.synthesis.adder_graph import ConstantMatrix, solve_adder_graph
 from codesign.synthesis.estimates import open_coefficients
 from codesign.tasks import InputScaling, TaskData, fit_scaling, load_task

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: A unit imports from rows above its own, and from its own row where that makes no cycle.
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"hw_models"}),
-    frozenset({"errors", "registry", "config", "resources", "tools", "reporter"}),
+    frozenset({"errors", "files", "registry", "config", "resources", "tools", "reporter"}),
     frozenset({"ir"}),
     frozenset({"layers", "tasks", "study"}),
     frozenset({"space", "encoding", "hardware", "training"}),

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from codesign.errors import ConfigError, StudyError
-from codesign.study import Study, StudyConfig, load_config, write_atomically
+from codesign.files import write_atomically
+from codesign.study import Study, StudyConfig, load_config
 
 CONFIG = StudyConfig(name="demo")
 

@@ -67,8 +67,8 @@ def register(app: typer.Typer) -> None:
             return
         from rich.console import Console
 
+        from codesign.files import write_atomically
         from codesign.report.calibration_page import calibration_page
-        from codesign.study import write_atomically
         from codesign.synthesis.calibration import calibration_table, run_calibration, run_json
 
         run = run_calibration(

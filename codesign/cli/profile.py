@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
         from dataclasses import asdict
 
         from codesign.errors import DesignError
-        from codesign.study import write_atomically
+        from codesign.files import write_atomically
         from codesign.synthesis import latency_tables
 
         result: dict[str, object] = {}

@@ -19,8 +19,9 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> None:
         """Show a study: terminal tables and report.html, or one JSON object."""
+        from codesign.files import write_atomically
         from codesign.report.summary import summarize
-        from codesign.study import Study, write_atomically
+        from codesign.study import Study
 
         opened = Study.open(study)
         summary = summarize(opened)

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.errors import DesignError, ExportError, unknown_name
-from codesign.ir import FixedPoint, Node, QuantizedNetwork
+from codesign.errors import DesignError, ExportError
+from codesign.ir import FixedPoint, QuantizedNetwork
 from codesign.layers import LAYERS, infer_formats, run_words
-from codesign.layers._table import TableActivation
+from codesign.layers._export import cpp_variable
 from codesign.layers.base import WordRange
-from codesign.layers.leaky_relu import LOG2_SLOPE
 from codesign.resources import data_root
 from codesign.tools import require_tool, run_tool
 
@@ -218,117 +217,13 @@ def _array(name: str, words: NDArray[np.int64]) -> str:
 
 
 def _constants(network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
-    parts = []
-    for node in network.network.nodes:
-        layer = LAYERS.get(node.layer)
-        if node.name in network.weight_words:
-            parts.append(_array(f"weights_{node.name}", network.weight_words[node.name]))
-            parts.append(_array(f"bias_{node.name}", network.bias_words[node.name]))
-        elif isinstance(layer, TableActivation):
-            words = layer.table_words(ranges[node.name].format)
-            parts.append(_array(f"table_{node.name}", words))
-    return "\n".join(parts)
-
-
-# ---- one statement per layer --------------------------------------------------------------------
-def _variable(name: str) -> str:
-    """Return the C++ variable of a node; the prefix keeps it apart from every keyword."""
-    return f"n_{name}"
-
-
-Emitter = Callable[[Node, QuantizedNetwork, Mapping[str, WordRange]], str]
-
-
-def _cast(source: FixedPoint, result: FixedPoint, *, extra_shift: int = 0) -> str:
-    """Return the C++ function that converts words of one format to another."""
-    shift = source.fraction_bits - result.fraction_bits + extra_shift
-    if not -62 <= shift <= 62:
-        raise ExportError(
-            f"no shift by {shift} bits from {source.to_hls()} to {result.to_hls()} fits 64-bit words"
-        )
-    return (
-        f"cast<{shift}, Rounding::{result.rounding}, Overflow::{result.overflow},"
-        f" {result.bits}, {str(result.signed).lower()}>"
+    return "\n".join(
+        _array(name, words)
+        for node in network.network.nodes
+        for name, words in LAYERS.get(node.layer)
+        .cpp_constants(node, network, ranges[node.name].format)
+        .items()
     )
-
-
-def _emit_dense(node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
-    source, result = ranges[node.inputs[0]], ranges[node.name]
-    product_fraction = source.format.fraction_bits + network.weight_format[node.name].fraction_bits
-    product_shift = result.format.fraction_bits - product_fraction
-    bias_shift = result.format.fraction_bits - network.bias_format[node.name].fraction_bits
-    return (
-        f"dense<B, {source.low.size}, {result.low.size}, {product_shift}, {bias_shift}>"
-        f"({_variable(node.inputs[0])}, weights_{node.name}, bias_{node.name},"
-        f" {_variable(node.name)});"
-    )
-
-
-def _emit_elementwise(expression: str) -> Emitter:
-    """Emit a loop over lanes; `{x}` is the word, `{cast}` the conversion to the result."""
-
-    def emit(node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
-        (name,) = node.inputs
-        source, result = ranges[name], ranges[node.name]
-        scaled = _cast(source.format, result.format, extra_shift=-LOG2_SLOPE)
-        value = expression.format(
-            x=f"{_variable(name)}[i]", cast=_cast(source.format, result.format), cast_leaky=scaled
-        )
-        return (
-            f"for (int i = 0; i < {result.low.size} * B; ++i) {_variable(node.name)}[i] = {value};"
-        )
-
-    return emit
-
-
-def _emit_table(node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
-    layer = LAYERS.get(node.layer)
-    assert isinstance(layer, TableActivation), "registered for table activations only"
-    index = layer.index_format
-    (name,) = node.inputs
-    cast = _cast(ranges[name].format, index)
-    return (
-        f"for (int i = 0; i < {ranges[node.name].low.size} * B; ++i)"
-        f" {_variable(node.name)}[i] = table_{node.name}[{cast}({_variable(name)}[i]) - ({index.min_word})];"
-    )
-
-
-def _shifts(node: Node, ranges: Mapping[str, WordRange]) -> list[int]:
-    fraction = ranges[node.name].format.fraction_bits
-    return [fraction - ranges[name].format.fraction_bits for name in node.inputs]
-
-
-def _emit_add(node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
-    terms = " + ".join(
-        f"shift_left({_variable(name)}[i], {shift})"
-        for name, shift in zip(node.inputs, _shifts(node, ranges), strict=True)
-    )
-    return f"for (int i = 0; i < {ranges[node.name].low.size} * B; ++i) {_variable(node.name)}[i] = {terms};"
-
-
-def _emit_concat(node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
-    lines, start = [], 0
-    for name, shift in zip(node.inputs, _shifts(node, ranges), strict=True):
-        width = ranges[name].low.size
-        lines.append(
-            f"for (int i = 0; i < {width} * B; ++i) {_variable(node.name)}[{start} * B + i] ="
-            f" shift_left({_variable(name)}[i], {shift});"
-        )
-        start += width
-    return "\n    ".join(lines)
-
-
-_EMITTERS: dict[str, Emitter] = {
-    "dense": _emit_dense,
-    "relu": _emit_elementwise("{cast}({x} > 0 ? {x} : 0)"),
-    "leaky_relu": _emit_elementwise("{x} > 0 ? {cast}({x}) : {cast_leaky}({x})"),
-    "linear": _emit_elementwise("{cast}({x})"),
-    "flatten": _emit_elementwise("{x}"),
-    "tanh": _emit_table,
-    "sigmoid": _emit_table,
-    "add": _emit_add,
-    "concat": _emit_concat,
-}
 
 
 def _body(network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
@@ -336,16 +231,12 @@ def _body(network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
     for node in network.network.nodes:
         result = ranges[node.name]
         lines.append(f"// {node.name}: {node.layer}, {result.format.to_hls()}")
-        lines.append(f"Word* {_variable(node.name)} = words + {offset} * B;")
+        lines.append(f"Word* {cpp_variable(node.name)} = words + {offset} * B;")
         offset += result.low.size
         if not node.inputs:
             continue
-        if node.layer not in _EMITTERS:
-            raise ExportError(
-                f"{node.name}: " + unknown_name("emulator layer", node.layer, _EMITTERS)
-            )
         try:
-            lines.append(_EMITTERS[node.layer](node, network, ranges))
-        except DesignError as error:
+            lines.append(LAYERS.get(node.layer).to_cpp(node, network, ranges))
+        except (DesignError, ExportError) as error:
             raise ExportError(f"{node.name}: {error}") from error
     return "\n    ".join(lines)

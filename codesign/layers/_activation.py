@@ -7,13 +7,14 @@ saturation is bounded and safe where wrapping flips signs.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.ir import FixedPoint, Node, QuantizedNetwork
+from codesign.layers._export import cpp_loop, cpp_variable
 from codesign.layers.base import FloatColumns, InputColumns, Layer, Parameter, WordRange
 from hw_models.types import OpBatch
 
@@ -80,6 +81,16 @@ class Activation(Layer):
     @abstractmethod
     def rtl_function(self, source: FVArray) -> FVArray:
         """Trace the real function, without the rounding that follows it."""
+
+    @abstractmethod
+    def cpp_function(self, word: str, source: FixedPoint, result: FixedPoint) -> str:
+        """Return the C++ expression of the result word; `word` is the expression of the source word."""
+
+    def to_cpp(self, node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
+        (name,) = node.inputs
+        result = ranges[node.name]
+        value = self.cpp_function(f"{cpp_variable(name)}[i]", ranges[name].format, result.format)
+        return cpp_loop(node.name, result.low.size, value)
 
     def to_onnx(
         self,

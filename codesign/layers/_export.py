@@ -7,11 +7,12 @@ other way round.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from codesign.errors import ExportError
 from codesign.ir import FixedPoint
 
 
@@ -95,3 +96,42 @@ def exact(fmt: FixedPoint) -> FixedPoint:
         rounding="TRN",
         overflow="WRAP",
     )
+
+
+def refuse(*arguments: Any, **named: Any) -> NoReturn:
+    """Stand in for a method that is never called: inputs are given, batch norms folded before."""
+    raise AssertionError("this layer is not evaluated by itself")
+
+
+# ---- C++ of the emulator --------------------------------------------------------------------------
+def cpp_variable(name: str) -> str:
+    """Return the C++ variable of a node; the prefix keeps it apart from every keyword."""
+    return f"n_{name}"
+
+
+def cpp_cast(source: FixedPoint, result: FixedPoint, *, extra_shift: int = 0) -> str:
+    """Return the C++ function that converts words of one format to another.
+
+    Raises:
+        ExportError: the shift does not fit 64-bit words.
+    """
+    shift = source.fraction_bits - result.fraction_bits + extra_shift
+    if not -62 <= shift <= 62:
+        raise ExportError(
+            f"no shift by {shift} bits from {source.to_hls()} to {result.to_hls()} fits 64-bit words"
+        )
+    return (
+        f"cast<{shift}, Rounding::{result.rounding}, Overflow::{result.overflow},"
+        f" {result.bits}, {str(result.signed).lower()}>"
+    )
+
+
+def cpp_loop(name: str, n_lanes: int, value: str, *, first_lane: int = 0) -> str:
+    """Return the loop that sets lanes of node `name` to `value`, an expression of the index i."""
+    index = f"{first_lane} * B + i" if first_lane else "i"
+    return f"for (int i = 0; i < {n_lanes} * B; ++i) {cpp_variable(name)}[{index}] = {value};"
+
+
+def cpp_aligned(name: str, source: FixedPoint, result: FixedPoint) -> str:
+    """Return word i of node `name`, shifted to the finer grid of `result`."""
+    return f"shift_left({cpp_variable(name)}[i], {result.fraction_bits - source.fraction_bits})"

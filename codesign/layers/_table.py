@@ -9,7 +9,7 @@ tables in just this way when the table has 2**TABLE_BITS entries (nnet_activatio
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from codesign.ir import FixedPoint, Node, QuantizedNetwork
 from codesign.layers._activation import Activation, add_hls_activation, quantize_rtl
+from codesign.layers._export import cpp_cast, cpp_loop, cpp_variable
 from codesign.layers.base import FloatColumns, WordRange
 from hw_models.types import OpBatch
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 #: Width of a table's index.
 TABLE_BITS = 8
+
+
+def _array(node: Node) -> str:
+    return f"table_{node.name}"
 
 
 class TableActivation(Activation):
@@ -102,6 +107,21 @@ class TableActivation(Activation):
 
     def onnx_function(self, graph: OnnxGraph, source: str) -> str:
         raise AssertionError("tables replace `to_onnx` as a whole: they round before the function")
+
+    def cpp_function(self, word: str, source: FixedPoint, result: FixedPoint) -> str:
+        raise AssertionError("tables replace `to_cpp` as a whole: it names their array")
+
+    def to_cpp(self, node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
+        (name,) = node.inputs
+        index = self.index_format
+        word = f"{cpp_cast(ranges[name].format, index)}({cpp_variable(name)}[i])"
+        value = f"{_array(node)}[{word} - ({index.min_word})]"
+        return cpp_loop(node.name, ranges[node.name].low.size, value)
+
+    def cpp_constants(
+        self, node: Node, network: QuantizedNetwork, result: FixedPoint
+    ) -> dict[str, NDArray[np.int64]]:
+        return {_array(node): self.table_words(result)}
 
     def rtl_function(self, source: FVArray) -> FVArray:
         raise AssertionError("tables replace `to_rtl` as a whole: they round before the function")

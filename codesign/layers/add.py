@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from codesign.errors import DesignError
 from codesign.ir import FixedPoint, Node, QuantizedNetwork, covering_format
 from codesign.layers import LAYERS
 from codesign.layers._activation import lower_elementwise
-from codesign.layers._export import exact
+from codesign.layers._export import cpp_aligned, cpp_loop, exact
 from codesign.layers.base import FloatColumns, InputColumns, Layer, WordRange
 from hw_models.types import OpBatch
 
@@ -118,6 +118,11 @@ class Add(Layer):
         self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
     ) -> FVArray:
         return inputs[0] + inputs[1]
+
+    def to_cpp(self, node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
+        result = ranges[node.name]
+        terms = [cpp_aligned(name, ranges[name].format, result.format) for name in node.inputs]
+        return cpp_loop(node.name, result.low.size, " + ".join(terms))
 
     def examples(self) -> list[dict[str, Any]]:
         return [{}]

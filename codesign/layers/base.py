@@ -193,6 +193,22 @@ class Layer(ABC):
     ) -> FVArray:
         """Trace this node with alkaid's fixed-point arrays (one lane per element)."""
 
+    @abstractmethod
+    def to_cpp(self, node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
+        """Write this node as C++ statements of the emulator, on raw words, for a block of B events.
+
+        Args:
+            node: this node.
+            network: the network it belongs to.
+            ranges: exact knowledge of every node's output, by name.
+        """
+
+    def cpp_constants(
+        self, node: Node, network: QuantizedNetwork, result: FixedPoint
+    ) -> dict[str, NDArray[np.int64]]:
+        """Return the arrays that `to_cpp` refers to, by name; a forgotten one does not compile."""
+        return {}
+
     # ---- contract tests -----------------------------------------------------------------------
     @abstractmethod
     def examples(self) -> list[dict[str, Any]]:

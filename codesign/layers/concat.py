@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from codesign.ir import FixedPoint, Node, QuantizedNetwork, covering_format
 from codesign.layers import LAYERS
-from codesign.layers._export import exact
+from codesign.layers._export import cpp_aligned, cpp_loop, exact
 from codesign.layers.base import FloatColumns, InputColumns, Layer, WordRange
 from hw_models.types import OpBatch
 
@@ -110,6 +110,15 @@ class Concat(Layer):
         self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
     ) -> FVArray:
         return np.concatenate(list(inputs))
+
+    def to_cpp(self, node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
+        result, lines, first_lane = ranges[node.name], [], 0
+        for name in node.inputs:
+            source = ranges[name]
+            value = cpp_aligned(name, source.format, result.format)
+            lines.append(cpp_loop(node.name, source.low.size, value, first_lane=first_lane))
+            first_lane += source.low.size
+        return "\n    ".join(lines)
 
     def examples(self) -> list[dict[str, Any]]:
         return [{}]

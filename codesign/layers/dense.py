@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from codesign.ir import FixedPoint, Node, QuantizedNetwork, covering_format
 from codesign.layers import LAYERS
-from codesign.layers._export import exact
+from codesign.layers._export import cpp_variable, exact
 from codesign.layers.base import FloatColumns, InputColumns, Layer, Parameter, WordRange
 from hw_models.types import OpBatch
 
@@ -221,6 +221,27 @@ class Dense(Layer):
             constants = lowest @ weights + bias
             return type(lanes)(constants, lanes.solver_options, hwconf=lanes.hwconf)
         return lanes @ weights + bias
+
+    def to_cpp(self, node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
+        (name,) = node.inputs
+        source, result = ranges[name], ranges[node.name]
+        fraction = result.format.fraction_bits
+        weight, bias = network.weight_format[node.name], network.bias_format[node.name]
+        product_shift = fraction - source.format.fraction_bits - weight.fraction_bits
+        return (
+            f"dense<B, {source.low.size}, {result.low.size}, {product_shift},"
+            f" {fraction - bias.fraction_bits}>"
+            f"({cpp_variable(name)}, {', '.join(self.cpp_constants(node, network, result.format))},"
+            f" {cpp_variable(node.name)});"
+        )
+
+    def cpp_constants(
+        self, node: Node, network: QuantizedNetwork, result: FixedPoint
+    ) -> dict[str, NDArray[np.int64]]:
+        return {
+            f"weights_{node.name}": network.weight_words[node.name],
+            f"bias_{node.name}": network.bias_words[node.name],
+        }
 
     def examples(self) -> list[dict[str, Any]]:
         return [

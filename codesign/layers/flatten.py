@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from codesign.ir import FixedPoint, Node, QuantizedNetwork
 from codesign.layers import LAYERS
+from codesign.layers._export import cpp_loop, cpp_variable
 from codesign.layers.base import FloatColumns, InputColumns, Layer, WordRange
 from hw_models.types import OpBatch
 
@@ -90,6 +91,10 @@ class Flatten(Layer):
         self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
     ) -> FVArray:
         return inputs[0]
+
+    def to_cpp(self, node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
+        (name,) = node.inputs
+        return cpp_loop(node.name, ranges[node.name].low.size, f"{cpp_variable(name)}[i]")
 
     def examples(self) -> list[dict[str, Any]]:
         return [{}]

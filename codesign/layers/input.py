@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from codesign.ir import FixedPoint, Node, QuantizedNetwork
 from codesign.layers import LAYERS
 from codesign.layers._activation import RESULT_BITS
+from codesign.layers._export import refuse
 from codesign.layers.base import FloatColumns, InputColumns, Layer, Parameter, WordRange
 from hw_models.types import OpBatch
 
 if TYPE_CHECKING:
-    import torch
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
@@ -63,24 +63,7 @@ class Input(Layer):
             format=fmt, low=np.full(width, fmt.min_word), high=np.full(width, fmt.max_word)
         )
 
-    def run_words(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        inputs: Sequence[NDArray[np.int64]],
-        formats: Sequence[FixedPoint],
-        result: FixedPoint,
-    ) -> NDArray[np.int64]:
-        raise AssertionError("the input node is given, not evaluated")
-
-    def torch_exact(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        inputs: Sequence[torch.Tensor],
-        result: FixedPoint,
-    ) -> torch.Tensor:
-        raise AssertionError("the input node is given, not evaluated")
+    run_words = torch_exact = to_cpp = refuse  # words are given, not computed
 
     def to_onnx(
         self,

@@ -16,6 +16,7 @@ from codesign.layers._activation import (
     floor_and_saturate,
     lower_elementwise,
 )
+from codesign.layers._export import cpp_cast
 from codesign.layers.base import FloatColumns, WordRange
 from hw_models.types import OpBatch
 
@@ -80,6 +81,10 @@ class LeakyReLU(Activation):
             activ_param=slope.max_value,
             n_in=ranges[-1].low.size,
         )
+
+    def cpp_function(self, word: str, source: FixedPoint, result: FixedPoint) -> str:
+        eighth = cpp_cast(source, result, extra_shift=-LOG2_SLOPE)
+        return f"{word} > 0 ? {cpp_cast(source, result)}({word}) : {eighth}({word})"
 
     def rtl_function(self, source: FVArray) -> FVArray:
         negative = [lane.is_negative() for lane in np.asarray(source)]

@@ -17,6 +17,7 @@ from codesign.layers._activation import (
     floor_and_saturate,
     lower_elementwise,
 )
+from codesign.layers._export import cpp_cast
 from codesign.layers.base import FloatColumns, WordRange
 from hw_models.types import OpBatch
 
@@ -64,6 +65,9 @@ class ReLU(Activation):
         return add_hls_activation(
             graph, "relu", node.name, inputs[0], ranges[-1].low.size, ranges[-1].format
         )
+
+    def cpp_function(self, word: str, source: FixedPoint, result: FixedPoint) -> str:
+        return f"{cpp_cast(source, result)}({word} > 0 ? {word} : 0)"
 
     def rtl_function(self, source: FVArray) -> FVArray:
         return source.relu()

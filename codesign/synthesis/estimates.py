@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codesign.errors import CalibrationError, ConfigError, DesignError, ReportError, unknown_name
-from codesign.study import write_atomically
+from codesign.files import write_atomically
 from codesign.tools import cache_folder
 from hw_models.calibration import Coefficients, estimate_records, load_coefficients, load_records
 from hw_models.calibration.parsers import read_project

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from codesign.errors import DataError
+from codesign.files import write_atomically
 
 _BLOCK_BYTES = 1 << 20
 _TIMEOUT_S = 60.0
@@ -132,16 +133,6 @@ def verify_cached(path: Path, *, command: str) -> dict[str, Any]:
             f"damaged; run `{command}` again"
         )
     return statement
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file under a temporary name and rename it."""
-    partial = path.with_name(path.name + ".part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _open(url: str) -> Any:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import StudyError
+from codesign.files import write_atomically
 from codesign.ir import QuantizedNetwork
-from codesign.study import Study, write_atomically
+from codesign.study import Study
 from codesign.validate.boards import write_board_server
 from codesign.validate.device import DeviceDescription
 from codesign.validate.records import append_record, device_record

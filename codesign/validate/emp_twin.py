@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from codesign.study import write_atomically
+from codesign.files import write_atomically
 from codesign.validate.device import Device, DeviceDescription
 from codesign.validate.devices.emp import write_stand
 from codesign.validate.emp_files import (

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError
+from codesign.files import write_atomically
 from codesign.ir import FixedPoint, QuantizedNetwork
 from codesign.layers import infer_formats, run_words
-from codesign.study import write_atomically
 from codesign.validate.device import (
     Device,
     DeviceDescription,

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError
-from codesign.study import write_atomically
+from codesign.files import write_atomically
 from codesign.validate.device import Device, DeviceDescription, Timing, check_words
 from codesign.validate.emp_files import (
     DEPTH_FRAMES,
