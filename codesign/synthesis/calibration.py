@@ -32,8 +32,15 @@ from hw_models.types import METRICS
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: Fields of a record that a calibration can fit, in the order in which it does.
-FITTED_STAGES = ("csynth", "synthesized")
+#: Fields of a record that a calibration can fit, in the order in which it does.  Where a tool tells little
+#: about the laws themselves only its offsets on these targets are fitted: Yosys packs adders otherwise than
+#: Vivado, and a run on a device or a simulator shows cycles alone.
+FITTED_STAGES: Mapping[str, tuple[str, ...] | None] = {
+    "csynth": None,
+    "synthesized": SCALED,
+    "emulated": ("latency_cycles", "interval_cycles"),
+    "measured": ("latency_cycles", "interval_cycles"),
+}
 
 #: Later stages: field of a record, name of the predicted stage.
 LATER_STAGES = (("vsynth", "vsynth"), ("impl", "implemented"))
@@ -92,19 +99,27 @@ class CalibrationRun:
         )
 
 
-def calibrate_open(
-    records: Sequence[Mapping[str, Any]], *, base: Coefficients
+def calibrate_offsets(
+    records: Sequence[Mapping[str, Any]],
+    *,
+    base: Coefficients,
+    stage: str,
+    targets: Sequence[str],
 ) -> CalibrationResult:
-    """Fit what open synthesis makes of an adder graph: one factor per resource for the tool's key, no more.
+    """Fit one factor per tool and target, no more, as the median log ratio of reported to predicted.
 
-    Yosys packs adders otherwise than Vivado, so what it says must not move the laws that vendor tools
-    share: only the offset of `tool=yosys` is fitted, as the median log ratio, judged on designs that
-    were held out.
+    Judged on designs that were held out; a target that does not improve keeps its offset.
+
+    Args:
+        records: records with a report at `stage`.
+        base: coefficients to start from.
+        stage: field of the records.
+        targets: metrics that the stage tells anything about.
 
     Raises:
         ModelError: fewer than three usable records.
     """
-    dataset = Dataset(records, stage="synthesized")
+    dataset = Dataset(records, stage=stage)
     if len(dataset) < MIN_RECORDS:
         reasons = "; ".join(sorted({reason for _, reason in dataset.rejected})[:3])
         raise ModelError(f"{len(dataset)} usable records, {MIN_RECORDS} needed ({reasons})")
@@ -112,36 +127,47 @@ def calibrate_open(
     before = {metric: np.rint(value) for metric, value in predict(dataset, base).items()}
     after = {metric: value.copy() for metric, value in before.items()}
     offsets = {target: dict(known) for target, known in base.offsets.items()}
-    key = "tool=yosys"
-    for target in SCALED:
-        ratio = np.log1p(dataset.reported[target]) - np.log1p(before[target])
-        for group in np.unique(groups):
-            train = ratio[groups != group] if np.unique(groups).size > 1 else ratio
-            after[target][groups == group] = np.rint(
-                before[target][groups == group] * np.exp(np.median(train))
-            )
-        if (
-            smape(dataset.reported[target], after[target]).mean()
-            < smape(dataset.reported[target], before[target]).mean()
-        ):
-            offsets.setdefault(target, {})[key] = offsets.get(target, {}).get(key, 0.0) + float(
-                np.median(ratio)
-            )
-        else:
-            after[target] = before[target]
+    tools = np.array(
+        [next(key for key in keys if key.startswith("tool=")) for keys in dataset.keys]
+    )
+    for target in targets:
+        reported = dataset.reported[target]
+        ratio = np.log1p(reported) - np.log1p(before[target])
+        for tool in np.unique(tools):
+            rows = (tools == tool) & ~np.isnan(reported)
+            if rows.sum() < MIN_RECORDS:
+                continue
+            held_out = np.full(rows.shape, np.nan)
+            for group in np.unique(groups[rows]):
+                test = rows & (groups == group)
+                train = rows & (groups != group) if np.unique(groups[rows]).size > 1 else rows
+                held_out[test] = np.rint(before[target][test] * np.exp(np.median(ratio[train])))
+            if (
+                smape(reported[rows], held_out[rows]).mean()
+                < smape(reported[rows], before[target][rows]).mean()
+            ):
+                after[target][rows] = held_out[rows]
+                known = offsets.setdefault(target, {})
+                known[str(tool)] = known.get(str(tool), 0.0) + float(np.median(ratio[rows]))
     coefficients = replace(base, offsets=offsets)
     errors = {}
-    estimates = estimate_records(dataset.records, "vsynth", coefficients)
+    estimates = estimate_records(
+        dataset.records, "vsynth" if stage == "synthesized" else "csynth", coefficients
+    )
     for metric in METRICS:
         reported = dataset.reported[metric]
+        rows = ~np.isnan(reported)
+        if not rows.any():
+            continue
         inside = [
             item[metric]["low"] <= value <= item[metric]["high"]
             for item, value in zip(estimates, reported, strict=True)
+            if not np.isnan(value)
         ]
         errors[metric] = TargetError(
-            n=len(dataset),
-            before=float(smape(reported, before[metric]).mean()),
-            after=float(smape(reported, after[metric]).mean()),
+            n=int(rows.sum()),
+            before=float(smape(reported[rows], before[metric][rows]).mean()),
+            after=float(smape(reported[rows], after[metric][rows]).mean()),
             coverage=float(np.mean(inside)),
         )
     return CalibrationResult(
@@ -160,7 +186,7 @@ def calibrate_open(
             tuple(sorted({str(layer["type"]) for layer in record["layers"]}))
             for record in dataset.records
         ),
-        stage="synthesized",
+        stage=stage,
     )
 
 
@@ -225,14 +251,16 @@ def run_calibration(
     source = ", ".join(sorted({str(record.get("source")) for record in records})[:8])
     results: dict[str, CalibrationResult] = {}
     skipped: dict[str, str] = {}
-    for stage in FITTED_STAGES:
+    for stage, targets in FITTED_STAGES.items():
         usable = [record for record in records if record.get(stage) and record.get("layers")]
         if len(usable) < MIN_RECORDS:
             skipped[stage] = f"{len(usable)} records with an architecture, {MIN_RECORDS} needed"
             continue
         try:
-            if stage == "synthesized":
-                results[stage] = calibrate_open(usable, base=coefficients)
+            if targets is not None:
+                results[stage] = calibrate_offsets(
+                    usable, base=coefficients, stage=stage, targets=targets
+                )
             else:
                 results[stage] = calibrate(
                     usable, base=coefficients, stage=stage, source=source, progress=report

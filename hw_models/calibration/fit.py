@@ -439,7 +439,12 @@ def predict(dataset: Dataset, coefficients: Coefficients) -> dict[str, Array]:
     """Predict every metric of every record at the fitted stage, unrounded, float[n] each."""
     raw = dataset.raw(coefficients.timing)
     keys, names = dataset.key_matrix(raw)
-    predicted = dict(raw.cycles)
+    predicted = {}
+    for target, cycles in raw.cycles.items():
+        known = coefficients.offsets.get(target, {})
+        predicted[target] = cycles * np.exp(
+            keys @ np.array([known.get(name, 0.0) for name in names])
+        )
     for target in RESOURCES:
         factor = np.array([coefficients.factor(target, term) for term in raw.terms[target]])
         known = coefficients.offsets.get(target, {})

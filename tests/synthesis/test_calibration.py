@@ -190,3 +190,21 @@ def test_open_synthesis_moves_its_own_key_only(tmp_path, bare):
         estimate_records([record], "csynth", c) for c in (fitted, Coefficients())
     )
     assert with_fit["lut"] == without["lut"]
+
+
+@pytest.mark.parametrize("stage", ["emulated", "measured"])
+def test_cycles_seen_on_a_device_or_in_a_simulator_are_fitted(tmp_path, bare, stage):
+    records = _records(1.0)
+    for record in records:
+        report = record.pop("csynth")
+        cycles = 2 * report["latency_cycles_max"] + 3
+        record[stage] = {"latency_cycles_min": cycles, "latency_cycles_max": cycles}
+    run = calibration.run_calibration([_write(tmp_path / "r.jsonl", records)], base=bare)
+    errors = run.results[stage].errors
+    assert set(errors) == {"latency_cycles"}  # nothing is claimed of what was not seen
+    assert errors["latency_cycles"].after < errors["latency_cycles"].before
+    assert run.output is not None
+    (before,) = estimate_records(records[:1], "csynth", load_coefficients(bare))
+    (after,) = estimate_records(records[:1], "csynth", load_coefficients(run.output))
+    assert after["latency_cycles"]["value"] > before["latency_cycles"]["value"]
+    assert after["lut"]["value"] == before["lut"]["value"]

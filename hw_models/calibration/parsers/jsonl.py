@@ -8,7 +8,7 @@ from hw_models.calibration.parsers.errors import Rejection, ReportError
 from hw_models.calibration.parsers.strict_json import load_json
 
 #: Names a record may give to the stage its figures come from.
-STAGES = ("csynth", "vsynth", "cosim", "impl", "synthesized", "measured")
+STAGES = ("csynth", "vsynth", "cosim", "impl", "synthesized", "emulated", "measured")
 
 _COUNTS = (
     "latency_cycles_min", "latency_cycles_max", "interval_cycles_min", "interval_cycles_max",
