@@ -23,7 +23,8 @@ def register(app: typer.Typer) -> None:
         tool: Annotated[
             str,
             typer.Option(
-                "--tool", help="open, vitis, vivado, or auto: open and every vendor tool found."
+                "--tool",
+                help="open (Yosys), ecp5 (routed by nextpnr), vitis, vivado, or auto: open and every vendor tool found.",
             ),
         ] = "auto",
         steps: Annotated[

@@ -9,6 +9,7 @@ from codesign.errors import ConfigError, unknown_name
 from codesign.study import Study
 from codesign.synthesis.estimates import estimate_design, open_coefficients
 from codesign.synthesis.jobs import STEPS, SynthesisOutcome, Tool, hls_program, plan_jobs
+from codesign.synthesis.place_and_route import require_fabric
 from codesign.synthesis.runner import open_executor, run_jobs
 from codesign.tools import find_tool, require_tool
 
@@ -36,13 +37,16 @@ def choose_tools(tool: str) -> tuple[Tool, ...]:
         return tuple(found)
     if tool == "open":
         return ("open",)
+    if tool == "ecp5":
+        require_fabric("ecp5")
+        return ("ecp5",)
     if tool == "vitis":
         hls_program()
         return ("vitis",)
     if tool == "vivado":
         require_tool("vivado")
         return ("vivado",)
-    raise ConfigError(unknown_name("tool", tool, ("auto", "open", "vitis", "vivado")))
+    raise ConfigError(unknown_name("tool", tool, ("auto", "open", "ecp5", "vitis", "vivado")))
 
 
 def synthesize_paths(

@@ -20,7 +20,7 @@ from hw_models.calibration.parsers.project import is_project
 #: Steps of a synthesis run in order.
 STEPS = ("csynth", "cosim", "vsynth", "impl")
 
-Tool = Literal["open", "vitis", "vivado"]
+Tool = Literal["open", "ecp5", "vitis", "vivado"]
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,60}\Z")
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]{1,60}\Z")
@@ -32,7 +32,8 @@ class SynthesisJob:
     """One design for one tool.
 
     Attributes:
-        tool: "open" (Yosys), "vitis" (HLS and, for later steps, Vivado) or "vivado" (plain RTL).
+        tool: "open" (Yosys), "ecp5" (Yosys and nextpnr), "vitis" (HLS and, for later steps, Vivado) or
+            "vivado" (plain RTL).
         folder: an hls4ml project, or a folder of Verilog.
         work: folder the tool runs in; made when absent.
         top: top function or module.
@@ -244,7 +245,7 @@ def plan_jobs(
 
     Args:
         paths: exports, hls4ml projects, folders of Verilog, study folders.
-        tools: which tools; "vitis" takes hls4ml projects, "open" and "vivado" take RTL.
+        tools: which tools; "vitis" takes hls4ml projects, the others take RTL.
         steps: what to run; each tool takes those that it knows.
         timeout_s: per step.
         work: where tools run; `<design>_synthesis` beside each design by default.
@@ -296,7 +297,7 @@ def plan_jobs(
                 )  # fmt: skip
     if not jobs:
         raise DesignError(
-            f"none of the designs suits {' or '.join(tools)}: vitis takes hls4ml projects, open and vivado take RTL; "
+            f"none of the designs suits {' or '.join(tools)}: vitis takes hls4ml projects, open, ecp5 and vivado take RTL; "
             "export RTL (every layer distributed arithmetic) or choose another --tool"
         )
     return jobs

@@ -11,7 +11,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,10 +92,24 @@ def read_stat_json(text: str, *, origin: str) -> tuple[dict[str, int], int]:
     return cells, packed
 
 
-def _verilog_sources(folder: Path) -> list[str]:
-    sources = sorted(
-        str(path.relative_to(folder)) for path in folder.rglob("*.v") if path.is_file()
-    ) + sorted(str(path.relative_to(folder)) for path in folder.rglob("*.sv") if path.is_file())
+def verilog_sources(folder: Path, top: str) -> list[str]:
+    """Return the Verilog files below `folder`, with names that are safe in a Yosys command.
+
+    Raises:
+        DesignError: the folder, a file name or the top is unusable.
+    """
+    if not _IDENTIFIER.match(top):
+        raise DesignError(
+            f"top module {top!r} is no Verilog identifier; use letters, digits and '_'"
+        )
+    if not folder.is_dir():
+        raise DesignError(f"{folder} is not a folder; give the folder of the RTL sources")
+    sources = [
+        str(path.relative_to(folder))
+        for pattern in ("*.v", "*.sv")
+        for path in sorted(folder.rglob(pattern))
+        if path.is_file()
+    ]
     if not sources:
         raise DesignError(
             f"{folder} holds no Verilog file (*.v, *.sv); give the folder of the RTL sources"
@@ -107,6 +121,41 @@ def _verilog_sources(folder: Path) -> list[str]:
                 "use letters, digits, '_', '-' and '.'"
             )
     return sources
+
+
+def run_yosys(passes: Sequence[str], *, folder: Path, timeout_s: float) -> None:
+    """Run Yosys passes in a process of their own.
+
+    Args:
+        passes: commands; whatever names they hold were checked by the caller.
+        folder: working directory.
+        timeout_s: the run is stopped after this many seconds.
+
+    Raises:
+        ToolError: Yosys failed or ran out of time.
+    """
+    with tempfile.TemporaryDirectory(prefix="codesign_yosys_") as scratch_name:
+        scratch = Path(scratch_name)
+        job_path, log_path = scratch / "job.json", scratch / "log"
+        job = {"passes": list(passes), "folder": str(folder), "log_path": str(log_path)}
+        job_path.write_text(json.dumps(job), encoding="utf-8")
+        outcome = run_tool(
+            [sys.executable, _CHILD, job_path],
+            folder=scratch,
+            timeout_s=timeout_s,
+            environment={"OMP_NUM_THREADS": "1"},
+            check=False,
+        )
+        if outcome.returncode != 0:
+            log = (
+                log_path.read_text(encoding="utf-8", errors="replace") if log_path.is_file() else ""
+            )
+            lines = (log + outcome.output).strip().splitlines()
+            said = [line for line in lines if "ERROR" in line] or lines[-4:]
+            raise ToolError(
+                f"Yosys failed on {folder} with exit status {outcome.returncode}: "
+                + " | ".join(said[-4:])
+            )
 
 
 def synthesize_verilog(
@@ -126,48 +175,26 @@ def synthesize_verilog(
         ReportError: Yosys' report cannot be read.
     """
     folder = Path(folder).resolve()
-    if not _IDENTIFIER.match(top):
-        raise DesignError(
-            f"top module {top!r} is no Verilog identifier; use letters, digits and '_'"
-        )
     if family not in FAMILIES:
         raise DesignError(unknown_name("Xilinx family", family, FAMILIES))
-    if not folder.is_dir():
-        raise DesignError(f"{folder} is not a folder; give the folder of the RTL sources")
-    sources = _verilog_sources(folder)
+    sources = verilog_sources(folder, top)
     with tempfile.TemporaryDirectory(prefix="codesign_yosys_") as scratch_name:
-        scratch = Path(scratch_name)
-        job_path, stat_path, log_path = scratch / "job.json", scratch / "stat.json", scratch / "log"
-        job = {
-            "sources": sources,
-            "top": top,
-            "family": family,
-            "folder": str(folder),
-            "stat_path": str(stat_path),
-            "log_path": str(log_path),
-        }
-        job_path.write_text(json.dumps(job), encoding="utf-8")
+        stat_path = Path(scratch_name) / "stat.json"
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         start_s = time.monotonic()
-        outcome = run_tool(
-            [sys.executable, _CHILD, job_path],
-            folder=scratch,
+        run_yosys(
+            [
+                "read_verilog -sv -defer " + " ".join(sources),
+                f"synth_xilinx -family {family} -top {top} -flatten -noiopad -noclkbuf",
+                f"tee -q -o {stat_path} stat -json -tech xilinx",
+            ],
+            folder=folder,
             timeout_s=timeout_s,
-            environment={"OMP_NUM_THREADS": "1"},
-            check=False,
         )
         wall_s = time.monotonic() - start_s
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        if outcome.returncode != 0 or not stat_path.is_file():
-            log = (
-                log_path.read_text(encoding="utf-8", errors="replace") if log_path.is_file() else ""
-            )
-            lines = (log + outcome.output).strip().splitlines()
-            said = [line for line in lines if "ERROR" in line] or lines[-4:]
-            raise ToolError(
-                f"Yosys failed on {folder} (top {top}) with exit status {outcome.returncode}: "
-                + " | ".join(said[-4:])
-            )
+        if not stat_path.is_file():
+            raise ToolError(f"Yosys wrote no statistics for {folder} (top {top}); run it again")
         cells, packed = read_stat_json(stat_path.read_text(encoding="utf-8"), origin=str(folder))
     cpu_s = (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
     return count_cells(cells, packed_logic_cells=packed, family=family, wall_s=wall_s, cpu_s=cpu_s)

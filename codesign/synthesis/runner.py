@@ -19,6 +19,7 @@ from codesign.synthesis.jobs import (
     remembered,
 )
 from codesign.synthesis.open_flow import synthesize_verilog
+from codesign.synthesis.place_and_route import FABRICS, place_and_route
 from codesign.tools import require_tool, run_tool
 from hw_models.calibration.parsers import read_reports
 
@@ -63,10 +64,13 @@ def _adder_cost(job: SynthesisJob) -> float | None:
     return predicted.get("lut") if isinstance(predicted, dict) else None
 
 
+def _sources(job: SynthesisJob) -> Path:
+    return job.folder / "src" if (job.folder / "src").is_dir() else job.folder
+
+
 def _run_open(job: SynthesisJob) -> dict[str, Any]:
-    sources = job.folder / "src" if (job.folder / "src").is_dir() else job.folder
     result = synthesize_verilog(
-        sources, job.top, family=yosys_family(job.part), timeout_s=job.timeout_s
+        _sources(job), job.top, family=yosys_family(job.part), timeout_s=job.timeout_s
     )
     return _base_record(job) | {
         "tool": "yosys",
@@ -81,6 +85,26 @@ def _run_open(job: SynthesisJob) -> dict[str, Any]:
         },
         "cpu_s": round(result.cpu_s, 2),
     }  # fmt: skip
+
+
+def _run_route(job: SynthesisJob) -> dict[str, Any]:
+    result = place_and_route(
+        _sources(job), job.top, family=job.tool, clock_period_ns=job.clock_period_ns,
+        timeout_s=job.timeout_s,
+    )  # fmt: skip
+    achieved = {} if result.achieved_mhz is None else {
+        "clock_achieved_ns": round(1e3 / result.achieved_mhz, 3)
+    }  # fmt: skip
+    return _base_record(job) | {
+        "part": result.part,
+        "tool": "nextpnr",
+        "tool_version": result.tool_version,
+        "alkaid_version": importlib.metadata.version("alkaid"),
+        "adder_cost": _adder_cost(job),
+        "impl": _rtl_latency(job)
+        | {"lut": result.lut, "ff": result.ff, "dsp": result.dsp, "bram_18k": result.bram_18k}
+        | achieved,
+    }
 
 
 def _run_vivado(job: SynthesisJob, sources: str, folder: Path) -> None:
@@ -160,9 +184,9 @@ def run_job(job: SynthesisJob) -> SynthesisOutcome:
             name=job.name, status="resumed", record=record, message="", wall_s=0.0
         )
     try:
-        if job.tool == "open":
+        if job.tool in ("open", *FABRICS):
             job.work.mkdir(parents=True, exist_ok=True)
-            record = _run_open(job)
+            record = _run_open(job) if job.tool == "open" else _run_route(job)
         else:
             _prepare(job)
             if job.tool == "vitis":

