@@ -88,7 +88,7 @@ def test_an_adder_is_routed_on_an_ecp5(verilog):
     metrics = outcome.record["impl"]
     assert metrics["ff"] == 9  # the registered sum
     assert 9 <= metrics["lut"] <= 20  # carry cells come in pairs, with feeders at both ends
-    assert metrics["clock_achieved_ns"] > 0
+    assert "clock_achieved_ns" not in metrics  # no path from register to register
     assert outcome.record["tool"] == "nextpnr"
 
 
@@ -233,7 +233,7 @@ def test_what_cannot_be_synthesised_says_why(tmp_path, verilog):
         _jobs(_empty(tmp_path), ("open",))
     with pytest.raises(DesignError, match="--top"):
         _jobs(verilog, ("open",))
-    with pytest.raises(DesignError, match="open and vivado take RTL"):
+    with pytest.raises(DesignError, match="open, ecp5 and vivado take RTL"):
         _jobs(write_project(tmp_path / "p"), ("open",))
     with pytest.raises(DesignError, match="device part"):
         _jobs(verilog, ("open",), top="model", part="x; exit")
