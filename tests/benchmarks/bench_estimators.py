@@ -10,6 +10,7 @@ only the parts that need none run, and the report says so.
 import argparse
 import json
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -108,6 +109,84 @@ def tree_predictions(dataset: Dataset, seed: int) -> dict[str, Array]:
     return held
 
 
+#: rule4ml's boards by the start of a part; parts of another family are not asked for.
+RULE4ML_BOARDS = {
+    "xc7z020": "pynq-z2", "xczu": "zcu102", "xcu200": "alveo-u200", "xcvu9p": "alveo-u200",
+    "xcu250": "alveo-u250", "xcu50": "alveo-u250", "xcu55c": "alveo-u250", "xcvu13p": "alveo-u250",
+}  # fmt: skip
+#: Versions that its predictors were trained on.
+RULE4ML_VIVADO = tuple(f"{year}.{half}" for year in range(2019, 2025) for half in (1, 2))
+
+
+def rule4ml_question(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Describe a record in rule4ml's terms, or None where it does not apply (its README's scope)."""
+    part = str(record["part"])
+    board = next((b for start, b in RULE4ML_BOARDS.items() if part.startswith(start)), None)
+    width = re.search(r"(?:ap_)?fixed<(\d+),\s*(-?\d+)", str(record["model_precision"]))
+    strategy = str(record["strategy"]).lower()
+    layers: list[list[Any]] = []
+    for layer in record["layers"]:
+        kind = str(layer["type"])
+        if kind == "Dense":
+            (n_in,), n_out = layer["in_shape"], int(layer["units"])
+            layers.append([int(n_in), n_out, None])
+        elif kind == "Activation" and layer.get("activation") in (
+            "relu",
+            "sigmoid",
+            "tanh",
+            "softmax",
+        ):
+            if not layers:
+                return None
+            layers[-1][2] = layer["activation"]
+        elif kind not in ("InputLayer", "Activation"):
+            return None
+    if board is None or width is None or strategy not in ("latency", "resource") or not layers:
+        return None
+    version = ".".join(str(record["tool_version"]).split(".")[:2])
+    return {
+        "layers": layers,
+        "board": board,
+        "strategy": strategy,
+        "precision": f"ap_fixed<{width[1]}, {max(1, int(width[2]))}>",
+        "reuse_factor": max(int(layer.get("reuse_factor") or 1) for layer in record["layers"]),
+        "hls4ml_version": "1.1.0" if "Vitis" in str(record["tool"]) else "0.8.1",
+        "vivado_version": min(RULE4ML_VIVADO, key=lambda v: abs(float(v) - float(version))),
+    }
+
+
+def rule4ml_predictions(dataset: Dataset, python: Path) -> tuple[dict[str, Array], str]:
+    """Ask rule4ml, in its own environment, about every record where it applies; NaN elsewhere."""
+    asked = {
+        i: question
+        for i, record in enumerate(dataset.records)
+        if dataset.groups[i] != SINGLE_DENSE and (question := rule4ml_question(record)) is not None
+    }
+    worker = Path(__file__).with_name("_rule4ml_worker.py")
+    done = subprocess.run(
+        [str(python), str(worker)],
+        input=json.dumps(list(asked.values())),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    line = next((x for x in done.stdout.splitlines() if x.startswith("ANSWERS ")), None)
+    if line is None:
+        raise SystemExit(f"rule4ml did not answer: {done.stderr.strip().splitlines()[-1:]}")
+    held = {metric: np.full(len(dataset), np.nan) for metric in METRICS}
+    errors = []
+    for i, answer in zip(asked, json.loads(line.removeprefix("ANSWERS ")), strict=True):
+        if "error" in answer:
+            errors.append(answer["error"])
+            continue
+        for metric in METRICS:
+            held[metric][i] = np.rint(max(answer[metric], 0.0))
+    return (
+        held,
+        f"asked about {len(asked)} records, {len(errors)} refused {sorted(set(errors))[:3]}",
+    )
+
+
 def accuracy(
     dataset: Dataset, predicted: Mapping[str, Array], rows: NDArray[np.bool_]
 ) -> dict[str, Any]:
@@ -119,6 +198,8 @@ def accuracy(
     for metric in METRICS:
         reported = dataset.reported[metric]
         known = rows & ~np.isnan(reported)
+        if not known.any():
+            continue
         error = smape(reported[known], predicted[metric][known])
         result[metric] = {
             "n": int(known.sum()),
@@ -382,9 +463,12 @@ def print_tables(report: Mapping[str, Any]) -> None:
             f"\n{name}: n = {ours['n']}, {ours['n_groups']} groups held out in turn; SMAPE % mean (median)"
         )
         print(f"{'':14s}" + "".join(f"{short.get(m, m.upper()):>18s}" for m in METRICS))
-        for label in ("structured", "trees"):
+        for label in (name for name in table if isinstance(table[name], dict)):
             cells = (
-                f"{table[label][m]['smape']:.1f} ({table[label][m]['median']:.1f})" for m in METRICS
+                f"{table[label][m]['smape']:.1f} ({table[label][m]['median']:.1f})"
+                if m in table[label]
+                else "-"
+                for m in METRICS
             )
             print(f"{label:14s}" + "".join(f"{cell:>18s}" for cell in cells))
         if name in BARS:
@@ -394,6 +478,7 @@ def print_tables(report: Mapping[str, Any]) -> None:
             f"{100 * ours['latency_within_2_or_10_percent']:.1f} %"
         )
     for key in (
+        "rule4ml",
         "coverage_90",
         "stage_steps",
         "post_route",
@@ -428,6 +513,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench_estimators.json")
     parser.add_argument("--seed", type=int, default=20251122)
     parser.add_argument("--matrices", type=int, default=60, help="random matrices solved exactly")
+    parser.add_argument(
+        "--rule4ml", type=Path, help="Python of an environment with rule4ml 0.2.0 and torch 2.7.1"
+    )
     options = parser.parse_args(arguments)
     started = time.perf_counter()
     report: dict[str, Any] = {
@@ -448,6 +536,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
             }
             for name, rows in masks.items()
         }
+        if options.rule4ml is not None:
+            peer, report["rule4ml"] = rule4ml_predictions(dataset, options.rule4ml)
+            applies = ~np.isnan(peer["lut"])
+            for name, rows in masks.items():
+                if (both := rows & applies).any():
+                    report["classes"][f"{name}, where rule4ml applies"] = {
+                        "structured": accuracy(dataset, held, both),
+                        "trees": accuracy(dataset, trees, both),
+                        "rule4ml": accuracy(dataset, peer, both),
+                    }
+        else:
+            report["rule4ml"] = (
+                "not run: give --rule4ml the interpreter of an environment that has it"
+            )
         report["coverage_90"] = coverage_by_metric(dataset, held)
         report["users"] = simulated_users(dataset, options.seed)
         pairs = load_records([options.data / "hls4ml_stage_pairs.jsonl"])
