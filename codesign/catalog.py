@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import sys
 
 from codesign.config import read_yaml
 from codesign.errors import ConfigError, unknown_name
@@ -36,12 +38,10 @@ def list_names(kind: str) -> list[tuple[str, str]]:
         rows = []
         for name in registry.names():
             item = registry.get(name)
-            described = item if isinstance(item, type) or callable(item) else type(item)
-            rows.append(
-                (
-                    name,
-                    (described.__doc__ or "").strip().splitlines()[0] if described.__doc__ else "",
-                )
-            )
+            if inspect.isfunction(item):  # a factory: its file says what it makes
+                text = sys.modules[item.__module__].__doc__
+            else:
+                text = (item if isinstance(item, type) else type(item)).__doc__
+            rows.append((name, (text or "").strip().partition("\n")[0]))
         return rows
     raise ConfigError(unknown_name("kind", kind, (*_FILES, *_REGISTRIES)))

@@ -13,11 +13,15 @@ import pytest
 from codesign.errors import StudyError
 from codesign.search.loop import run_search
 from codesign.search.store import EvaluationStore
-from codesign.search.strategies.base import StrategySettings
+from codesign.search.strategies.base import STRATEGIES, StrategySettings
 from codesign.search.synthetic import SyntheticProblem
 
 PROBLEM = SyntheticProblem(lut_limit=1500.0, latency_limit_ns=28.0)
-N_EVALUATIONS = 2000
+#: Evaluations of a whole run; a proposal of optuna takes about 0.1 s.
+N_EVALUATIONS = {"optuna_tpe": 60}
+FAST = ("nsga2", "regularized_evolution")
+#: Packages that a strategy needs beside the project's own.
+NEEDS = {"optuna_tpe": "optuna", "agemoea": "numba"}
 
 CHILD = """
 import sys, time
@@ -28,20 +32,31 @@ from codesign.search.synthetic import SyntheticProblem
 problem = SyntheticProblem(lut_limit=1500.0, latency_limit_ns=28.0)
 with EvaluationStore(Path(sys.argv[1])) as store:
     print("ready", flush=True)
-    run_search(problem, sys.argv[2], n_evaluations=2000, seed=7, store=store,
+    run_search(problem, sys.argv[2], n_evaluations=int(sys.argv[3]), seed=7, store=store,
                progress=lambda progress: time.sleep(0.004))
 """
 
 
-@pytest.mark.parametrize("name", ["nsga2", "regularized_evolution"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in FAST else pytest.param(name, marks=pytest.mark.slow)
+        for name in STRATEGIES.names()
+        if name != "exhaustive"  # this space is too large for it
+    ],
+)
 def test_killed_at_random_moments_and_resumed_gives_the_same_archive(name, tmp_path):
-    whole = run_search(PROBLEM, name, n_evaluations=N_EVALUATIONS, seed=7)
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    n_evaluations = N_EVALUATIONS.get(name, 2000)
+    whole = run_search(PROBLEM, name, n_evaluations=n_evaluations, seed=7)
     path = tmp_path / "study.db"
     moments = random.Random(name)
     n_rows = []
     for _ in range(2):
         child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(path), name], stdout=subprocess.PIPE
+            [sys.executable, "-c", CHILD, str(path), name, str(n_evaluations)],
+            stdout=subprocess.PIPE,
         )
         assert child.stdout is not None
         child.stdout.readline()
@@ -54,7 +69,7 @@ def test_killed_at_random_moments_and_resumed_gives_the_same_archive(name, tmp_p
         n_rows.append(0 if stored is None else len(stored[0]))
     assert n_rows == sorted(n_rows)
     with EvaluationStore(path) as store:
-        resumed = run_search(PROBLEM, name, n_evaluations=N_EVALUATIONS, seed=7, store=store)
+        resumed = run_search(PROBLEM, name, n_evaluations=n_evaluations, seed=7, store=store)
     assert np.array_equal(whole.genomes, resumed.genomes)
     assert np.array_equal(whole.objectives, resumed.objectives)
     assert np.array_equal(whole.metrics["cycles"], resumed.metrics["cycles"])
