@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -27,10 +28,10 @@ from codesign.ir import Candidate, FixedPoint, Population, QuantizedNetwork
 from codesign.joint import JointProblem, check_budget
 from codesign.layers import LAYERS, infer_formats, run_words
 from codesign.predictor.active import select_informative
-from codesign.predictor.base import METHODS, Predictor, load_predictor, save_predictor
+from codesign.predictor.base import Predictor, load_predictor, save_predictor
 from codesign.predictor.metrics import coverage, kendall_tau
-from codesign.predictor.pretrained import encode_entries
-from codesign.predictor.select import choose
+from codesign.predictor.pretrained import encode_entries, load_pretrained
+from codesign.predictor.train import fit_predictor
 from codesign.reporter import Reporter, SilentReporter
 from codesign.search.archive import Archive
 from codesign.search.loop import run_search
@@ -42,7 +43,7 @@ from codesign.space import (
     load_space,
     population_from_candidates,
 )
-from codesign.study import Study
+from codesign.study import LabelSection, Study
 from codesign.synthesis.adder_graph import ConstantMatrix, solve_adder_graph
 from codesign.synthesis.estimates import open_coefficients
 from codesign.tasks import InputScaling, TaskData, fit_scaling, load_task
@@ -508,7 +509,7 @@ def _fit_predictor(
     batch, labels, held_out = _training_labels(setting)
     with reporter.stage(f"round {k}: fitting the predictor", 1.0):
         predictor, why = _fit_method(
-            study.config.labels.predictor,
+            study.config.labels,
             batch.take(~held_out),
             labels[~held_out],
             study.config.seed,
@@ -570,13 +571,18 @@ def _training_labels(
 
 
 def _fit_method(
-    name: str, batch: GraphBatch, labels: NDArray[np.float64], seed: int
+    section: LabelSection, batch: GraphBatch, labels: NDArray[np.float64], seed: int
 ) -> tuple[Predictor, str]:
-    """Fit the named method, or whichever is best for these labels; also say why."""
-    if name == "auto":
-        choice = choose(batch, labels, seed=seed)
-        return choice.predictor, choice.reason
-    return METHODS.get(name).fit(batch, labels, seed=seed), f"{name} was asked for in the study"
+    """Fit the method asked for, or whichever is best for these labels; also say why."""
+    pretrained = None
+    if section.start_from == "shipped":
+        pretrained = load_pretrained()
+    elif section.start_from is not None:
+        pretrained, _ = load_predictor(Path(section.start_from))
+    choice = fit_predictor(
+        batch, labels, seed=seed, method=section.predictor, pretrained=pretrained
+    )
+    return choice.predictor, choice.reason
 
 
 def _search(setting: Setting, reporter: Reporter) -> None:

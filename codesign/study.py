@@ -49,6 +49,8 @@ class LabelSection(Strict):
         n_per_round: most informative candidates trained after each search round but the last.
         epochs: passes over the training jets per label.
         predictor: prediction method, or "auto": the best one for the labels at hand.
+        start_from: checkpoint of a predictor of a related task to fine-tune, or "shipped" for the one of
+            the bundled jets; with `predictor` "auto" (taken where it ranks best) or "transfer".
     """
 
     n_initial: int = Field(default=96, ge=0)
@@ -56,6 +58,7 @@ class LabelSection(Strict):
     n_per_round: int = Field(default=32, ge=1)
     epochs: int = Field(default=8, ge=1)
     predictor: str = "auto"
+    start_from: str | None = None
 
     @model_validator(mode="after")
     def _enough(self) -> LabelSection:
@@ -141,11 +144,15 @@ def load_config(path: Path) -> StudyConfig:
         ConfigError: the first wrong key or value.
     """
     config = parse(StudyConfig, read_yaml(path), where=path.name)
-    moved = {}
+    moved: dict[str, Any] = {}
     for key in ("space", "device", "budget"):
         value = getattr(config, key)
         if value.endswith((".yaml", ".yml")) and not Path(value).is_absolute():
             moved[key] = str((path.parent / value).resolve())
+    start_from = config.labels.start_from
+    if start_from not in (None, "shipped"):
+        absolute = str((path.parent / start_from).resolve())
+        moved["labels"] = config.labels.model_copy(update={"start_from": absolute})
     return config.model_copy(update=moved)
 
 

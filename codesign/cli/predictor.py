@@ -40,6 +40,12 @@ def train(
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Of weights, order and folds.")] = 0,
     duplicates: Annotated[str, typer.Option(help=DUPLICATES_HELP)] = "error",
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="Checkpoint of a related task: with method auto or transfer, fine-tune it."
+        ),
+    ] = None,
     as_population: Annotated[
         bool,
         typer.Option(
@@ -55,9 +61,18 @@ def train(
 
     with RichReporter() as reporter, reporter.stage("train the predictor", 1):
         if as_population:
-            reason = train_on_benchmark(output, path=graphs, method=method, seed=seed)
+            reason = train_on_benchmark(
+                output, path=graphs, method=method, seed=seed, start_from=start_from
+            )
         else:
-            reason = train_file(graphs, output, method=method, seed=seed, duplicates=duplicates)
+            reason = train_file(
+                graphs,
+                output,
+                method=method,
+                seed=seed,
+                duplicates=duplicates,
+                start_from=start_from,
+            )
     typer.echo(f"{output}: {reason}")
 
 

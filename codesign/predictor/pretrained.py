@@ -13,7 +13,7 @@ from codesign.predictor.train import fit_predictor
 from codesign.space import population_from_candidates
 from codesign.training.benchmark import BENCHMARK_PATH, BenchmarkEntry, load_benchmark
 
-#: The predictor that ships: the Gaussian process on 911 labels of the jet benchmark.
+#: The predictor that ships: the Gaussian process on the 1,019 labels of the jet benchmark.
 PRETRAINED_PATH = Path(__file__).resolve().parent / "checkpoints" / "jets_v1.npz"
 
 
@@ -46,7 +46,12 @@ def encode_entries(entries: list[BenchmarkEntry]) -> tuple[GraphBatch, Floats]:
 
 
 def train_on_benchmark(
-    output: Path, *, path: Path = BENCHMARK_PATH, method: str = "blend", seed: int = 0
+    output: Path,
+    *,
+    path: Path = BENCHMARK_PATH,
+    method: str = "blend",
+    seed: int = 0,
+    start_from: Path | None = None,
 ) -> str:
     """Fit on a benchmark of networks and write a checkpoint that a search can load.
 
@@ -57,7 +62,8 @@ def train_on_benchmark(
         DataError: the benchmark is missing or damaged.
     """
     batch, labels = encode_entries(load_benchmark(path))
-    choice = fit_predictor(batch, labels, seed=seed, method=method)
+    pretrained = None if start_from is None else load_predictor(start_from)[0]
+    choice = fit_predictor(batch, labels, seed=seed, method=method, pretrained=pretrained)
     notes = {"benchmark": path.name, "n_labels": len(labels), "seed": seed, "reason": choice.reason}
     save_predictor(choice.predictor, output, notes=notes)
     return choice.reason

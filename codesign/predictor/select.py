@@ -7,11 +7,12 @@ import numpy as np
 
 from codesign.encoding.batch import GraphBatch
 from codesign.errors import PredictorError
-from codesign.predictor.base import METHODS, Floats, Predictor, check_labels
+from codesign.predictor.base import METHODS, Floats, Method, Predictor, check_labels
+from codesign.predictor.methods.transfer import Transfer
 from codesign.predictor.metrics import kendall_tau
 
 #: Tried by default, the preferred first: it wins unless another is better by `CLEARLY`.
-CONTENDERS = ("blend", "gp", "kernel_ridge", "ridge")
+CONTENDERS = ("blend", "gp", "kernel_ridge", "ridge", "random_forest")
 #: Differences of tau below this are within the spread of seeds.
 CLEARLY = 0.01
 N_FOLDS = 5
@@ -34,20 +35,25 @@ class Choice:
     taus: dict[str, float]
 
 
-def cross_validated_tau(batch: GraphBatch, labels: Floats, method: str, *, seed: int) -> float:
+def cross_validated_tau(batch: GraphBatch, labels: Floats, method: Method, *, seed: int) -> float:
     """Return Kendall's tau of predictions for left-out folds, all folds ranked together."""
     n = len(labels)
     fold_of = np.random.default_rng(seed).permutation(np.arange(n) % min(N_FOLDS, n))
     predicted = np.empty(n)
     for k in range(fold_of.max() + 1):
         train, test = np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)
-        fitted = METHODS.get(method).fit(batch.take(train), labels[train], seed=seed)
+        fitted = method.fit(batch.take(train), labels[train], seed=seed)
         predicted[test] = fitted.predict(batch.take(test)).mean
     return kendall_tau(labels, predicted)
 
 
 def choose(
-    batch: GraphBatch, labels: Floats, *, seed: int, contenders: Sequence[str] = CONTENDERS
+    batch: GraphBatch,
+    labels: Floats,
+    *,
+    seed: int,
+    contenders: Sequence[str] = CONTENDERS,
+    pretrained: Predictor | None = None,
 ) -> Choice:
     """Compare contenders by cross-validation and fit the best on all labels.
 
@@ -59,28 +65,32 @@ def choose(
         labels: float[n].
         seed: of folds and fits.
         contenders: registered names of methods for canonical graphs, the preferred one first.
+        pretrained: a predictor of another task; starting from it is one contender more.
 
     Raises:
         PredictorError: unusable labels, or a contender that wants raw graphs.
     """
     labels = check_labels(batch, labels)
-    for name in contenders:
-        if not METHODS.get(name).is_canonical:
+    methods = {name: METHODS.get(name) for name in contenders}
+    for name, method in methods.items():
+        if not method.is_canonical:
             raise PredictorError(
                 f"method {name!r} reads raw graphs and cannot be compared here; leave it out"
             )
+    if pretrained is not None:
+        methods["transfer"] = Transfer(base=pretrained)
     fitted: dict[str, Predictor] = {}
     taus: dict[str, float] = {}
-    for name in contenders:
-        predictor = METHODS.get(name).fit(batch, labels, seed=seed)
+    for name, method in methods.items():
+        predictor = method.fit(batch, labels, seed=seed)
         honest = predictor.left_out_mean
         fitted[name] = predictor
         taus[name] = (
-            cross_validated_tau(batch, labels, name, seed=seed)
+            cross_validated_tau(batch, labels, method, seed=seed)
             if honest is None
             else kendall_tau(labels, honest)
         )
-    preferred, best = contenders[0], max(contenders, key=lambda name: taus[name])
+    preferred, best = contenders[0], max(methods, key=lambda name: taus[name])
     chosen = best if taus[best] > taus[preferred] + CLEARLY else preferred
     table = ", ".join(f"{name} {tau:.3f}" for name, tau in taus.items())
     why = (

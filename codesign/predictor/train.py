@@ -10,11 +10,19 @@ import numpy as np
 from codesign.encoding.batch import GraphBatch
 from codesign.encoding.graph import batch_from_graphs, labels_of, load_graphs
 from codesign.errors import DataError
-from codesign.predictor.base import METHODS, Floats, load_predictor, save_predictor
+from codesign.predictor.base import METHODS, Floats, Predictor, load_predictor, save_predictor
+from codesign.predictor.methods.transfer import Transfer
 from codesign.predictor.select import Choice, choose
 
 
-def fit_predictor(batch: GraphBatch, labels: Floats, *, seed: int, method: str = "auto") -> Choice:
+def fit_predictor(
+    batch: GraphBatch,
+    labels: Floats,
+    *,
+    seed: int,
+    method: str = "auto",
+    pretrained: Predictor | None = None,
+) -> Choice:
     """Fit one method, or choose among the contenders.
 
     Args:
@@ -22,13 +30,16 @@ def fit_predictor(batch: GraphBatch, labels: Floats, *, seed: int, method: str =
         labels: float[n], higher is better.
         seed: of every random choice.
         method: a registered name, or "auto": see `codesign.predictor.select.choose`.
+        pretrained: a predictor of another task to start from; then `method` "transfer" does, and
+            "auto" tries.
 
     Returns:
         The fitted predictor, its method and a sentence that says why it was taken.
     """
     if method == "auto":
-        return choose(batch, labels, seed=seed)
-    predictor = METHODS.get(method).fit(batch, labels, seed=seed)
+        return choose(batch, labels, seed=seed, pretrained=pretrained)
+    chosen = Transfer(base=pretrained) if method == "transfer" else METHODS.get(method)
+    predictor = chosen.fit(batch, labels, seed=seed)
     return Choice(
         predictor=predictor,
         method=method,
@@ -38,13 +49,20 @@ def fit_predictor(batch: GraphBatch, labels: Floats, *, seed: int, method: str =
 
 
 def train_file(
-    graphs: Path, output: Path, *, method: str, seed: int, duplicates: str = "error"
+    graphs: Path,
+    output: Path,
+    *,
+    method: str,
+    seed: int,
+    duplicates: str = "error",
+    start_from: Path | None = None,
 ) -> str:
     """Fit on a file of labelled graphs and write a checkpoint; return why this method was taken."""
+    pretrained = None if start_from is None else load_predictor(start_from)[0]
     loaded = load_graphs(graphs, duplicates=duplicates)
     canonical = method == "auto" or METHODS.get(method).is_canonical
     batch, labels = batch_from_graphs(loaded, canonical=canonical), labels_of(loaded)
-    choice = fit_predictor(batch, labels, seed=seed, method=method)
+    choice = fit_predictor(batch, labels, seed=seed, method=method, pretrained=pretrained)
     notes = {
         "graphs": graphs.name,
         "n_labels": len(labels),

@@ -160,17 +160,26 @@ def _check_fit(candidates: Sequence[Candidate], task: TaskArrays) -> None:
 def chunks_of_similar_size(
     candidates: Sequence[Candidate], chunk_size: int
 ) -> list[NDArray[np.int64]]:
-    """Split candidates into chunks of similar size, so that padding wastes little; indices."""
+    """Split candidates into chunks of similar networks that take about equally long; indices.
+
+    An epoch takes time in proportion to the lanes of all nodes (measured: 20 microseconds per lane and
+    step of 256 rows), so a chunk of small networks holds more of them: `chunk_size` on average.
+    """
     if not candidates:
         raise DesignError("no candidates to train; give at least one")
     population = population_from_candidates(candidates)
-    columns = population.columns
-    work = np.bincount(
-        population.candidate, columns["n_in"] * columns["n_out"], minlength=len(candidates)
+    lanes = np.bincount(
+        population.candidate, population.columns["n_out"], minlength=len(candidates)
     )
-    order = np.argsort(work, kind="stable")
+    order = np.argsort(lanes, kind="stable")
     n_chunks = -(-len(candidates) // chunk_size)
-    return [np.asarray(part) for part in np.array_split(order, n_chunks)]
+    share = np.cumsum(lanes[order]) / lanes.sum()
+    # each chunk ends where its share of all lanes is reached, and holds at least one network
+    first = np.searchsorted(share, np.arange(1, n_chunks) / n_chunks, side="right")
+    at_least = np.arange(1, n_chunks)
+    first = np.clip(first, at_least, len(candidates) - n_chunks + at_least)
+    first = np.maximum.accumulate(first - at_least) + at_least
+    return [np.asarray(part) for part in np.split(order, first)]
 
 
 def _device(options: TrainingOptions) -> torch.device:

@@ -218,14 +218,16 @@ def _sigma_words(
 ) -> tuple[float, float]:
     """Guess the standard deviation of the weights in units of their last bit, and which law they follow.
 
-    Glorot's law at the start of training, sqrt(2 / (n_in + n_out)); what training and pruning make of
-    it is a fitted multiplier per law (`WEIGHT_LAWS`).  Per-weight learned widths keep two or three
-    bits; the share of zeros of an unpruned layer tells the deviation itself.
+    A trained network: Glorot's law at the start of training, sqrt(2 / (n_in + n_out)); what training and
+    pruning make of it is a fitted multiplier per law (`WEIGHT_LAWS`).  A single layer was not trained and
+    keeps LeCun's law, sqrt(1 / n_in), which hls4ml's own tests start from (`lecun_uniform`).  Per-weight
+    learned widths keep two or three bits; the share of zeros of an unpruned layer tells the deviation itself.
     """
     if learned:
         return 3.0, float(WEIGHT_LAWS.index("given"))
     law = "trained" if is_network else "initial"
-    sigma = math.sqrt(2.0 / (n_in + n_out)) * 2.0**word.fraction_bits
+    variance = 2.0 / (n_in + n_out) if is_network else 1.0 / n_in
+    sigma = math.sqrt(variance) * 2.0**word.fraction_bits
     zeros = layer.get("n_zeros")
     share = zeros / n_weights if zeros and n_weights else 0.0
     trained = {"trained": TRAINED_SIGMA, "pruned": PRUNED_SIGMA}

@@ -1,9 +1,10 @@
 """Labels: networks per minute when trained together, against one after another, in one run.
 
-Both halves are the product's code at the same options on one core; only the number of networks per
-chunk differs.  A plain floating-point PyTorch loop over `torch.nn.Sequential` of the same widths is
-timed beside them, as what a reader would write.  Repeats alternate, so that other load on the
-machine hits all alike; times are CPU seconds of this process.
+Two comparisons, the same code and options in each: on all cores (wall time: one process per core, as
+`codesign label` runs, against one network after another with as many torch threads as is fastest), and on one core
+(CPU time; only the number of networks per chunk differs).  A plain floating-point PyTorch loop over
+`torch.nn.Sequential` of the same widths is timed beside them, as what a reader would write.  Repeats
+alternate, so that other load on the machine hits all alike.
 
     python tests/benchmarks/bench_labels.py --output labels.json
 """
@@ -25,7 +26,9 @@ import torch
 from codesign.ir import Candidate
 from codesign.space import load_space
 from codesign.tasks import dataset_arrays, fit_scaling, load_task
+from codesign.tools import n_worker_processes
 from codesign.training import TaskArrays, TrainingOptions, train_population
+from codesign.training.labels import worker_pool
 from codesign.training.sampling import sample_candidates
 from codesign.training.train import chunks_of_similar_size
 
@@ -40,6 +43,12 @@ def cpu_seconds(function, *arguments):
     start = time.process_time()
     result = function(*arguments)
     return time.process_time() - start, result
+
+
+def wall_seconds(function, *arguments, **named):
+    start = time.perf_counter()
+    function(*arguments, **named)
+    return time.perf_counter() - start
 
 
 def train(candidates: list[Candidate], task: TaskArrays, options: TrainingOptions):
@@ -93,9 +102,11 @@ def main() -> None:
         alone.append(len(few) / seconds)
         seconds, _ = cpu_seconds(train_plain, few, task, options)
         plain.append(len(few) / seconds)
+    cores = on_all_cores(pool, few, task, options, arguments.repeats)
     ratios = np.array(together) / np.array(alone)
     result = {
         "n_together": len(pool),
+        "all_cores": cores,
         "network_epochs_per_cpu_second_together": spread(together),
         "network_epochs_per_cpu_second_one_by_one": spread(alone),
         "network_epochs_per_cpu_second_plain_float": spread(plain),
@@ -112,6 +123,37 @@ def main() -> None:
     print(text)
     if arguments.output:
         arguments.output.write_text(text + "\n", encoding="utf-8")
+
+
+def on_all_cores(
+    pool: list[Candidate],
+    few: list[Candidate],
+    task: TaskArrays,
+    options: TrainingOptions,
+    repeats: int,
+) -> dict[str, object]:
+    """Compare wall times on all cores of the machine; starting the processes counts."""
+    n_processes = n_worker_processes()
+    options = replace(options, epochs=8)  # as labels are made
+    split = replace(options, chunk_size=-(-len(pool) // n_processes))
+    together, alone = [], {1: [], n_processes: []}
+    for _ in range(repeats):
+        with worker_pool() as executor:
+            seconds = wall_seconds(train_population, pool, task, split, seed=1, executor=executor)
+        together.append(options.epochs * len(pool) / seconds)
+        for n_threads, rates in alone.items():
+            torch.set_num_threads(n_threads)
+            seconds = wall_seconds(train, few, task, replace(options, chunk_size=1))
+            rates.append(options.epochs * len(few) / seconds)
+        torch.set_num_threads(1)
+    best = max(alone, key=lambda n_threads: float(np.median(alone[n_threads])))
+    return {
+        "n_processes": n_processes,
+        "network_epochs_per_second_together": spread(together),
+        "network_epochs_per_second_one_by_one": spread(alone[best]),
+        "threads_one_by_one": best,
+        "ratio": spread(np.array(together) / np.array(alone[best])),
+    }
 
 
 def accuracy_differences(

@@ -11,6 +11,7 @@ from codesign.encoding.batch import GraphBatch
 from codesign.errors import PredictorError
 from codesign.predictor.base import METHODS, Accuracy, load_predictor, save_predictor
 from codesign.predictor.methods import gin, gp, random_forest
+from codesign.predictor.methods.transfer import Transfer
 from codesign.predictor.metrics import kendall_tau
 
 METHOD_NAMES = METHODS.names()
@@ -63,6 +64,9 @@ def test_every_method_learns_predicts_and_survives_storage(name: str, tmp_path: 
     batch, labels = chains(60, seed=0)
     unseen, truth = chains(80, seed=1)
     method = METHODS.get(name)
+    if name == "transfer":
+        others, their_labels = chains(60, seed=5)
+        method = Transfer(base=METHODS.get("ridge").fit(others, their_labels, seed=0))
     assert method.name == name
     assert method.objection(batch) is None
     fitted = method.fit(batch, labels, seed=3)
@@ -79,6 +83,25 @@ def test_every_method_learns_predicts_and_survives_storage(name: str, tmp_path: 
     assert again.method == name
     np.testing.assert_array_equal(again.predict(unseen).mean, predicted.mean)
     np.testing.assert_array_equal(again.predict(unseen).std, predicted.std)
+
+
+def test_a_related_task_needs_fewer_labels() -> None:
+    """The new task measures in other units; eight labels fix the line, not the ranking."""
+    others, their_labels = chains(200, seed=5)
+    batch, labels = chains(8, seed=0)
+    unseen, truth = chains(80, seed=1)
+    pretrained = METHODS.get("kernel_ridge").fit(others, their_labels, seed=0)
+    started = Transfer(base=pretrained).fit(batch, 100.0 * labels - 20.0, seed=0)
+    alone = METHODS.get("kernel_ridge").fit(batch, 100.0 * labels - 20.0, seed=0)
+    taus = [kendall_tau(truth, fitted.predict(unseen).mean) for fitted in (started, alone)]
+    assert taus[0] > taus[1]
+    assert abs(float(np.mean(started.predict(unseen).mean - (100.0 * truth - 20.0)))) < 5.0
+
+
+def test_starting_from_nothing_is_refused() -> None:
+    batch, labels = chains(20, seed=0)
+    with pytest.raises(PredictorError, match="needs a pretrained predictor"):
+        METHODS.get("transfer").fit(batch, labels, seed=0)
 
 
 @pytest.mark.parametrize("name", ["blend", "gp", "ridge", "random_forest"])
