@@ -733,6 +733,49 @@ def task_arrays(setting: Setting) -> TaskArrays:
     )
 
 
+def _train_splits(
+    setting: Setting, candidates: Sequence[Candidate], reporter: Reporter
+) -> tuple[NDArray[np.float64], NDArray[np.float64], list[QuantizedNetwork]]:
+    """Train every finalist once per split.
+
+    Returns:
+        Per finalist: its validation accuracy, mean over the splits; and of the training that did best
+        beside the other finalists of its split, the test accuracy and the network.
+    """
+    options, seed = setting.study.config.train, setting.study.config.seed
+    results = []
+    with (
+        reporter.stage(
+            f"training {len(candidates)} finalists, {options.n_splits} times each", 1.0
+        ) as stage,
+        worker_pool() as pool,
+    ):
+        for split in range(options.n_splits):
+
+            def update(share: float, split: int = split) -> None:
+                stage.update((split + share) / options.n_splits)
+
+            results.append(
+                train_population(
+                    candidates,
+                    task_arrays(setting),
+                    TrainingOptions(
+                        epochs=options.epochs,
+                        split=split,
+                        chunk_size=max(1, -(-len(candidates) // n_worker_processes())),
+                    ),
+                    seed=seed + split,
+                    progress=update,
+                    executor=pool,
+                )
+            )
+    validation = np.stack([result.validation_accuracy for result in results])
+    best = (validation - validation.mean(axis=1, keepdims=True)).argmax(axis=0)
+    networks = [results[k].networks[i] for i, k in enumerate(best)]
+    test = np.array([results[k].test_accuracy[i] for i, k in enumerate(best)])
+    return validation.mean(axis=0), test, networks
+
+
 def _train(setting: Setting, reporter: Reporter) -> None:
     study, options = setting.study, setting.study.config.train
     if "train" in study.progress():
@@ -742,35 +785,23 @@ def _train(setting: Setting, reporter: Reporter) -> None:
     candidates = decode_candidates(
         setting, np.array([point["genome"] for point in finalists], dtype=np.int64)
     )
-    with (
-        reporter.stage(f"training {len(candidates)} finalists", 1.0) as stage,
-        worker_pool() as pool,
-    ):
-        result = train_population(
-            candidates,
-            task_arrays(setting),
-            TrainingOptions(
-                epochs=options.epochs,
-                chunk_size=max(1, -(-len(candidates) // n_worker_processes())),
-            ),
-            seed=study.config.seed,
-            progress=stage.update,
-            executor=pool,
-        )
-    for network in result.networks:
+    validation, test, networks = _train_splits(setting, candidates, reporter)
+    for network in networks:
         network.save(study.weights_file(network.candidate.digest))
         folder = study.candidate_folder(network.candidate.digest)
         write_atomically(
             folder / "candidate.json", json.dumps(network.candidate.to_json(), indent=1)
         )
-    n_validation = round(TrainingOptions().validation_fraction * len(setting.task.y_train))
+    n_validation = options.n_splits * round(
+        TrainingOptions().validation_fraction * len(setting.task.y_train)
+    )
     before = setting.scorer.score(population_from_candidates(candidates))
     after = setting.scorer.score_quantized(
-        result.networks, with_notes=True, with_nodes=True, solve=solve_graph
+        networks, with_notes=True, with_nodes=True, solve=solve_graph
     )
     excess = violations(after, setting.budget, setting.device)
     rows = []
-    for i, (point, network) in enumerate(zip(finalists, result.networks, strict=True)):
+    for i, (point, network) in enumerate(zip(finalists, networks, strict=True)):
         rows.append(
             {
                 "digest": network.candidate.digest,
@@ -779,14 +810,14 @@ def _train(setting: Setting, reporter: Reporter) -> None:
                 "flow": point["flow"],
                 "clock_mhz": float(period_to_mhz(network.candidate.hardware.clock_period_ns)),
                 "predicted_accuracy": {"mean": point["accuracy"], "std": point["accuracy_std"]},
-                "validation_accuracy": float(result.validation_accuracy[i]),
+                "validation_accuracy": float(validation[i]),
                 "estimated_accuracy": combine_accuracy(
                     point["accuracy"],
                     point["accuracy_std"],
-                    float(result.validation_accuracy[i]),
+                    float(validation[i]),
                     n_validation,
                 ),
-                "test_accuracy": float(result.test_accuracy[i]),
+                "test_accuracy": float(test[i]),
                 "predicted": metrics_json(before, i),
                 "predicted_with_weights": metrics_json(after, i),
                 "fits": bool((excess[i] <= 0).all()),
@@ -804,7 +835,7 @@ def _train(setting: Setting, reporter: Reporter) -> None:
             "winner": {
                 **winner,
                 "selection": sentence,
-                "per_node": describe_nodes(result.networks[i], after.per_node[i]),
+                "per_node": describe_nodes(networks[i], after.per_node[i]),
                 "notes": list(after.notes[i]),
             },
         },

@@ -98,12 +98,15 @@ class TrainSection(Strict):
     Attributes:
         n_finalists: Pareto candidates trained to the end.
         epochs: passes over the training data.
-        accuracy_tolerance: the winner is the smallest finalist whose validation accuracy is within
+        n_splits: trainings of each finalist, with other seeds and disjoint validation rows: their mean is a
+            steadier estimate, and the best of them is kept.
+        accuracy_tolerance: the winner is the smallest finalist whose estimated accuracy is within
             this of the best one's.
     """
 
     n_finalists: int = Field(default=12, ge=1)
     epochs: int = Field(default=40, ge=1)
+    n_splits: int = Field(default=1, ge=1, le=8)
     accuracy_tolerance: float = Field(default=0.004, ge=0, lt=1)
 
 

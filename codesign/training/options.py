@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -31,6 +32,7 @@ class TrainingOptions:
         label_smoothing: of the cross entropy.
         validation_fraction: share of the training rows held out; the label of a candidate is its
             accuracy there, so the test set stays untouched by any choice.
+        split: which rows are held out; the sets of different splits are disjoint.
         distillation_weight: share of the loss that compares with the teacher, if there is one.
         distillation_temperature: softening of teacher and student.
         stop_below: early stopping of the hopeless: a network whose validation accuracy is below this share of the way from chance
@@ -49,6 +51,7 @@ class TrainingOptions:
     ranges_end: float = 0.6
     label_smoothing: float = 0.0
     validation_fraction: float = 0.125
+    split: int = 0
     distillation_weight: float = 0.5
     distillation_temperature: float = 2.0
     stop_below: float = 0.0
@@ -70,6 +73,11 @@ class TrainingOptions:
                 raise DesignError(
                     f"training: {name} must lie between 0 and 1, got {getattr(self, name)}"
                 )
+        if not 0 <= self.split < math.floor(1.0 / self.validation_fraction):
+            raise DesignError(
+                f"training: split must lie in 0..{math.floor(1.0 / self.validation_fraction) - 1} with"
+                f" validation_fraction {self.validation_fraction:g}, got {self.split}"
+            )
         if not self.pruning_start < self.pruning_end <= 1 or not 0 < self.ranges_end <= 1:
             raise DesignError(
                 "training: pruning_start < pruning_end <= 1 and 0 < ranges_end <= 1 must hold, got"

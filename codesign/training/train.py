@@ -125,11 +125,20 @@ def fine_tune_one(
     )
 
 
-def split_rows(n_rows: int, validation_fraction: float) -> tuple[NDArray[np.int64], ...]:
-    """Return the rows to train on and the rows to validate on: the same for every run of a task."""
+def split_rows(
+    n_rows: int, validation_fraction: float, split: int = 0
+) -> tuple[NDArray[np.int64], ...]:
+    """Return the rows to train on and the rows to validate on: the same for every run of a task.
+
+    Args:
+        n_rows: how many there are.
+        validation_fraction: share to validate on.
+        split: which share; different splits validate on disjoint rows.
+    """
     order = np.random.default_rng(_SPLIT_SEED).permutation(n_rows)
     n_validation = max(1, round(n_rows * validation_fraction))
-    return np.sort(order[n_validation:]), np.sort(order[:n_validation])
+    held_out = slice(split * n_validation, (split + 1) * n_validation)
+    return np.sort(np.delete(order, held_out)), np.sort(order[held_out])
 
 
 def integer_accuracy(
@@ -259,7 +268,9 @@ class _Training:
                 f"networks have {schedule.n_classes} outputs, the task has {task.n_classes} classes;"
                 " decode the space for this task"
             )
-        rows, self.validation_rows = split_rows(len(task.y_train), options.validation_fraction)
+        rows, self.validation_rows = split_rows(
+            len(task.y_train), options.validation_fraction, options.split
+        )
         self._data = torch.from_numpy(np.ascontiguousarray(task.x_train[rows].T)).to(device)
         self._labels = torch.from_numpy(task.y_train[rows]).to(device)
         held_out = self.validation_rows

@@ -308,3 +308,12 @@ def test_nan_inputs_are_refused():
 def test_illegal_options_are_named(name, value):
     with pytest.raises(DesignError, match=name):
         TrainingOptions(**{name: value})
+
+
+def test_splits_validate_on_disjoint_rows() -> None:
+    parts = [split_rows(100, 0.25, split) for split in range(4)]
+    assert sorted(np.concatenate([held for _, held in parts])) == list(range(100))
+    for train, held in parts:
+        assert sorted(np.concatenate([train, held])) == list(range(100))
+    with pytest.raises(DesignError, match="split must lie in 0..7"):
+        TrainingOptions(split=8)
