@@ -217,7 +217,10 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
         total = fill + slowest
     else:
         # the boundary of a lone layer is the boundary of the design: no register of its own
-        total = latency.reshape(n, n_stages).sum(axis=1) - ((boundaries == 1) & ~stays)
+        alone = boundaries == 1
+        total = latency.reshape(n, n_stages).sum(axis=1) - (alone & ~stays)
+        # a lone function that is not overlapped has a cycle of its own around it
+        interval = interval + (alone & stays)
         if RELAY in terms["ff"]:
             terms["ff"][RELAY] = np.where(boundaries == 1, 0.0, terms["ff"][RELAY])
         combinational = total == 0

@@ -31,6 +31,11 @@ class Family:
     rtl_level_ns: float
     rtl_overhead_ns: float
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether a 16-bit add and a comparison do not fit a 5 ns cycle together."""
+        return self.adder_ns > 2.0
+
 
 FAMILIES = {
     f.name: f

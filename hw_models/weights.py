@@ -1,9 +1,11 @@
 """Constants as hardware sees them: canonical-signed-digit counts of real weights, and a prior without them.
 
-A constant multiplication is built from the odd part of the integer weight.  With one or two non-zero
-digits in canonical signed-digit (CSD) form it is shifts and at most one add; with three or more it is
-a multiplier, in a DSP block when the operands are wide enough.
-Source: Vivado HLS reports of 27 Dense layers with known weight laws (the shared synthesis records).
+A constant multiplication with one or two non-zero digits in canonical signed-digit (CSD) form is shifts
+and at most one add; with three or more it is a multiplier, in a DSP block when the operands are wide
+enough.  Equal constants of one input are computed once.
+Source: Vivado HLS reports of 27 Dense layers with known weight laws (the shared synthesis records): DSPs
+of 19 layers of 6 to 14 bits within 2.3 % on average; without the sharing 7 %, with constants that
+differ by sign or power of two shared too 11 and 16 %.
 """
 
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from scipy.stats import norm
 
 Array = NDArray[np.float64]
 
-#: A multiplication goes to a DSP when (signed width of the odd part) + (input width) reaches this.
+#: A multiplication goes to a DSP when (signed width of the constant) + (input width) reaches this.
 DSP_WIDTH_SUM_BITS = 22.0
 #: Ratio of a weight format's largest value to the standard deviation of trained weights scaled to fill it.
 FULL_SCALE_SIGMAS = 3.5
@@ -30,23 +32,26 @@ def csd_digits(words: NDArray[np.integer]) -> NDArray[np.int64]:
     return np.bitwise_count(magnitude ^ (np.uint64(3) * magnitude)).astype(np.int64)
 
 
-def odd_part_bits(words: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return the signed width in bits of each integer without its trailing zeros; 0 for zero."""
+def word_bits(words: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return the signed width in bits of each integer's magnitude; 0 for zero."""
     magnitude = np.abs(np.asarray(words, dtype=np.int64))
-    odd = np.where(magnitude > 0, magnitude // np.maximum(magnitude & -magnitude, 1), 0)
-    return np.where(odd > 0, np.frexp(odd.astype(np.float64))[1] + 1, 0).astype(np.int64)
+    return np.where(magnitude > 0, np.frexp(magnitude.astype(np.float64))[1] + 1, 0).astype(
+        np.int64
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightCounts:
     """Exact counts of one weight matrix.
 
+    Equal weights of one input are one product, which the tools compute once.
+
     Attributes:
         n_nonzero: non-zero weights.
-        n_multipliers: weights with three or more digits whose widths put them in a DSP.
-        n_lut_multipliers: weights with three or more digits, too narrow for a DSP.
+        n_multipliers: products with three or more digits whose widths put them in a DSP.
+        n_lut_multipliers: products with three or more digits, too narrow for a DSP.
         csd_digits: digits of all weights.
-        constant_adders: sum of (digits - 1) over the weights that are not in a DSP.
+        constant_adders: sum of (digits - 1) over the products that are not in a DSP.
     """
 
     n_nonzero: int
@@ -60,19 +65,37 @@ def count_weights(weight_words: NDArray[np.integer], input_bits: int) -> WeightC
     """Count what a weight matrix costs, digit by digit.
 
     Args:
-        weight_words: raw integer weights, any shape.
+        weight_words: raw integer weights, int[n_in, n_out] (leading axes are joined into n_in).
         input_bits: width of the data they multiply.
     """
-    digits = csd_digits(weight_words)
+    rows = np.atleast_2d(np.asarray(weight_words, dtype=np.int64))
+    rows = np.sort(rows.reshape(-1, rows.shape[-1]), axis=1)
+    is_first = np.ones(rows.shape, dtype=bool)
+    is_first[:, 1:] = rows[:, 1:] != rows[:, :-1]
+    products = rows[is_first & (rows != 0)]
+    digits = csd_digits(products)
     multiplied = digits >= 3
-    in_dsp = multiplied & (odd_part_bits(weight_words) + input_bits >= DSP_WIDTH_SUM_BITS)
+    in_dsp = multiplied & (word_bits(products) + input_bits >= DSP_WIDTH_SUM_BITS)
     return WeightCounts(
-        n_nonzero=int((digits > 0).sum()),
+        n_nonzero=int((rows != 0).sum()),
         n_multipliers=int(in_dsp.sum()),
         n_lut_multipliers=int((multiplied & ~in_dsp).sum()),
-        csd_digits=int(digits.sum()),
-        constant_adders=int((digits - 1)[(digits > 0) & ~in_dsp].sum()),
+        csd_digits=int(csd_digits(rows).sum()),
+        constant_adders=int((digits - 1)[~in_dsp].sum()),
     )
+
+
+def layer_counts(weight_words: NDArray[np.integer], input_bits: int) -> dict[str, int]:
+    """Return what a record's layer says of its weights, by its field names; arguments of `count_weights`."""
+    counts = count_weights(weight_words, input_bits)
+    return {
+        "n_weights": int(weight_words.size),
+        "n_zeros": int(weight_words.size) - counts.n_nonzero,
+        "n_multipliers": counts.n_multipliers,
+        "n_lut_multipliers": counts.n_lut_multipliers,
+        "constant_adders": counts.constant_adders,
+        "csd_digits": counts.csd_digits,
+    }
 
 
 # ---- the prior: integer weights drawn from a law, the smallest pruned ----------------------
@@ -80,31 +103,37 @@ _STEPS_PER_OCTAVE = 4
 _MIN_LOG2, _MAX_LOG2 = -2.0, 13.0
 _PRUNED = np.array([0.0, 0.25, 0.5, 0.625, 0.75, 0.875, 0.95])
 _N_WIDTHS = 24
+#: Non-zero weights of one input, for which shared products are tabulated.
+_FAN_OUT = 2.0 ** np.arange(0, 10)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Prior:
-    """Tables over (log2 sigma, pruned share, odd width needed); shares are of non-zero weights."""
+    """Tables over (log2 sigma, pruned share, fan-out, width needed); shares are of non-zero weights."""
 
     multiplied: (
-        Array  # [2 laws, n_sigma, n_pruned, n_widths] share with >= 3 digits and odd width >= index
+        Array  # [2 laws, n_sigma, n_pruned, n_fan, n_widths] products, >= 3 digits, width >= index
     )
-    adders: (
-        Array  # [2 laws, n_sigma, n_pruned, n_widths] mean digits - 1 of weights not counted above
-    )
+    adders: Array  # [2 laws, n_sigma, n_pruned, n_fan, n_widths] digits - 1 of products not counted above
     digits: Array  # [2 laws, n_sigma, n_pruned]
     zeros: Array  # [n_sigma] natural share of zeros
+
+
+def _from_width(values: Array, width: NDArray[np.int64]) -> Array:
+    """Sum values[n_fan, k] over k with width >= index: float[n_fan, n_widths]."""
+    at = np.minimum(width, _N_WIDTHS - 1)
+    sums = np.stack([np.bincount(at, row, minlength=_N_WIDTHS) for row in values])
+    return np.asarray(sums[:, ::-1].cumsum(axis=1)[:, ::-1])
 
 
 @cache
 def _prior() -> _Prior:
     n_sigma = int((_MAX_LOG2 - _MIN_LOG2) * _STEPS_PER_OCTAVE) + 1
     sigmas = 2.0 ** np.linspace(_MIN_LOG2, _MAX_LOG2, n_sigma)
-    multiplied = np.zeros((2, n_sigma, _PRUNED.size, _N_WIDTHS))
+    multiplied = np.zeros((2, n_sigma, _PRUNED.size, _FAN_OUT.size, _N_WIDTHS))
     adders = np.zeros_like(multiplied)
     digits_table = np.zeros((2, n_sigma, _PRUNED.size))
     zeros = np.zeros(n_sigma)
-    widths = np.arange(_N_WIDTHS)
     for i, sigma in enumerate(sigmas):
         words = np.arange(0, int(4 * sigma) + 2)
         # |round(w)| = k: both signs of (k - 1/2, k + 1/2]
@@ -114,26 +143,31 @@ def _prior() -> _Prior:
         limit = np.sqrt(3.0) * sigma
         flat = np.clip((limit - (words - 0.5)), 0.0, 1.0)
         flat[0] = 0.5
-        digits, width = csd_digits(words), odd_part_bits(words)
+        digits, width = csd_digits(words[1:]), word_bits(words[1:])
         for law, law_share in enumerate((share, flat)):
             # the pruned are the smallest, up to this share of all
             below = np.cumsum(law_share) / law_share.sum()
             for j, pruned in enumerate(_PRUNED):
-                kept = np.where(below > pruned, law_share, 0.0)
-                kept[0] = 0.0
+                kept = np.where(below > pruned, law_share, 0.0)[1:]
                 if kept.sum() <= 0:
-                    kept[min(1, words.size - 1)] = 1.0
+                    kept[0] = 1.0
                 kept /= kept.sum()
-                wide = (digits >= 3)[:, None] & (width[:, None] >= widths[None, :])
-                multiplied[law, i, j] = kept @ wide
-                adders[law, i, j] = (kept * np.maximum(digits - 1, 0)) @ ~wide
+                # m weights of one input hold 1 - (1 - p)^m of a word of share p, at most m p; both
+                # signs are words of their own
+                half = np.minimum(kept / 2, 1 - 1e-12)
+                distinct = -2 * np.expm1(_FAN_OUT[:, None] * np.log1p(-half)) / _FAN_OUT[:, None]
+                wide = _from_width(np.where(digits >= 3, distinct, 0.0), width)
+                extra = distinct * (digits - 1)
+                wide_extra = _from_width(np.where(digits >= 3, extra, 0.0), width)
+                multiplied[law, i, j] = wide
+                adders[law, i, j] = extra.sum(axis=1, keepdims=True) - wide_extra
                 digits_table[law, i, j] = kept @ digits
     return _Prior(multiplied=multiplied, adders=adders, digits=digits_table, zeros=zeros)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightShares:
-    """Expected constants per non-zero weight, float[m] each; fields as in `WeightCounts`."""
+    """Expected products per non-zero weight, float[m] each; fields as in `WeightCounts`."""
 
     multiplied: Array
     multiplied_any: Array
@@ -152,13 +186,18 @@ def natural_zero_fraction(sigma_words: Array) -> Array:
 
 
 def prior_shares(
-    sigma_words: Array, pruned_fraction: Array, input_bits: Array, is_uniform: NDArray[np.bool_]
+    sigma_words: Array,
+    pruned_fraction: Array,
+    fan_out: Array,
+    input_bits: Array,
+    is_uniform: NDArray[np.bool_],
 ) -> WeightShares:
     """Look up the expected shares of constants under a law with the smallest weights pruned.
 
     Args:
         sigma_words: standard deviation of the weights in units of their least significant bit.
         pruned_fraction: share of weights at zero.
+        fan_out: non-zero weights of one input, at least 0: equal products of one input are shared.
         input_bits: width of the data they multiply.
         is_uniform: a uniform law (as layers are initialised) rather than a normal one.
     """
@@ -166,10 +205,11 @@ def prior_shares(
     law = is_uniform.astype(np.intp)
     row = _sigma_row(sigma_words)
     column = np.searchsorted(_PRUNED[1:] - np.diff(_PRUNED) / 2, pruned_fraction)
+    fan = np.rint(np.log2(np.clip(fan_out, 1.0, _FAN_OUT[-1]))).astype(np.intp)
     width = np.clip(DSP_WIDTH_SUM_BITS - input_bits, 0, _N_WIDTHS - 1).astype(np.intp)
     return WeightShares(
-        multiplied=table.multiplied[law, row, column, width],
-        multiplied_any=table.multiplied[law, row, column, 0],
-        adders=table.adders[law, row, column, width],
+        multiplied=table.multiplied[law, row, column, fan, width],
+        multiplied_any=table.multiplied[law, row, column, fan, 0],
+        adders=table.adders[law, row, column, fan, width],
         digits=table.digits[law, row, column],
     )

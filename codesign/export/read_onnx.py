@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from codesign.errors import DesignError
-from hw_models.weights import count_weights
+from hw_models.weights import layer_counts
 
 _ACTIVATIONS = {
     "Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "Softmax": "softmax", "LeakyRelu": "leaky_relu",
@@ -117,14 +117,9 @@ def _weights(reader: _Reader, node: onnx.NodeProto, name: str, input_type: str) 
     if scale is None:
         return {"weight_precision": reader.default_type}
     words = np.rint(np.asarray(weights, dtype=np.float64) / scale).astype(np.int64)
-    counts = count_weights(words, _bits(input_type))
-    return {
-        "weight_precision": reader.types[name],
-        "n_weights": int(words.size),
-        "n_zeros": int(words.size) - counts.n_nonzero,
-        "n_multipliers": counts.n_multipliers,
-        "csd_digits": counts.csd_digits,
-    }
+    if words.ndim > 2:  # convolution: outputs first
+        words = np.moveaxis(words, 0, -1)
+    return {"weight_precision": reader.types[name], **layer_counts(words, _bits(input_type))}
 
 
 def _bits(kind: str) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 from codesign.ir import QuantizedNetwork
 from codesign.layers import infer_formats
 from codesign.synthesis.adder_graph import ConstantMatrix, solve_adder_graph
-from hw_models.weights import count_weights
+from hw_models.weights import layer_counts
 
 #: Record types of the layers without constants; every other one is an activation of its own name.
 _TYPES = {"input": "InputLayer", "flatten": "Flatten", "add": "add", "concat": "concatenate"}
@@ -42,7 +42,7 @@ def network_record(network: QuantizedNetwork, *, solve_graphs: bool = True) -> d
                 "reuse_factor": int(hardware.reuse_factor[node.name]),
                 "weight_precision": _hls_type(network.weight_format[node.name].to_hls()),
                 "accum_precision": _hls_type(known.format.to_hls()),
-                **_counts(words, sources[0].format.bits),
+                **layer_counts(words, sources[0].format.bits),
             }
             if solve_graphs and layer["strategy"] == "distributed_arithmetic":
                 solved = solve_adder_graph(
@@ -74,16 +74,6 @@ def network_record(network: QuantizedNetwork, *, solve_graphs: bool = True) -> d
         "family": "MLP",
         "flags": [],
         "layers": layers,
-    }
-
-
-def _counts(words: Any, input_bits: int) -> dict[str, int]:
-    counts = count_weights(words, input_bits)
-    return {
-        "n_weights": int(words.size),
-        "n_zeros": int(words.size) - counts.n_nonzero,
-        "n_multipliers": counts.n_multipliers,
-        "csd_digits": counts.csd_digits,
     }
 
 

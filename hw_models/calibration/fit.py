@@ -5,6 +5,7 @@ drive every estimate too low.  Each group weighs its size to the power 1/2, so t
 collection does not drown the rest.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from hw_models.calibration.modules import LAYER_INDEX, module_records
 from hw_models.calibration.records import (
     Lowered,
     Record,
@@ -46,14 +48,25 @@ EXCLUDED_FLAGS = ("numbers from the instance row of the AXI wrapper report",)
 
 #: Prior width (log) of a term's factor around 1: most laws are right within a factor of two.
 FACTOR_PRIOR = 0.6
+#: Terms whose laws were read from designs with known weights or from hundreds of like ones, and their prior
+#: width: what moves them in a fit is mostly weights that nobody knows.
+FIRM_TERMS = (
+    "latency.accumulate", "latency.constant", "latency.product", "latency.output", "latency.relay",
+    "resource.lanes", "resource.mux", "resource.product",
+)  # fmt: skip
+FIRM_PRIOR = 0.15
 #: The cost of a solved graph is known; tools differ in how they map it, which offsets carry.
 SOLVED_TERMS, SOLVED_PRIOR = ("distributed.graph",), 0.01
 #: Prior width (log) of the offsets of one key, by kind: what tools and devices may differ.
-OFFSET_PRIOR = {"io": 0.25, "tool": 0.2, "version": 0.15, "family": 0.2, "strategy": 0.15}
+OFFSET_PRIOR = {"io": 0.12, "tool": 0.1, "version": 0.08, "family": 0.1, "strategy": 0.08}
 #: Residual (log) where the loss turns from square to linear.
 HUBER = 0.2
+#: Registers between functions belong to the function that calls them, not to a module.
+OUTSIDE_MODULES = ("latency.output",)
+#: Weight of all modules of a design together, as a share of the design's own.
+MODULE_WEIGHT = 2.0
 #: Scale of the data term: the log error that one record is trusted to.
-NOISE = 1.0
+NOISE = 0.7
 
 #: Timing constants that the fit chooses, with the grid of each and the prior width (log, or the unit
 #: of an additive constant).
@@ -72,7 +85,11 @@ TIMING_GRID: dict[str, tuple[float, ...]] = {
 }
 _ADDITIVE = ("extra_levels",)
 #: Prior width (log) of a timing constant; additive ones: 1 level.
-TIMING_PRIOR = 0.3
+TIMING_PRIOR = 0.15
+#: What the timing constants are judged by, with the share of each: registers follow the cuts that delays
+#: make, LUTs the law of the weights.
+TIMED = {"latency_cycles": 1.0, "interval_cycles": 1.0, "dsp": 1.0, "ff": 0.5, "lut": 0.25}
+TIMED_MODULES = {"latency_cycles": 1.0, "ff": 0.5}
 #: Log error that one record's cycles are trusted to.
 TIMING_NOISE = 0.3
 
@@ -105,7 +122,9 @@ class Dataset:
         groups: group of each record.
     """
 
-    def __init__(self, records: Sequence[Record], *, stage: str = "csynth") -> None:
+    def __init__(
+        self, records: Sequence[Record], *, stage: str = "csynth", with_modules: bool = True
+    ) -> None:
         self.stage = stage
         self.records: list[Record] = []
         self.lowered: list[Lowered] = []
@@ -122,7 +141,7 @@ class Dataset:
                 continue
             try:
                 strategy_name(record)
-                lowered = lower_record(record)
+                lowered = lower_record(record, only=record.get(LAYER_INDEX))
             except (ModelError, UnsupportedError) as error:
                 self.rejected.append((identifier, str(error)))
                 continue
@@ -132,6 +151,13 @@ class Dataset:
         self.groups = np.array([group_of(record) for record in self.records], dtype=object)
         self.batches = batch_records(self.records, self.lowered)
         self._cache: dict[tuple[tuple[str, float], ...], Raw] = {}
+        self.modules, self.parent = None, np.zeros(0, dtype=np.intp)
+        if with_modules and stage == "csynth":
+            parts = [(i, x) for i, r in enumerate(self.records) for x in module_records(r)]
+            if parts:
+                self.modules = Dataset([x for _, x in parts], stage=stage, with_modules=False)
+                owner = {str(x["id"]): i for i, x in parts}
+                self.parent = np.array([owner[str(r["id"])] for r in self.modules.records])
 
     def _drop_shared_reports(self) -> None:
         """Drop rows that carry one report under different networks: at most one of them is true."""
@@ -153,6 +179,10 @@ class Dataset:
             kernels = [layer for layer in record["layers"] if str(layer["type"]).startswith("Conv")]
             if len(kernels) >= 3 and (record[self.stage].get("lut") or 1e9) < 1000:
                 drop.add(i)  # a whole network with the report of one module
+            if (record[self.stage].get("interval_cycles_max") or 0) > _longest_schedule(record):
+                drop.add(i)  # loops that were not unrolled (hls4ml's old io_serial)
+        if any(LAYER_INDEX in record for record in self.records):
+            return
         for i in sorted(drop):
             self.rejected.append(
                 (str(self.records[i].get("id")), "its report belongs to another network or module")
@@ -213,6 +243,11 @@ class Dataset:
             cycles["interval_cycles"][rows] = costs.interval_cycles
             strategy[rows] = costs.strategy
             is_spatial[rows] = costs.is_spatial
+        is_module = np.array([LAYER_INDEX in record for record in self.records])
+        for target in RESOURCES:
+            for term in (*EXACT_TERMS, *OUTSIDE_MODULES):
+                if term in columns[target]:
+                    columns[target][term][is_module] = 0.0
         return Raw(
             matrix={
                 target: np.stack(list(columns[target].values()), axis=1)
@@ -226,19 +261,39 @@ class Dataset:
             is_spatial=is_spatial,
         )
 
-    def key_matrix(self, raw: Raw) -> tuple[Array, tuple[str, ...]]:
-        """Return 0/1 float[n, n_keys] of offset keys, strategies included, and the keys."""
+    def key_matrix(
+        self, raw: Raw, unique: Sequence[str] | None = None
+    ) -> tuple[Array, tuple[str, ...]]:
+        """Return 0/1 float[n, n_keys] of offset keys, strategies included, and the keys.
+
+        Args:
+            raw: costs of this data set.
+            unique: keys to use as columns; those of this data set by default.
+        """
         names = [
             (*keys, *((f"strategy={STRATEGIES[code]}",) if code < len(STRATEGIES) else ()))
             for keys, code in zip(self.keys, raw.strategy, strict=True)
         ]
-        unique = tuple(sorted({key for keys in names for key in keys}))
-        column = {key: j for j, key in enumerate(unique)}
-        matrix = np.zeros((len(self), len(unique)))
+        columns = tuple(
+            sorted({key for keys in names for key in keys}) if unique is None else unique
+        )
+        column = {key: j for j, key in enumerate(columns)}
+        matrix = np.zeros((len(self), len(columns)))
         for i, keys in enumerate(names):
             for key in keys:
-                matrix[i, column[key]] = 1.0
-        return matrix, unique
+                if key in column:
+                    matrix[i, column[key]] = 1.0
+        return matrix, columns
+
+
+def _longest_schedule(record: Record) -> float:
+    """Return cycles that no layer with unrolled inner loops needs: every pixel, every reuse, with room for its own start."""
+    longest = 1.0
+    for layer in record["layers"]:
+        shape = [n for n in (layer.get("in_shape") or []) if isinstance(n, int)]
+        pixels = math.prod(shape[:-1]) if len(shape) > 1 else 1
+        longest = max(longest, pixels * (float(layer.get("reuse_factor") or 1) + 100.0))
+    return 4 * longest + 1000
 
 
 def _huber(residual: Array) -> tuple[Array, Array]:
@@ -308,24 +363,38 @@ def fit_target(
     return result.x[:n_terms], result.x[n_terms:]
 
 
+def _misfit(
+    dataset: Dataset,
+    rows: NDArray[np.intp],
+    weights: Array,
+    timing: Mapping[str, float],
+    targets: Mapping[str, float],
+) -> float:
+    """Return the weighted loss of `targets` (each with its share) on `rows`, before any factor."""
+    raw = dataset.raw(timing)
+    total = 0.0
+    for target, share in targets.items():
+        cycles = target in raw.cycles
+        predicted = raw.cycles[target] if cycles else raw.matrix[target].sum(axis=1)
+        reported = dataset.reported[target][rows]
+        known = ~np.isnan(reported)
+        loss, _ = _huber(np.log1p(predicted[rows][known]) - np.log1p(reported[known]))
+        total += share * float(weights[rows][known] @ loss) / TIMING_NOISE**2
+    return total
+
+
 def _timing_loss(
     dataset: Dataset,
     rows: NDArray[np.intp],
     timing: Mapping[str, float],
     centre: Mapping[str, float],
 ) -> float:
-    raw = dataset.raw(timing)
-    weights = dataset.weights[rows]
-    total = 0.0
-    for target, predicted in (
-        ("latency_cycles", raw.cycles["latency_cycles"]),
-        ("interval_cycles", raw.cycles["interval_cycles"]),
-        ("dsp", raw.matrix["dsp"].sum(axis=1)),
-    ):
-        reported = dataset.reported[target][rows]
-        known = ~np.isnan(reported)
-        loss, _ = _huber(np.log1p(predicted[rows][known]) - np.log1p(reported[known]))
-        total += float(weights[known] @ loss) / TIMING_NOISE**2
+    total = _misfit(dataset, rows, dataset.weights, timing, TIMED)
+    if dataset.modules is not None:
+        parts = np.flatnonzero(np.isin(dataset.parent, rows))
+        n_modules = np.bincount(dataset.parent, minlength=len(dataset))
+        share = dataset.weights[dataset.parent] / n_modules[dataset.parent]
+        total += _misfit(dataset.modules, parts, share, timing, TIMED_MODULES)
     for name in {*timing, *centre}:
         if name.split("|")[0] in _ADDITIVE:
             distance = timing.get(name, 0.0) - centre.get(name, 0.0)
@@ -377,29 +446,28 @@ def fit(dataset: Dataset, rows: NDArray[np.intp], base: Coefficients | None = No
     factors = {target: dict(known) for target, known in shrink_to.factors.items()}
     offsets = {target: dict(known) for target, known in shrink_to.offsets.items()}
     for target in METRICS:
-        reported = dataset.reported[target]
-        known = rows[~np.isnan(reported[rows])]
-        if known.size == 0:
-            continue
         if target not in (SCALED_BY_USER if is_refinement else SCALED):
             continue
-        matrix, terms = raw.matrix[target], raw.terms[target]
+        found = _observations(dataset, rows, timing, target, weights, names)
+        if found is None:
+            continue
+        matrix, terms, key_rows, reported, row_weights = found
         is_exact = np.array([term in EXACT_TERMS for term in terms])
-        used = np.flatnonzero(matrix[known].any(axis=0) & ~is_exact)
-        present = np.flatnonzero(keys[known].any(axis=0))
+        used = np.flatnonzero(matrix.any(axis=0) & ~is_exact)
+        present = np.flatnonzero(key_rows.any(axis=0))
         log_factor, offset = fit_target(
-            matrix[np.ix_(known, used)],
-            keys[np.ix_(known, present)],
+            matrix[:, used],
+            key_rows[:, present],
             [names[j] for j in present],
-            reported[known],
-            weights[known],
+            reported,
+            row_weights,
             np.array(
                 [np.log(shrink_to.factor(target, terms[j])) for j in used]
                 + [shrink_to.offsets.get(target, {}).get(names[j], 0.0) for j in present]
             ),
-            matrix[np.ix_(known, is_exact)].sum(axis=1),
+            matrix[:, is_exact].sum(axis=1),
             noise,
-            np.array([SOLVED_PRIOR if terms[j] in SOLVED_TERMS else FACTOR_PRIOR for j in used]),
+            np.array([_prior_width(terms[j]) for j in used]),
         )
         factors.setdefault(target, {}).update(
             {terms[j]: float(np.exp(v)) for j, v in zip(used, log_factor, strict=True)}
@@ -422,6 +490,53 @@ def fit(dataset: Dataset, rows: NDArray[np.intp], base: Coefficients | None = No
         seen=seen,
         ranges=ranges,
     )
+
+
+def _prior_width(term: str) -> float:
+    if term in SOLVED_TERMS:
+        return SOLVED_PRIOR
+    return FIRM_PRIOR if term in FIRM_TERMS else FACTOR_PRIOR
+
+
+def _observations(
+    dataset: Dataset,
+    rows: NDArray[np.intp],
+    timing: Mapping[str, float],
+    target: str,
+    weights: Array,
+    names: Sequence[str],
+) -> tuple[Array, tuple[str, ...], Array, Array, Array] | None:
+    """Return what the fit of one target sees: `rows` that report it, and their modules below them.
+
+    Returns:
+        terms float[k, n_terms] and their names, keys float[k, n_keys], reported values float[k],
+        weights float[k]; None when nothing reports the target.  All modules of a design weigh
+        `MODULE_WEIGHT` times as much as the design.
+    """
+    raw = dataset.raw(timing)
+    keys, _ = dataset.key_matrix(raw, names)
+    known = rows[~np.isnan(dataset.reported[target][rows])]
+    if known.size == 0:
+        return None
+    matrix, terms = raw.matrix[target][known], raw.terms[target]
+    key_rows, reported = keys[known], dataset.reported[target][known]
+    row_weights = weights[known]
+    parts = dataset.modules
+    if parts is not None and (chosen := np.flatnonzero(np.isin(dataset.parent, rows))).size:
+        chosen = chosen[~np.isnan(parts.reported[target][chosen])]
+        part_raw = parts.raw(timing)
+        all_terms = (*terms, *(t for t in part_raw.terms[target] if t not in terms))
+        column = {term: j for j, term in enumerate(all_terms)}
+        below = np.zeros((chosen.size, len(all_terms)))
+        below[:, [column[t] for t in part_raw.terms[target]]] = part_raw.matrix[target][chosen]
+        matrix = np.vstack([np.pad(matrix, ((0, 0), (0, len(all_terms) - len(terms)))), below])
+        terms = all_terms
+        key_rows = np.vstack([key_rows, parts.key_matrix(part_raw, names)[0][chosen]])
+        reported = np.concatenate([reported, parts.reported[target][chosen]])
+        n_modules = np.bincount(dataset.parent[chosen], minlength=len(dataset))
+        share = MODULE_WEIGHT * weights[dataset.parent[chosen]] / n_modules[dataset.parent[chosen]]
+        row_weights = np.concatenate([row_weights, share])
+    return matrix, terms, key_rows, reported, row_weights
 
 
 def fitted_ranges(dataset: Dataset, rows: NDArray[np.intp]) -> dict[str, tuple[float, float]]:

@@ -33,7 +33,13 @@ PRUNED_SHARE = 0.15
 #: Standard deviation of trained weights over Glorot's.  Trained 16-64-32-32-5 networks of four
 #: repositories have 1,450 to 3,317 constants of three or more digits, where Glorot's law gives 3,024:
 #: many are trained with an L1 penalty.  Pruned networks keep, and grow, the large weights.
-TRAINED_SIGMA, PRUNED_SIGMA = 0.35, 1.3
+TRAINED_SIGMA, PRUNED_SIGMA = 0.35, 1.85
+#: Share of the weights of an unpruned trained network of wide words that round to zero: its LUTs per DSP
+#: (85 to 117 thousand with 1,450 to 3,317) leave no room for more small constants.
+TRAINED_ZEROS, WIDE_WORD_BITS = 0.2, 10
+#: With learned widths neurons die as wholes: those left keep this share of their weights (eight reports, by
+#: the LUTs of their relu modules).
+LEARNED_DENSITY = 0.75
 #: Share of the non-zero weights with learned widths that end in a DSP.
 LEARNED_MULTIPLIER_SHARE = 0.012
 #: Zeros of an initial layer that the prior counts as.
@@ -45,11 +51,12 @@ _TYPE = re.compile(r"^\s*(?:ac_|ap_)?(u?)(fixed|int)\s*<\s*(\d+)\s*(?:,\s*(-?\d+
 
 @dataclass(frozen=True, kw_only=True)
 class WordType:
-    """Width, integer bits (sign included) and signedness of a fixed-point type."""
+    """Width, integer bits (sign included), signedness and overflow of a fixed-point type."""
 
     bits: float
     integer_bits: float
     is_signed: bool
+    saturates: bool = False
 
     @property
     def fraction_bits(self) -> float:
@@ -71,7 +78,12 @@ def parse_type(text: object) -> WordType | None:
         return None
     bits = float(match.group(3))
     integer = float(match.group(4)) if match.group(4) is not None else bits
-    return WordType(bits=bits, integer_bits=integer, is_signed=match.group(1) != "u")
+    return WordType(
+        bits=bits,
+        integer_bits=integer,
+        is_signed=match.group(1) != "u",
+        saturates="SAT" in text.upper(),
+    )
 
 
 def load_records(paths: Iterable[Path | str]) -> list[dict[str, Any]]:
@@ -155,6 +167,8 @@ class _Builder:
         self.rows: dict[str, list[tuple[int, dict[str, float]]]] = {}
         self.stage = 0
         self.is_stream = False
+        #: values that are not constants, where learned widths let whole neurons die; None: all
+        self.alive: float | None = None
 
     def emit(self, channels: float, bits: float, positions: float) -> None:
         """Add the FIFO behind a layer of a stream design."""
@@ -204,6 +218,11 @@ _MERGES = {"add": "add", "sum": "add", "subtract": "add", "average": "add", "max
 _POOLS = {"pooling1d", "pooling2d", "maxpooling1d", "maxpooling2d", "averagepooling1d", "averagepooling2d",
           "globalpooling1d", "globalpooling2d", "globalmaxpooling1d", "globalmaxpooling2d",
           "globalaveragepooling1d", "globalaveragepooling2d"}  # fmt: skip
+_RECURRENT = ("gru", "lstm", "simplernn", "rnn")
+_MULTIPLIED = (
+    "dense", "conv1d", "conv2d", "depthwiseconv1d", "depthwiseconv2d", "separableconv1d", "separableconv2d",
+    "pointwiseconv1d", "pointwiseconv2d", "bidirectional", *_RECURRENT,
+)  # fmt: skip
 _QUANTIZER = re.compile(r"^h_.*quant(ize|izer)(_\d+)?$")
 
 
@@ -226,7 +245,10 @@ def _sigma_words(
     if learned:
         return 3.0, float(WEIGHT_LAWS.index("given"))
     law = "trained" if is_network else "initial"
-    variance = 2.0 / (n_in + n_out) if is_network else 1.0 / n_in
+    # a lone convolution keeps Keras' default, Glorot's law with every tap counted on both sides
+    fan_out = n_out * float(math.prod(layer.get("kernel") or (1,)))
+    glorot = is_network or layer.get("kernel")
+    variance = 2.0 / (n_in + (n_out if is_network else fan_out)) if glorot else 1.0 / n_in
     sigma = math.sqrt(variance) * 2.0**word.fraction_bits
     zeros = layer.get("n_zeros")
     share = zeros / n_weights if zeros and n_weights else 0.0
@@ -250,8 +272,13 @@ def _sigma_words(
     return min(max(sigma, 0.3), limit), float(WEIGHT_LAWS.index(law))
 
 
-def lower_record(record: Record) -> Lowered:
+def lower_record(record: Record, *, only: int | None = None) -> Lowered:
     """Describe one record's network as primitive operations.
+
+    Args:
+        record: the network and its configuration.
+        only: index of the one layer whose operations are kept (without the FIFO behind it); the
+            others still say what reaches it.
 
     Raises:
         UnsupportedError: a layer type that no law covers, by name; or no layers at all.
@@ -275,7 +302,12 @@ def lower_record(record: Record) -> Lowered:
     current = default
     last_positions = 1.0
     builder.is_stream = stream
-    for layer in layers:
+    for i, layer in enumerate(layers):
+        if only is not None and i in (only, only + 1):
+            if i == only + 1:
+                break
+            alive, builder = builder.alive, _Builder()
+            builder.is_stream, builder.alive = stream, alive
         kind = str(layer["type"]).lower()
         name = layer.get("name") or layer["type"]
         given = parse_type(layer.get("input_precision"))
@@ -303,12 +335,22 @@ def lower_record(record: Record) -> Lowered:
                     "merge", n_lanes=float(channels), bits=source.bits, n_positions=positions
                 )
             current = source
-        elif kind in ("dense", "conv1d", "conv2d", "depthwiseconv1d", "depthwiseconv2d", "separableconv1d",
-                      "separableconv2d", "pointwiseconv1d", "pointwiseconv2d", "gru", "lstm", "simplernn", "rnn"):  # fmt: skip
+        elif kind in _MULTIPLIED:
             ins, outs = need(shape_in, "in_shape"), need(shape_out, "out_shape")
-            last_positions = _lower_multiplied(
-                builder, record, layer, kind, ins, outs, source, result, default, learned, stream
-            )
+            for part_kind, part, part_ins, part_outs in _parts(layer, kind, ins, outs):
+                last_positions = _lower_multiplied(
+                    builder,
+                    record,
+                    part,
+                    part_kind,
+                    part_ins,
+                    part_outs,
+                    source,
+                    result,
+                    default,
+                    learned,
+                    stream,
+                )
             current = result
         elif kind in ("batchnormalization", "applyalpha", "scale"):
             lanes = math.prod(need(shape_in or shape_out, "in_shape"))
@@ -320,6 +362,7 @@ def lower_record(record: Record) -> Lowered:
                 input_bits=source.bits,
                 output_bits=result.bits,
                 n_positions=lanes / channels if stream else 1.0,
+                saturates=float(result.saturates),
             )
             current = result
         elif kind in _MERGES:
@@ -332,6 +375,7 @@ def lower_record(record: Record) -> Lowered:
                 input_bits=source.bits,
                 output_bits=result.bits,
                 n_positions=lanes / channels,
+                saturates=float(result.saturates),
             )
             current = result
         elif kind in _POOLS:
@@ -355,6 +399,7 @@ def lower_record(record: Record) -> Lowered:
             positions = last_positions if stream else 1.0
             channels = lanes / positions if lanes % positions == 0 else lanes
             positions = lanes / channels
+            channels = min(channels, builder.alive or channels)
             _lower_activation(builder, layer, function, channels, positions, source, result)
             current = result
         else:
@@ -366,6 +411,69 @@ def lower_record(record: Record) -> Lowered:
         if not builder.rows["fifo"]:
             del builder.rows["fifo"]
     return Lowered(rows=builder.rows, notes=tuple(notes))
+
+
+def _parts(
+    layer: Record, kind: str, ins: list[float], outs: list[float]
+) -> list[tuple[str, Record, list[float], list[float]]]:
+    """Split a layer that hls4ml builds from several: (kind, layer, in_shape, out_shape) of each part.
+
+    A separable convolution is a depthwise one and one of 1 x 1; a bidirectional layer is two recurrent
+    ones side by side, each with half of the outputs.
+
+    Raises:
+        UnsupportedError: the cell of a bidirectional layer is not told.
+    """
+    if kind.startswith("separable"):
+        known = {k: v for k, v in layer.items() if k not in ("n_zeros", "n_nonzeros")}
+        between = [*outs[:-1], ins[-1]]
+        pixel = {**known, "kernel": [1] * (len(ins) - 1)}
+        rest = kind.removeprefix("separable")
+        return [
+            (f"depthwise{rest}", known, ins, between),
+            (f"pointwise{rest}", pixel, between, outs),
+        ]
+    if kind == "bidirectional":
+        told = " ".join(str(layer.get(key, "")) for key in ("cell", "name", "activation")).lower()
+        cell = next((c for c in ("gru", "lstm", "simplernn") if c in told), None)
+        if cell is None:
+            raise UnsupportedError(
+                f"layer {layer.get('name')}: a bidirectional layer whose cell is unknown; expected 'gru' or"
+                " 'lstm' in its name or `cell`"
+            )
+        half = {**layer, "units": outs[-1] / 2}
+        return [(cell, half, ins, [*outs[:-1], outs[-1] / 2])] * 2
+    return [(kind, layer, ins, outs)]
+
+
+def _is_before_partitions(record: Record) -> bool:
+    """Say whether a record is older than hls4ml's partitions (0.5, 2021): the tool's year tells."""
+    version = re.match(r"(\d{4})", str(record.get("tool_version") or ""))
+    return version is not None and int(version[1]) <= 2018
+
+
+def _zero_fraction(zeros: object, n_weights: float, law: float, word: WordType) -> float:
+    """Return the share of weights at zero; NaN where only the prior can say.
+
+    hls4ml counts zeros before rounding unless the weights were quantized: no zeros in a trained layer of
+    wide words says nothing of those that training with a penalty has made vanish.
+    """
+    uncounted = not zeros and law == WEIGHT_LAWS.index("trained") and word.bits >= WIDE_WORD_BITS
+    if uncounted:
+        return TRAINED_ZEROS
+    return NAN if zeros is None else min(float(zeros) / n_weights, 1.0)  # type: ignore[arg-type]
+
+
+def _living(
+    builder: _Builder, layer: Record, n_in: float, n_out: float
+) -> tuple[float, float, Record]:
+    """Return inputs and outputs that are not constants, and the layer with the zeros among those."""
+    nonzero = max(n_in * n_out - float(layer["n_zeros"]), 0.0)
+    alive_in = min(builder.alive or n_in, n_in)
+    alive_out = min(max(math.ceil(nonzero / (LEARNED_DENSITY * alive_in)), 1.0), n_out)
+    alive_in = min(max(alive_in, math.ceil(nonzero / alive_out)), n_in)
+    builder.alive = alive_out
+    return alive_in, alive_out, {**layer, "n_zeros": alive_in * alive_out - nonzero}
 
 
 def _multipliers(layer: Record, learned: bool, n_weights: float, zeros: float | None) -> float:
@@ -391,6 +499,8 @@ def _lower_activation(
         kind = {"softmax": "softmax", "elu": "piecewise", "selu": "piecewise"}.get(
             function, "function"
         )
+        if kind == "softmax" and "latency" in str(layer.get("implementation")).lower():
+            kind = "softmax_latency"
         builder.add(
             "table",
             kind=table.KINDS.index(kind),
@@ -413,6 +523,7 @@ def _lower_activation(
             input_bits=source.bits,
             output_bits=result.bits,
             n_positions=positions,
+            saturates=float(result.saturates),
         )
         builder.emit(lanes, result.bits, positions)
     else:
@@ -505,8 +616,14 @@ def _lower_multiplied(
                     advance=False,
                 )
         else:
-            positions = float(layer.get("n_partitions") or pixels_out)
+            # before partitions came, all pixels were computed at once
+            default_positions = 1.0 if _is_before_partitions(record) else pixels_out
+            positions = float(layer.get("n_partitions") or default_positions)
             instances *= pixels_out / positions
+    if learned and kind == "dense" and positions == 1 and layer.get("n_zeros"):
+        n_in, n_out, layer = _living(builder, layer, n_in, n_out)
+    else:
+        builder.alive = None
     n_weights = n_in * n_out * (instances if kind.startswith("depthwise") and stream else 1.0)
     zeros = layer.get("n_zeros")
     total = n_in * n_out if not kind.startswith("depthwise") else n_in * n_out * ins[-1]
@@ -518,7 +635,7 @@ def _lower_multiplied(
         "weight_bits": word.bits,
         "input_is_signed": float(source.is_signed),
         "accumulator_bits": NAN if is_rtl else accumulator.bits,
-        "zero_fraction": NAN if zeros is None else min(float(zeros) / total, 1.0),
+        "zero_fraction": _zero_fraction(zeros, total, law, word),
         "has_bias": 0.0 if layer.get("use_bias") is False else 1.0,
         "weight_sigma_words": sigma,
         "weight_law": law,
@@ -570,6 +687,7 @@ def _lower_multiplied(
             input_bits=result.bits + 2,
             output_bits=result.bits,
             n_positions=1.0,
+            saturates=float(result.saturates),
         )
     emitted = math.prod(outs[:-1]) if len(outs) > 1 else 1.0
     builder.emit(outs[-1], result.bits, emitted)

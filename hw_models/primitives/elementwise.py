@@ -24,13 +24,13 @@ KINDS = (
     "scale_shift",
 )
 
-# LUT per bit of a lane: [per input bit, per output bit, per dropped bit (saturation and rounding logic)]
+# LUT of a lane in HLS: [per input bit, per output bit, constant]
 _LUT = np.array(
     [
-        [0.0, 1.8, 1.2],  # relu: select by the sign
-        [0.0, 0.4, 1.2],  # leaky relu: 6 to 9 LUT a lane in nine reports, a shift and a choice
-        [0.0, 1.0, 1.2],  # quantize: saturate
-        [0.0, 1.0, 0.0],  # add
+        [0.5, 1.0, 4.0],  # relu: compare (13 LUT at 16 bits) and select by the result
+        [0.0, 0.4, 0.0],  # leaky relu: 6 to 9 LUT a lane in nine reports, a shift and a choice
+        [0.0, 0.0, 0.0],  # quantize: wires, unless it saturates
+        [0.0, 1.0, 3.0],  # add
         [0.0, 1.0, 0.0],  # multiply: glue beside the DSP
         [1.0, 1.0, 0.0],  # scale by a constant
         [1.0, 2.0, 0.0],  # hard sigmoid: scale, add, clip
@@ -38,7 +38,12 @@ _LUT = np.array(
         [1.5, 1.0, 0.0],  # scale and shift (batch norm)
     ]
 )
-# the same in the adder-graph RTL: relu and saturation share one 6-input LUT per bit
+#: Kinds whose result is cut to its type at the end, with the comparisons of saturation.
+_CUT = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0])
+#: LUT of saturating and rounding one lane, per input bit and constant: 44 to 57 in the module tables.
+_SATURATE_PER_BIT, _SATURATE = 1.0, 30.0
+# in the adder-graph RTL: [per input bit, per output bit, per dropped bit]; relu and saturation share one
+# 6-input LUT per bit
 _RTL_LUT = np.array(
     [
         [0.0, 0.55, 0.15], [1.0, 1.0, 0.15], [0.0, 0.50, 0.15], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0],
@@ -50,12 +55,16 @@ _CYCLES = np.array([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0])
 _DSP = np.array([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0])
 _ADDS = np.array([0.3, 1.0, 0.3, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0])
 
+#: Share of a cycle that a comparison takes, from which it no longer joins its neighbours.
+_FULL_CYCLE = 0.6
+
 PARAMETERS = (
     Parameter(name="kind", unit="code of KINDS"),
     Parameter(name="n_lanes", unit="lanes"),
     Parameter(name="input_bits", unit="bits"),
     Parameter(name="output_bits", unit="bits"),
     Parameter(name="n_positions", unit="vectors per inference (stream)", default=1.0),
+    Parameter(name="saturates", unit="0 or 1: the result is clipped, not wrapped", default=1.0),
 )
 
 
@@ -63,9 +72,20 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     """Cost of m element-wise operations: lanes * (bits weighted by kind)."""
     kind = p["kind"].astype(np.int64)
     lanes, x, y = p["n_lanes"], p["input_bits"], p["output_bits"]
-    weight = (_RTL_LUT if context.is_rtl else _LUT)[kind]
-    dropped = np.maximum(x - y, 0.0)
-    lut = lanes * (weight[:, 0] * x + weight[:, 1] * y + weight[:, 2] * np.minimum(dropped, 2 * y))
+    if context.is_rtl:
+        weight = _RTL_LUT[kind]
+        dropped = np.minimum(np.maximum(x - y, 0.0), 2 * y)
+        lut = lanes * (weight[:, 0] * x + weight[:, 1] * y + weight[:, 2] * dropped)
+        saturate = np.zeros_like(lut)
+    else:
+        weight = _LUT[kind]
+        # from 2023 on, Vitis counts x + 7 LUT for a comparison instead of x / 2 + 5
+        recent = context.tool == "vitis_hls" and context.version >= 2023
+        compare = np.where((kind == 0) & recent, 0.5 * x + 2, 0.0)
+        lut = lanes * (weight[:, 0] * x + weight[:, 1] * y + weight[:, 2] + compare)
+        saturate = (
+            lanes * _CUT[kind] * p["saturates"] * (x > y) * (_SATURATE + _SATURATE_PER_BIT * x)
+        )
     is_wide = 2 * np.maximum(x, y) >= 22
     dsp = lanes * np.where(is_wide & (not context.is_rtl), _DSP[kind], 0.0)
     soft = np.where(is_wide & (not context.is_rtl) | (_DSP[kind] == 0), 0.0, 0.5 * x * y * lanes)
@@ -73,31 +93,39 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     cycles = _CYCLES[kind]
     multiplies = np.where(_DSP[kind] > 0, MULTIPLY_PJ_PER_BIT2 * x * y, 0.0)
     if context.is_stream:
+        # a slow fabric registers both ends of each lane, Vivado HLS on a fast one neither
+        is_vitis = context.tool == "vitis_hls"
+        registered = is_vitis or context.family.is_slow
+        start = 3.0 if is_vitis else 4.0 if registered else 2.0
         return OpCost(
-            latency_cycles=np.where(vectors > 1, vectors + 3, 1) + cycles,
+            latency_cycles=np.where(vectors > 1, vectors + start, 1) + cycles,
             interval_cycles=np.where(
                 vectors > 1, vectors + 1, stream_interval(1 + cycles, context)
             ),
-            fill_cycles=np.where(vectors > 1, 3, 1) + cycles,
+            fill_cycles=np.where(vectors > 1, start, 1) + cycles,
             depth_levels=_DEPTH[kind],
             lut={
                 "elementwise.lanes": lut + soft,
-                "elementwise.stream": 140
-                + (1.0 if context.tool == "vitis_hls" else 3.0) * lanes * y,
+                "elementwise.saturate": saturate,
+                "elementwise.stream": np.where(vectors > 1, 110.0, 30.0)
+                + (2.0 if is_vitis else 19.0) * lanes,
             },
-            # Vitis registers both ends of each lane, Vivado HLS hardly any (2064 and 326 FF for 64 x 16)
-            ff={
-                "elementwise.stream": 20 + (2.0 if context.tool == "vitis_hls" else 0.3) * lanes * y
-            },
+            ff={"elementwise.stream": 20 + (x + y if registered else 0.0) * lanes},
             dsp={"elementwise.multipliers": dsp},
             energy_pj=SOFT_LOGIC_FACTOR * ADD_PJ_PER_BIT * lanes * y * vectors,
         )
+    if not context.is_rtl:
+        # where a comparison fills most of a cycle (a Zynq-7020 at 5 ns, saturation at 3.3 ns), it gets a
+        # stage of its own before and behind
+        clips = _CUT[kind] * (1 + p["saturates"] * (x > y))
+        share = clips * context.family.adder_ns / context.usable_ns
+        cycles = cycles + np.where(share > _FULL_CYCLE, 2.0, 0.0)
     return OpCost(
         latency_cycles=cycles,
         input_bits=lanes * x,
         interval_cycles=np.ones_like(lanes),
         depth_levels=_DEPTH[kind],
-        lut={"elementwise.lanes": lut + soft},
+        lut={"elementwise.lanes": lut + soft, "elementwise.saturate": saturate},
         ff={"elementwise.registers": cycles * lanes * y} if not context.is_rtl else {},
         dsp={"elementwise.multipliers": dsp},
         energy_pj=lanes

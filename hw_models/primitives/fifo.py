@@ -9,7 +9,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hw_models.primitives.base import Array, Context, OpCost, Parameter, Primitive, ceil_log2
+from hw_models.primitives.base import (
+    Array,
+    Context,
+    OpCost,
+    Parameter,
+    Primitive,
+    bram_18k_for,
+    ceil_log2,
+)
 
 PARAMETERS = (
     Parameter(name="n_channels", unit="channels"),
@@ -24,8 +32,8 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     stack = 2.0 ** ceil_log2(depth / 1024)
     if context.tool == "vitis_hls":
         total = channels * bits
-        in_memory = depth * total > 1024
-        bram = np.where(in_memory & (depth > 4), np.ceil(total / 18) * stack, 0.0)
+        in_memory = (depth * total > 1024) & (depth > 16)
+        bram = np.where(in_memory, bram_18k_for(depth, total), 0.0)
         n_fifos, width = np.ones_like(channels), total
         registers = np.where(in_memory, 24.0 + total, 12.0)
         shift = np.where(in_memory, 30.0, total * np.ceil(depth / 32) + 20)

@@ -123,7 +123,7 @@ def _weights(p: Mapping[str, Array], context: Context) -> dict[str, Array]:
     )
     nonzero = np.where(p["zero_fraction"] < natural, n * (1 - p["zero_fraction"]), nonzero)
     uniform = p["weight_law"] == WEIGHT_LAWS.index("initial")
-    shares = weights.prior_shares(sigma, zero, p["input_bits"], uniform)
+    shares = weights.prior_shares(sigma, zero, nonzero / p["n_in"], p["input_bits"], uniform)
 
     def known(name: str, prior: Array) -> Array:
         given = p[name]
@@ -204,21 +204,24 @@ def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
     tiles = dsp_per_multiplier(x, p["weight_bits"])
     # hls4ml's ALLOCATION pragma: ceil(N / RF) - floor(zeros / RF) multiplier operations
     limit = np.maximum(np.ceil(n / reuse) - np.floor((n - w["nonzero"]) / reuse), 1.0)
-    shared = (reuse > 1) & (k > limit)
-    dsp = np.where(shared, limit, k) * tiles
+    # most products in LUTs are multiplications too and wait in the same queue (8-bit layers: 25 of 41)
+    waiting = k + 0.6 * w["lut_multipliers"]
+    shared = (reuse > 1) & (waiting > limit)
+    dsp = np.where(shared, np.minimum(limit, k), k) * tiles
 
     levels = unrolled_levels(p, w["nonzero"], k, context)
     per_cycle = levels_per_cycle(p, a, context)
     cuts = np.maximum(np.ceil(levels / per_cycle) - 1, 0.0)
-    queue = np.ceil(k / limit)
-    latency = np.where(shared, np.maximum(queue + 1, cuts), cuts)
+    queue = np.ceil(waiting / limit)
+    latency = np.where(shared, cuts + queue - (queue <= 4), cuts)
     # a function that is not overlapped restarts one cycle after its end
     # (Resource at reuse 1 is such a function: nothing asks for its overlap)
     alone = np.where((p["strategy"] == _RESOURCE) & (p["n_positions"] <= 1), latency + 1, 1.0)
-    interval = np.where(reuse > 1, np.minimum(reuse, latency + 2), alone)
+    interval = np.where(reuse > 1, np.minimum(reuse, latency + 1), alone)
 
     # outputs without a single weight are constants: nothing is registered for them
-    n_alive = p["n_out"] * -np.expm1(-np.maximum(w["nonzero"], 0.0) / p["n_out"])
+    density = np.minimum(w["nonzero"] / n, 1.0)
+    n_alive = p["n_out"] * (1.0 - (1.0 - density) ** p["n_in"])
     # values alive at each cut of the adder tree, in units of n_out accumulators
     fan = w["nonzero"] / p["n_out"]
     multiply = levels - ceil_log2(fan + 1)
@@ -232,9 +235,9 @@ def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
         depth_levels=levels,
         lut={
             # a column of n weights needs n - 1 adds
-            "latency.accumulate": a * np.maximum(w["nonzero"] - n_alive, 0.0),
-            "latency.constant": 0.6 * (x + 2) * w["adders"],
-            "latency.product": 9.0 * k,
+            "latency.accumulate": (a + 3) * np.maximum(w["nonzero"] - n_alive, 0.0),
+            "latency.constant": (x + p["weight_bits"]) * w["adders"],
+            "latency.product": 6.0 * k,
             "latency.multiply": 0.8 * x * w["lut_multipliers"],
         },
         ff={
@@ -250,7 +253,7 @@ def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
         dsp={"latency.multipliers": dsp},
         boundary_cycles=np.ones_like(cuts),
         input_bits=p["n_in"] * x * p["n_positions"],
-        boundary_stays=reuse > 1,
+        boundary_stays=(reuse > 1) & (latency > 0),
         energy_pj=_energy_pj(p, w, a),
         prior=np.isnan(p["n_multipliers"]) | np.isnan(p["constant_adders"]),
     )
@@ -266,20 +269,22 @@ def _resource(p: Mapping[str, Array], context: Context) -> OpCost:
     n_in, n_out = p["n_in"], p["n_out"]
     reuse = np.minimum(p["reuse_factor"], n_in * n_out)
     block = np.ceil(n_in * n_out / reuse)
-    # a 6-bit weight times 16-bit data is the narrowest product in a DSP: 22 bits in all
-    margin = x + w - weights.DSP_WIDTH_SUM_BITS
-    share = np.where(
-        margin >= 2, 1.0, np.where(margin >= 0, 0.95, np.where(margin >= -1, 0.5, 0.0))
-    )
+    # a product of two variables leaves the LUTs where its area in bits passes about 70
+    # (14 x 6 bits: 120 DSPs of 120; 8 x 8 and 16 x 4: none in 250 reports and more)
+    area = x * w
+    share = np.where(area >= 112, 1.0, np.where(area >= 80, 0.95, np.where(area >= 70, 0.5, 0.0)))
     dsp = np.where(share < 1, share * block, block) * dsp_per_multiplier(x, w)
     soft = (1 - share) * block
 
     is_static = reuse <= n_in  # the output index is a constant of the unrolled loop
     is_double = reuse == 2 * n_in
-    mux = (
-        np.where(is_static, 16.0, np.where(is_double, 41.0, 5.4 * 2.0 ** ceil_log2(n_out))) * a / 16
-    )
-    register = np.where(is_double | is_static, 8.0, 16.0)
+    mux = np.where(is_double, 41.0, 5.4 * 2.0 ** ceil_log2(n_out)) * a / 16
+    register = np.where(is_double, 8.0, 16.0) * a / 16
+    # static index: an adder and its share of the control a multiplier, with operand and sum registers
+    mux = np.where(is_static, 3.5 * (a + 7), mux)
+    register = np.where(is_static, 2.4 * (x + a) * np.sqrt(dsp_per_multiplier(x, w)), register)
+    # one multiplexer of the inputs; the dynamic index of io_parallel makes it dear
+    dear = ~is_static & (not context.is_stream)
     bits = block * w
     index_rom = np.where(reuse > 2 * n_in, 1.0, 0.0)
     return OpCost(
@@ -287,14 +292,20 @@ def _resource(p: Mapping[str, Array], context: Context) -> OpCost:
         interval_cycles=reuse,
         depth_levels=np.zeros_like(reuse),
         lut={
-            "resource.lanes": 33 * n_in * x / 16 + 24 * n_out * a / 16,
-            "resource.mux": mux * block,
+            "resource.lanes": np.where(dear, 33 * n_in * x / 16 + 24 * n_out * a / 16, 0.0),
+            "resource.select": np.where(dear, 0.0, 0.25 * n_in * x),
+            "resource.mux": np.where(is_static, 0.0, mux * block),
+            "resource.accumulate": np.where(is_static, mux * block, 0.0),
             "resource.multiply": 0.8 * x * w * soft * 0.1,
-            "resource.control": np.full_like(reuse, 2000.0),
+            "resource.control": np.where(dear, 2000.0, 900.0),
         },
         ff={
-            "resource.lanes": n_out * a,
-            "resource.product": register * block * a / 16,
+            "resource.lanes": np.where(dear, n_out * a, 0.0),
+            "resource.outputs": np.where(dear, 0.0, n_out * a),
+            "resource.product": np.where(is_static, 0.0, register * block),
+            "resource.operands": np.where(is_static, register * block, 0.0),
+            # the vector of a stream is collected before the first product
+            "resource.inputs": np.where((p["n_positions"] <= 1) & context.is_stream, n_in * x, 0.0),
             "resource.control": np.full_like(reuse, 130.0),
         },
         dsp={"resource.multipliers": dsp},
@@ -449,7 +460,13 @@ def _repeat(result: OpCost, p: Mapping[str, Array], context: Context) -> None:
     """Turn the cost of one product into that of `n_positions` products one after another."""
     serial = p["n_positions"] > 1
     if context.is_stream:
-        overhead = 8.0 * context.constant(f"pixel_overhead|{context.tool}")
+        # a product and a sum behind each pixel's last weight: 4 cycles where they fit the clock, 8 to 11
+        # on a Zynq-7020 at 5 ns
+        family = context.family
+        product = family.adder_ns * family.multiplier_levels / context.usable_ns
+        overhead = np.maximum(
+            np.rint((1.5 + 2 * product) * context.constant(f"pixel_overhead|{context.tool}")), 4.0
+        )
         # the Vitis back end before 2023 does not overlap pixels: 2 D + 1 cycles each
         overlapped = not (context.tool == "vitis_hls" and context.version < 2023)
         constant = 1.0 if overlapped else 2 * (result.latency_cycles - result.boundary_cycles) + 1
@@ -457,9 +474,17 @@ def _repeat(result: OpCost, p: Mapping[str, Array], context: Context) -> None:
     else:
         per_pixel = result.interval_cycles
     total = p["n_positions"] * per_pixel + result.latency_cycles + 2
-    result.fill_cycles = np.where(serial, result.latency_cycles + 4, result.latency_cycles)
+    fill = result.latency_cycles + 2
+    restarts = context.is_stream or context.tool == "vitis_hls"
+    if not context.is_stream:
+        # every pixel's window is selected from the registered image: 3 inputs of a multiplexer a LUT
+        result.lut["positions.select"] = np.where(
+            serial, p["n_in"] * p["input_bits"] * p["n_positions"] * p["n_instances"] / 3, 0.0
+        )
+    interval = total + (context.tool == "vitis_hls") if restarts else p["n_positions"] * per_pixel
+    result.fill_cycles = np.where(serial, fill, result.latency_cycles)
     result.latency_cycles = np.where(serial, total, result.latency_cycles)
-    result.interval_cycles = np.where(serial, p["n_positions"] * per_pixel, result.interval_cycles)
+    result.interval_cycles = np.where(serial, interval, result.interval_cycles)
 
 
 PRIMITIVE = Primitive(name="matvec", parameters=PARAMETERS, cost=cost)

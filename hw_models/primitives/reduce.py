@@ -28,7 +28,8 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     copies = 1.0 if context.is_stream else p["n_outputs"]
     compares = p["n_lanes"] * (p["n_window"] - 1) * copies
     levels = ceil_log2(p["n_window"])
-    lut = compares * p["bits"] * np.where(p["kind"] == 0, 1.5, 1.2)
+    # a comparison and a choice: 25 to 31 LUT at 6 bits, 45 at 16 (module tables of the shared records)
+    lut = compares * np.where(p["kind"] == 0, 18 + 1.5 * p["bits"], 3 + p["bits"])
     energy = (
         SOFT_LOGIC_FACTOR
         * ADD_PJ_PER_BIT
@@ -38,14 +39,19 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
         * p["bits"]
     )
     if context.is_stream:
-        slope = 1.0
+        # a slow fabric takes two cycles a pixel at 5 ns (16,387 for 8,192 pixels on a Zynq-7020)
+        slope = np.where(context.family.is_slow & (context.usable_ns < 6.0), 2.0, 1.0)
+        per_bit = 2.0 if context.family.is_slow else 1.0
         return OpCost(
             latency_cycles=slope * p["n_positions"] + 4,
             interval_cycles=slope * p["n_positions"],
             depth_levels=levels,
             fill_cycles=np.full_like(lut, 4.0),
-            lut={"reduce.compare": lut, "reduce.control": np.full_like(lut, 250.0)},
-            ff={"reduce.window": p["n_lanes"] * p["n_window"] * p["bits"] + 100},
+            lut={"reduce.compare": lut, "reduce.control": np.full_like(lut, 450.0)},
+            ff={
+                "reduce.window": p["n_lanes"] * p["n_window"] * (14 + per_bit * p["bits"]),
+                "reduce.control": np.full_like(lut, 200.0),
+            },
             energy_pj=energy,
         )
     cycles = np.ceil(levels * 0.5 * context.family.adder_ns / context.usable_ns) - 1

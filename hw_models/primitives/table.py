@@ -20,7 +20,7 @@ from hw_models.primitives.base import (
 from hw_models.primitives.matvec import ADD_PJ_PER_BIT, SOFT_LOGIC_FACTOR
 
 #: Codes of the parameter `kind`; only append.
-KINDS = ("function", "softmax", "piecewise")
+KINDS = ("function", "softmax", "piecewise", "softmax_latency")
 
 PARAMETERS = (
     Parameter(name="n_lanes", unit="lanes"),
@@ -44,7 +44,8 @@ LUT_TABLE_BITS = 1024.0
 def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     """Cost of m table look-ups; two lanes share a dual-ported block."""
     lanes, x, y = p["n_lanes"], p["input_bits"], p["output_bits"]
-    is_softmax = p["kind"] == 1
+    is_softmax = (p["kind"] == 1) | (p["kind"] == 3)
+    is_stable = p["kind"] == 1
     word = np.where(np.isnan(p["table_bits"]), np.minimum(y, 18.0), p["table_bits"])
     size = p["table_size"]
     small = (size * word <= LUT_TABLE_BITS) | context.is_rtl
@@ -56,8 +57,17 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     )
     # 64 words of one bit fit a 6-input LUT
     table_lut = np.where(small, lanes * word * np.maximum(size / 64, 1.0), 0.0)
-    glue = np.where(is_softmax, 90.0, 110.0) * lanes * x / 16
-    softmax_sum = np.where(is_softmax, lanes * 18.0, 0.0)
+    # stable: every class is compared with every other (500 to 700 LUT for 5 classes, 1,700 to 3,100 for 10)
+    glue = (
+        np.where(
+            is_stable,
+            28.0 * lanes**1.8,
+            np.where(is_softmax, 16.0, np.where(p["kind"] == 2, 72.0, 140.0)) * lanes,
+        )
+        * x
+        / 16
+    )
+    softmax_sum = np.where(is_stable, lanes * 18.0, 0.0)
     # an exponent table, a tree of adds, an inversion table and a product
     family = context.family
     adder_ns = family.adder_ns * context.constant(f"adder_ns|{family.name}")
@@ -65,9 +75,11 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     softmax_levels = ceil_log2(lanes) + 2 * family.multiplier_levels
     # elu and the like look up one half only and start no later than the others' second cycle
     lookup = np.where((p["kind"] != 2) & (context.tool == "vitis_hls"), 3.0, 2.0)
-    cycles = np.where(is_softmax, lookup + np.ceil(softmax_levels / per_cycle), lookup)
+    cycles = np.where(is_stable, lookup + np.ceil(softmax_levels / per_cycle), lookup)
     vectors = p["n_positions"]
     stream = context.is_stream
+    # Vitis looks up a cycle later: the address is registered too
+    later = 10.0 if context.tool == "vitis_hls" else 0.0
     return OpCost(
         latency_cycles=np.where(vectors > 1, vectors + cycles + 1, cycles) if stream else cycles,
         interval_cycles=(
@@ -75,6 +87,7 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
             if stream
             else np.ones_like(lanes)
         ),
+        boundary_cycles=np.where(is_stable, 1.0, 0.0),
         depth_levels=np.where(
             is_softmax, 6.0 + ceil_log2(lanes), 0.5 * np.maximum(np.log2(size) - 6, 1.0)
         ),
@@ -87,7 +100,12 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
         ff={
             "table.registers": np.zeros_like(lanes)
             if context.is_rtl
-            else lanes * (word + 0.5 * x) * 1.2
+            else lanes
+            * np.where(
+                is_stable,
+                4.0 * word,
+                np.where(is_softmax, word, np.where(p["kind"] == 2, 2.0 * x, x + later)),
+            )
         },
         dsp={"table.softmax": np.where(is_softmax & (not context.is_rtl), lanes, 0.0)},
         bram_18k={"table.memory": bram},

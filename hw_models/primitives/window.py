@@ -33,12 +33,12 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     if not context.is_stream:
         return OpCost(latency_cycles=zero, interval_cycles=np.ones_like(zero), depth_levels=zero)
     return OpCost(
-        latency_cycles=p["n_positions"] + 3,
+        latency_cycles=p["n_positions"],
         interval_cycles=p["n_positions"],
         depth_levels=zero,
-        fill_cycles=np.full_like(zero, 3.0),
-        lut={"window.lines": line, "window.control": 200 + 0.5 * window},
-        ff={"window.copies": 4.0 * window, "window.control": np.full_like(window, 150.0)},
+        fill_cycles=zero,
+        lut={"window.lines": line, "window.control": 200 + 0.25 * window},
+        ff={"window.copies": 1.6 * window, "window.control": np.full_like(window, 300.0)},
     )
 
 

@@ -11,7 +11,7 @@ from hw_models.errors import ModelError, UnsupportedError
 from hw_models.legality import legal_reuse_factors
 from hw_models.primitives import get_primitive, primitive_names
 from hw_models.types import METRICS, STRATEGIES, DesignBatch, OpBatch
-from hw_models.weights import count_weights, csd_digits, odd_part_bits
+from hw_models.weights import count_weights, csd_digits, prior_shares, word_bits
 
 PART = "xcvu13p-flga2577-2-e"
 
@@ -224,9 +224,9 @@ def test_signed_digits_match_a_search():
     assert csd_digits(words).tolist() == expected
 
 
-def test_odd_parts_ignore_trailing_zeros():
+def test_word_bits_are_signed_widths():
     words = np.array([0, 1, 2, 3, 12, -5, 64])
-    assert odd_part_bits(words).tolist() == [0, 2, 2, 3, 3, 4, 2]
+    assert word_bits(words).tolist() == [0, 2, 3, 3, 5, 4, 8]
 
 
 def test_exact_weights_decide_the_multipliers():
@@ -237,6 +237,28 @@ def test_exact_weights_decide_the_multipliers():
     assert counts.n_lut_multipliers == 1  # 11: three digits, 5 bits beside 16: LUTs
     found = values(matvec_batch(1, n_multipliers=7.0, weight_bits=8.0))
     assert found["dsp"][0] == 7
+
+
+def test_equal_weights_of_one_input_are_one_product():
+    row = np.full((1, 8), 85)
+    assert count_weights(row, input_bits=16).n_multipliers == 1
+    assert count_weights(row.T, input_bits=16).n_multipliers == 8  # eight inputs
+    assert count_weights(row * np.array([1, -1] * 4), input_bits=16).n_multipliers == 2
+    assert count_weights(row, input_bits=16).n_nonzero == 8
+
+
+@pytest.mark.parametrize("fan_out", [4, 32, 128])
+def test_prior_counts_what_random_weights_hold(fan_out):
+    # oracle: count drawn weights of the very law that the prior tabulates
+    rng = np.random.default_rng(fan_out)
+    sigma, n_in = 2**4.5, 400  # a point of the table
+    words = np.rint(rng.normal(0, sigma, (n_in, fan_out))).astype(np.int64)
+    counts = count_weights(words, input_bits=16)
+    one = np.ones(1)
+    fan = one * counts.n_nonzero / n_in
+    shares = prior_shares(one * sigma, one * 0.0, fan, one * 16.0, one.astype(bool) ^ True)
+    assert counts.n_multipliers == pytest.approx(shares.multiplied[0] * counts.n_nonzero, rel=0.06)
+    assert counts.constant_adders == pytest.approx(shares.adders[0] * counts.n_nonzero, rel=0.06)
 
 
 def test_exact_weights_narrow_the_interval():

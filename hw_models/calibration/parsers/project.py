@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hw_models.calibration.parsers.errors import ReportError
 from hw_models.calibration.parsers.numbers import period_ns_of, uncertainty_ns_of
-from hw_models.weights import count_weights
+from hw_models.weights import layer_counts
 
 #: Largest source or configuration file that is read, in bytes.
 MAX_TEXT_BYTES = 64 * 2**20
@@ -492,13 +492,12 @@ def _count_weights(layer: dict[str, Any], folder: Path) -> None:
     if words is None:
         return
     width = _fixed_point(layer.get("input_precision", ""))
-    exact = count_weights(words, width[0] if width else DEFAULT_INPUT_BITS)
-    counts = {
-        "n_weights": int(words.size),
-        "n_zeros": int(words.size) - exact.n_nonzero,
-        "n_multipliers": exact.n_multipliers,
-        "csd_digits": exact.csd_digits,
-    }
+    n_out = layer["out_shape"][-1] if layer.get("out_shape") else None
+    if n_out and words.size % n_out == 0:
+        # hls4ml writes the weights of the Resource strategy outputs first
+        is_resource = str(layer.get("strategy")).lower() == "resource"
+        words = words.reshape(n_out, -1).T if is_resource else words.reshape(-1, n_out)
+    counts = layer_counts(words, width[0] if width else DEFAULT_INPUT_BITS)
     n_in, n_out = layer["in_shape"][0], layer["out_shape"][0]
     if (
         layer["type"] == "Dense"

@@ -1,0 +1,106 @@
+"""Modules of a report as records of single layers."""
+
+import numpy as np
+import pytest
+
+from hw_models.calibration.fit import Dataset, fit, predict
+from hw_models.calibration.modules import LAYER_INDEX, module_records
+from hw_models.calibration.records import lower_record
+from hw_models.coefficients import Coefficients
+
+
+def _module(name: str, **figures: int) -> dict:
+    body = {
+        "latency_cycles_max": 1,
+        "interval_cycles_max": 1,
+        "lut": 100,
+        "ff": 10,
+        "dsp": 0,
+        "bram_18k": 0,
+    }
+    return {"module": name, **body, **figures}
+
+
+def _record(
+    io_type: str = "io_parallel", modules: tuple[dict, ...] = (), **changes: object
+) -> dict:
+    fixed = "ap_fixed<16,6>"
+    precision = {
+        "weight_precision": fixed,
+        "accum_precision": fixed,
+        "result_precision": fixed,
+        "input_precision": fixed,
+    }
+    return {
+        "schema": 1, "id": "d", "source": "s", "tool": "Vivado HLS", "tool_version": "2020.1", "backend": "Vivado",
+        "part": "xcu250-figd2104-2L-e", "clock_period_ns": 5.0, "strategy": "latency", "io_type": io_type,
+        "model_precision": fixed, "family": "MLP", "flags": [],
+        "layers": [
+            {"name": "a", "type": "Dense", "in_shape": [8], "out_shape": [16], "units": 16, "reuse_factor": 1, **precision},
+            {"name": "r", "type": "Activation", "activation": "relu", "in_shape": [16], "out_shape": [16], **precision},
+            {"name": "b", "type": "Dense", "in_shape": [16], "out_shape": [4], "units": 4, "reuse_factor": 1, **precision},
+        ],
+        "csynth": {"latency_cycles_max": 5, "interval_cycles_max": 1, "lut": 3000, "ff": 800, "dsp": 100, "bram_18k": 0},
+        "modules": list(modules),
+    } | changes  # fmt: skip
+
+
+DENSE_2 = "dense_latency_ap_fixed_16_6_5_3_0_ap_fixed_16_6_5_3_0_config2_s"
+DENSE_5 = "dense_latency_ap_fixed_16_6_5_3_0_ap_fixed_16_6_5_3_0_config5_s"
+RELU_4 = "relu_ap_fixed_16_6_5_3_0_ap_fixed_16_6_5_3_0_relu_config4_s"
+
+
+def test_modules_follow_the_order_of_the_network_not_of_the_report():
+    found = module_records(
+        _record(modules=(_module(DENSE_5, lut=7), _module(RELU_4, lut=8), _module(DENSE_2, lut=9)))
+    )
+    assert {x[LAYER_INDEX]: x["csynth"]["lut"] for x in found} == {0: 9, 1: 8, 2: 7}
+    assert all("modules" not in x for x in found)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dense_ss_ap_fixed_ap_fixed_16_6_5_3_0_config2_s",  # a research group's own kernel
+        "dense_latency_0_0_0_0_0_0_0_s",  # cut name: which layer is unknown
+        "Loop_1_proc",
+    ],
+)
+def test_unknown_kernels_match_nothing(name):
+    assert module_records(_record(modules=(_module(name), _module(DENSE_5)))) == []
+
+
+def test_a_missing_module_leaves_its_kind_out():
+    found = module_records(_record(modules=(_module(DENSE_2), _module(RELU_4))))
+    assert [x[LAYER_INDEX] for x in found] == [1]
+
+
+def test_stream_modules_of_other_channels_do_not_match():
+    names = [
+        f"dense_array_array_ap_fixed_16_6_5_3_0_{n}u_config{k}_s" for n, k in ((16, 2), (5, 5))
+    ]
+    assert module_records(_record("io_stream", tuple(_module(n) for n in names))) == []
+    names[1] = names[1].replace("_5u_", "_4u_")
+    assert len(module_records(_record("io_stream", tuple(_module(n) for n in names)))) == 2
+
+
+def test_one_layer_is_lowered_without_its_neighbours():
+    record = _record("io_stream")
+    whole, first = lower_record(record), lower_record(record, only=0)
+    assert len(whole.rows["matvec"]) == 2 and "fifo" in whole.rows
+    assert len(first.rows["matvec"]) == 1 and set(first.rows) == {"matvec"}
+    assert first.rows["matvec"][0][1]["n_in"] == 8
+    assert lower_record(record, only=2).rows["matvec"][0][1]["n_in"] == 16
+
+
+def test_modules_are_no_designs_but_teach_the_fit():
+    costly = (_module(DENSE_2, lut=60_000, ff=400), _module(DENSE_5, lut=30_000, ff=200))
+    plain, taught = (
+        Dataset([_record(modules=modules, id=f"d{i}", source=f"s{i}") for i in range(6)])
+        for modules in ((), costly)
+    )
+    assert len(plain) == len(taught) == 6
+    assert plain.modules is None and len(taught.modules) == 12
+    rows = np.arange(6)
+    low, high = (predict(d, fit(d, rows, base=Coefficients()))["lut"][0] for d in (plain, taught))
+    assert high > low
