@@ -635,6 +635,7 @@ def _lower_multiplied(
         "weight_bits": word.bits,
         "input_is_signed": float(source.is_signed),
         "accumulator_bits": NAN if is_rtl else accumulator.bits,
+        "output_bits": NAN if is_rtl else result.bits,
         "zero_fraction": _zero_fraction(zeros, total, law, word),
         "has_bias": 0.0 if layer.get("use_bias") is False else 1.0,
         "weight_sigma_words": sigma,

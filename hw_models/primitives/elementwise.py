@@ -126,7 +126,10 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
         interval_cycles=np.ones_like(lanes),
         depth_levels=_DEPTH[kind],
         lut={"elementwise.lanes": lut + soft, "elementwise.saturate": saturate},
-        ff={"elementwise.registers": cycles * lanes * y} if not context.is_rtl else {},
+        # without a stage of its own the result is registered at one layer boundary in two
+        ff={"elementwise.registers": np.where(cycles > 0, 1.0, 0.5) * lanes * y}
+        if not context.is_rtl
+        else {},
         dsp={"elementwise.multipliers": dsp},
         energy_pj=lanes
         * vectors

@@ -34,15 +34,17 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
         total = channels * bits
         in_memory = (depth * total > 1024) & (depth > 16)
         bram = np.where(in_memory, bram_18k_for(depth, total), 0.0)
-        n_fifos, width = np.ones_like(channels), total
-        registers = np.where(in_memory, 24.0 + total, 12.0)
-        shift = np.where(in_memory, 30.0, total * np.ceil(depth / 32) + 20)
+        n_fifos = np.ones_like(channels)
+        # before 2023 both ends of the word are registered, shallow or not
+        ends = 2.0 if context.version < 2023 else 0.0
+        registers = 12 + np.where(in_memory, np.maximum(ends, 1.0), ends) * total
+        shift = 30 + np.where(in_memory, 1.0, 0.85 * ends) * total
     else:
         in_memory = depth > 16
         bram = np.where(in_memory, channels * np.ceil(bits / 18) * stack, 0.0)
-        n_fifos, width = channels, bits
-        registers = np.where(in_memory, bits + 24.0, 6.0)
-        shift = np.where(in_memory, 20.0, width * np.ceil(depth / 32) + 10)
+        n_fifos = channels
+        # what reports count outside their modules: 34 to 48 LUT a channel, deep or not
+        registers, shift = np.where(in_memory, bits + 24.0, 6.0), np.full_like(bits, 40.0)
     zero = np.zeros_like(channels)
     return OpCost(
         latency_cycles=zero,
