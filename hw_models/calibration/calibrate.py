@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hw_models.calibration.fit import Array, Dataset, fit, predict, smape
+from hw_models.calibration.fit import (
+    USER_NOISE,
+    Array,
+    Dataset,
+    Recipe,
+    default_recipe,
+    fit,
+    is_refinement,
+    predict,
+    smape,
+)
 from hw_models.calibration.intervals import conformal_intervals, coverage, log_residuals
 from hw_models.calibration.records import Record, dense_shape, load_records
 from hw_models.coefficients import Coefficients, load_coefficients
@@ -18,6 +28,8 @@ from hw_models.types import METRICS
 
 #: Records that the package carries: the project's own open synthesis.
 CORPUS = Path(__file__).parent / "corpus"
+#: Metrics that new timing constants must predict better, on held-out groups, to be kept.
+TIMED = ("latency_cycles", "interval_cycles", "ff", "dsp")
 #: Fewest records that a calibration accepts.
 MIN_RECORDS = 3
 
@@ -45,7 +57,7 @@ class CalibrationResult:
 
     Attributes:
         coefficients: fitted on all records; the base where `is_better` is False.
-        is_better: whether the weighted held-out error fell.
+        is_better: whether the held-out error of any target fell; the others keep the base's coefficients.
         errors: per metric.
         n_records, n_groups: of the records that could be used.
         rejected: (id, reason) of the others.
@@ -87,12 +99,25 @@ def held_out_predictions(
     groups: NDArray[np.object_],
     base: Coefficients | None,
     progress: Callable[[str], None] | None = None,
+    recipe: Recipe | None = None,
+    without: str | None = None,
 ) -> dict[str, Array]:
-    """Predict each group with coefficients fitted on all others, rounded as the estimator does."""
+    """Predict each group with coefficients fitted on all others, rounded as the estimator does.
+
+    Args:
+        dataset, groups: the records and what must not be split.
+        base: coefficients to shrink to.
+        progress: called with the name of each group when it is done.
+        recipe: what the fit may change.
+        without: a group that neither is predicted (NaN) nor takes part in any fit.
+    """
     held = {metric: np.full(len(dataset), np.nan) for metric in METRICS}
     for group in np.unique(groups):
-        test, train = np.flatnonzero(groups == group), np.flatnonzero(groups != group)
-        predicted = predict(dataset, fit(dataset, train, base=base))
+        if group == without:
+            continue
+        test = np.flatnonzero(groups == group)
+        train = np.flatnonzero((groups != group) & (groups != without))
+        predicted = predict(dataset, fit(dataset, train, base=base, recipe=recipe))
         for metric in METRICS:
             held[metric][test] = np.rint(predicted[metric][test])
         if progress is not None:
@@ -100,15 +125,72 @@ def held_out_predictions(
     return held
 
 
-def _weighted_error(dataset: Dataset, predicted: Mapping[str, Array]) -> float:
-    total, weight = 0.0, 0.0
-    for metric in METRICS:
+def held_out_calibrations(
+    dataset: Dataset, groups: NDArray[np.object_], base: Coefficients
+) -> dict[str, Array]:
+    """Predict each group as `held_out_predictions` does, the recipe too chosen without it (nested folds)."""
+    held = {metric: np.full(len(dataset), np.nan) for metric in METRICS}
+    before = {metric: np.rint(value) for metric, value in predict(dataset, base).items()}
+    for group in np.unique(groups):
+        test, train = np.flatnonzero(groups == group), np.flatnonzero(groups != group)
+        recipe, _ = _choose_recipe(dataset, groups, base, before, None, without=str(group))
+        predicted = predict(dataset, fit(dataset, train, base=base, recipe=recipe))
+        for metric in METRICS:
+            held[metric][test] = np.rint(predicted[metric][test])
+    return held
+
+
+def _error(dataset: Dataset, predicted: Mapping[str, Array], metrics: Sequence[str]) -> float:
+    """Return the mean SMAPE over `metrics`, each the mean over the groups that report it."""
+    errors = []
+    for metric in metrics:
         reported = dataset.reported[metric]
-        known = ~np.isnan(reported)
-        w = dataset.weights[known]
-        total += float(w @ smape(reported[known], predicted[metric][known]))
-        weight += float(w.sum())
-    return total / max(weight, 1e-9)
+        known = ~np.isnan(reported) & ~np.isnan(predicted[metric])
+        if known.any():
+            error = smape(reported[known], predicted[metric][known])
+            of = np.unique(dataset.groups[known], return_inverse=True)[1]
+            errors.append(float(np.mean(np.bincount(of, error) / np.bincount(of))))
+    return float(np.mean(errors)) if errors else 0.0
+
+
+def _choose_recipe(
+    dataset: Dataset,
+    groups: NDArray[np.object_],
+    start: Coefficients,
+    before: Mapping[str, Array],
+    progress: Callable[[str], None] | None,
+    without: str | None = None,
+) -> tuple[Recipe, dict[str, Array]]:
+    """Keep, of all that a fit may change, what lowers the error on held-out groups.
+
+    Timing constants are judged by the cycles (and by registers, which follow their cuts), factors and
+    offsets target by target, for a user also how far a single report is trusted.
+
+    Returns:
+        The recipe, and what it predicts for each group when it is held out.
+    """
+    noises = (
+        USER_NOISE if is_refinement(start) else tuple(set(default_recipe(start).noise.values()))
+    )
+    targets = tuple(default_recipe(start).noise)
+    retimed = held_out_predictions(
+        dataset, groups, start, progress, Recipe(noise={}, with_timing=True), without
+    )
+    if without is not None:
+        hidden = groups == without
+        before = {metric: np.where(hidden, np.nan, value) for metric, value in before.items()}
+    with_timing = _error(dataset, retimed, TIMED) < _error(dataset, before, TIMED) - 1e-9
+    held = dict(retimed if with_timing else before)
+    chosen: dict[str, float] = {}
+    best = {target: _error(dataset, held, (target,)) for target in targets}
+    for noise in noises:
+        recipe = Recipe(noise=dict.fromkeys(targets, noise), with_timing=with_timing)
+        tried = held_out_predictions(dataset, groups, start, progress, recipe, without)
+        for target in targets:
+            error = _error(dataset, tried, (target,))
+            if error < best[target] - 1e-9:
+                best[target], chosen[target], held[target] = error, noise, tried[target]
+    return Recipe(noise=chosen, with_timing=with_timing), held
 
 
 def calibrate(
@@ -144,8 +226,8 @@ def calibrate(
         groups = np.array([f"fold {i % 5}" for i in range(len(dataset))], dtype=object)
     dataset.groups = groups
     before = {metric: np.rint(value) for metric, value in predict(dataset, start).items()}
-    after = held_out_predictions(dataset, groups, start, progress)
-    is_better = _weighted_error(dataset, after) < _weighted_error(dataset, before) - 1e-9
+    recipe, after = _choose_recipe(dataset, groups, start, before, progress)
+    is_better = recipe.with_timing or bool(recipe.noise)
     covered = coverage(dataset, groups, after)
     errors = {}
     for metric in METRICS:
@@ -162,7 +244,7 @@ def calibrate(
     coefficients = start
     if is_better:
         coefficients = replace(
-            fit(dataset, np.arange(len(dataset)), base=start),
+            fit(dataset, np.arange(len(dataset)), base=start, recipe=recipe),
             intervals=_merged_intervals(
                 start, conformal_intervals(dataset, log_residuals(dataset, after))
             ),

@@ -41,8 +41,10 @@ SCALED = ("lut", "ff")
 #: Likewise when a user's own reports refine fitted coefficients: their networks' weights are of one kind,
 #: which the prior on weights cannot know.
 SCALED_BY_USER = ("lut", "ff", "dsp")
-#: Log error that one report of the user's own flow is trusted to.
-USER_NOISE = 0.3
+#: Log errors that one report of the user's own flow may be trusted to; held-out error chooses per target.
+USER_NOISE = (0.3, 0.6, 1.2)
+#: Offsets of one user's keys may be this much wider than those between users: one flow, one kind of network.
+USER_OFFSETS = 2.0
 #: Flags of rows that do not report the network itself.
 EXCLUDED_FLAGS = ("numbers from the instance row of the AXI wrapper report",)
 
@@ -313,6 +315,7 @@ def fit_target(
     exact: Array | float = 0.0,
     noise: float = NOISE,
     priors: Array | None = None,
+    offset_scale: float = 1.0,
 ) -> tuple[Array, Array]:
     """Fit log factors of terms and log offsets of keys for one target.
 
@@ -330,12 +333,13 @@ def fit_target(
         exact: float[n], part of the value that is counted and takes no factor.
         noise: log error that one record of weight 1 is trusted to.
         priors: float[n_terms], prior widths of the log factors; `FACTOR_PRIOR` by default.
+        offset_scale: multiplies the prior widths of all offsets.
 
     Returns:
         log factors float[n_terms], offsets float[n_keys].
     """
     n_terms = matrix.shape[1]
-    width = np.array([OFFSET_PRIOR[name.split("=")[0]] for name in key_names])
+    width = offset_scale * np.array([OFFSET_PRIOR[name.split("=")[0]] for name in key_names])
     target = np.log1p(reported)
     centre = np.zeros(n_terms + len(key_names)) if start is None else start
     prior = np.concatenate([np.full(n_terms, FACTOR_PRIOR) if priors is None else priors, width])
@@ -429,7 +433,38 @@ def fit_timing(
     return timing
 
 
-def fit(dataset: Dataset, rows: NDArray[np.intp], base: Coefficients | None = None) -> Coefficients:
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a fit may change, and how much it trusts a record.
+
+    Attributes:
+        noise: noise[target] = log error that one record is trusted to; a target without keeps the base's
+            factors and offsets.
+        with_timing: whether the timing constants are chosen anew.
+    """
+
+    noise: Mapping[str, float]
+    with_timing: bool = True
+
+
+def is_refinement(base: Coefficients) -> bool:
+    """Say whether a fit on top of `base` is a user's refinement, not a fit of the bare laws."""
+    return bool(base.factors)
+
+
+def default_recipe(base: Coefficients) -> Recipe:
+    """Return the recipe before anything was held out."""
+    if is_refinement(base):
+        return Recipe(noise={target: USER_NOISE[0] for target in SCALED_BY_USER})
+    return Recipe(noise={target: NOISE for target in SCALED})
+
+
+def fit(
+    dataset: Dataset,
+    rows: NDArray[np.intp],
+    base: Coefficients | None = None,
+    recipe: Recipe | None = None,
+) -> Coefficients:
     """Fit every coefficient on `rows`, shrunk to `base` (the bare laws by default).
 
     Fitted coefficients as `base` make it a refinement by a user's own reports: each is trusted more.
@@ -437,17 +472,17 @@ def fit(dataset: Dataset, rows: NDArray[np.intp], base: Coefficients | None = No
     Intervals and provenance are left to the caller.
     """
     shrink_to = Coefficients() if base is None else base
-    is_refinement = bool(shrink_to.factors)
-    noise = USER_NOISE if is_refinement else NOISE
-    weights = np.ones(len(dataset)) if is_refinement else dataset.weights
-    timing = fit_timing(dataset, rows, shrink_to.timing)
+    refines = is_refinement(shrink_to)
+    recipe = default_recipe(shrink_to) if recipe is None else recipe
+    weights = np.ones(len(dataset)) if refines else dataset.weights
+    timing = dict(shrink_to.timing)
+    if recipe.with_timing:
+        timing = fit_timing(dataset, rows, shrink_to.timing)
     raw = dataset.raw(timing)
     keys, names = dataset.key_matrix(raw)
     factors = {target: dict(known) for target, known in shrink_to.factors.items()}
     offsets = {target: dict(known) for target, known in shrink_to.offsets.items()}
-    for target in METRICS:
-        if target not in (SCALED_BY_USER if is_refinement else SCALED):
-            continue
+    for target, noise in recipe.noise.items():
         found = _observations(dataset, rows, timing, target, weights, names)
         if found is None:
             continue
@@ -468,6 +503,7 @@ def fit(dataset: Dataset, rows: NDArray[np.intp], base: Coefficients | None = No
             matrix[:, is_exact].sum(axis=1),
             noise,
             np.array([_prior_width(terms[j]) for j in used]),
+            USER_OFFSETS if refines else 1.0,
         )
         factors.setdefault(target, {}).update(
             {terms[j]: float(np.exp(v)) for j, v in zip(used, log_factor, strict=True)}

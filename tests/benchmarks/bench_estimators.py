@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw_models import distributed
-from hw_models.calibration.calibrate import held_out_predictions, load_corpus
+from hw_models.calibration.calibrate import calibrate, held_out_calibrations, load_corpus
 from hw_models.calibration.fit import Dataset, fit, predict, smape
 from hw_models.calibration.intervals import covered_records
 from hw_models.calibration.records import load_records
@@ -245,7 +245,7 @@ def simulated_users(dataset: Dataset, seed: int, n_reports: int = 10) -> list[di
         base = fit(dataset, np.flatnonzero(dataset.groups != group))
         own = rng.choice(members, n_reports, replace=False)
         rest = np.setdiff1d(members, own)
-        refitted = fit(dataset, np.sort(own), base=base)
+        refitted = calibrate([dataset.records[i] for i in np.sort(own)], base=base).coefficients
         row: dict[str, Any] = {
             "user": str(group),
             "n_reports": n_reports,
@@ -525,7 +525,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     records = options.data / "hls4ml_synthesis_records.jsonl"
     if records.is_file():
         dataset = Dataset(load_records([records]))
-        held = held_out_predictions(dataset, dataset.groups, Coefficients())
+        held = held_out_calibrations(dataset, dataset.groups, Coefficients())
         trees = tree_predictions(dataset, options.seed)
         masks = class_masks(dataset)
         report["n_records"], report["n_rejected"] = len(dataset), len(dataset.rejected)
