@@ -21,6 +21,7 @@ from codesign.encoding.batch import GraphBatch
 from codesign.encoding.batch import concatenate as join_batches
 from codesign.encoding.population import encode_population
 from codesign.errors import CodesignError, ConfigError, unknown_name
+from codesign.export.rtl import solve_network
 from codesign.files import write_atomically
 from codesign.hardware.device import Budget, Device, load_budget, load_device
 from codesign.hardware.scorer import HardwareScorer, HardwareScores, limits, violations
@@ -44,7 +45,6 @@ from codesign.space import (
     population_from_candidates,
 )
 from codesign.study import LabelSection, Study
-from codesign.synthesis.adder_graph import ConstantMatrix, solve_adder_graph
 from codesign.synthesis.estimates import open_coefficients
 from codesign.tasks import InputScaling, TaskData, fit_scaling, load_task
 from codesign.tools import n_worker_processes
@@ -714,14 +714,6 @@ def _ranking_sentence(k: int, figures: dict[str, Any]) -> str:
 
 
 # ---- train -----------------------------------------------------------------------------------------
-def solve_graph(
-    words: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
-) -> tuple[float, float]:
-    """Solve one layer's adder graph exactly; returns cost (LUT) and depth (levels)."""
-    found = solve_adder_graph(ConstantMatrix(weights_in_out=words, input_low=low, input_high=high))
-    return found.adder_cost, found.delay
-
-
 def task_arrays(setting: Setting) -> TaskArrays:
     """Return the task's rows as the network sees them: scaled, float32."""
     task = setting.task
@@ -797,7 +789,7 @@ def _train(setting: Setting, reporter: Reporter) -> None:
     )
     before = setting.scorer.score(population_from_candidates(candidates))
     after = setting.scorer.score_quantized(
-        networks, with_notes=True, with_nodes=True, solve=solve_graph
+        networks, with_notes=True, with_nodes=True, solve=solve_network
     )
     excess = violations(after, setting.budget, setting.device)
     rows = []

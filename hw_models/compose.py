@@ -23,7 +23,14 @@ from hw_models.families import (
 from hw_models.primitives import get_primitive
 from hw_models.primitives.base import Array, Context, OpCost
 from hw_models.primitives.matvec import RELAY
-from hw_models.types import METRICS, STRATEGIES, DesignBatch, Estimate, HardwareMetrics
+from hw_models.types import (
+    METRICS,
+    SOLVED,
+    STRATEGIES,
+    DesignBatch,
+    Estimate,
+    HardwareMetrics,
+)
 from hw_models.units import pj_to_nj
 
 RESOURCES = ("lut", "ff", "dsp", "bram_18k")
@@ -41,7 +48,7 @@ EXACT_TERMS = ("design.input",)
 #: arithmetic: the adder-graph law against solved graphs.
 PRIOR_SPREAD = {
     "lut": {"latency": 0.14, "distributed_arithmetic": 0.085},
-    "ff": {"latency": 0.14, "distributed_arithmetic": 0.085},
+    "ff": {"latency": 0.14, "distributed_arithmetic": 0.21},
     "dsp": {"latency": 0.37},
 }
 #: Two-sided 90 % quantile of the normal law.
@@ -77,6 +84,8 @@ class RawCosts:
         energy_pj: float[n_designs].
         strategy: int[n_designs], code of STRATEGIES, or len(STRATEGIES) for a mix.
         is_prior: bool[n_designs], weights unknown somewhere.
+        is_cut: bool[n_designs], the pipeline was cut already: its cycles are known.
+        lut_scale: float[n_designs], what a solved graph makes of the operations' own sum.
         is_spatial: bool[n_designs], has convolution, pooling or recurrence.
         keys: of the batch.
         ops: per batch of operations, its costs and parameters.
@@ -88,6 +97,8 @@ class RawCosts:
     energy_pj: Array
     strategy: NDArray[np.int64]
     is_prior: NDArray[np.bool_]
+    is_cut: NDArray[np.bool_]
+    lut_scale: Array
     is_spatial: NDArray[np.bool_]
     keys: Keys
     ops: tuple[tuple[str, OpCost, Mapping[str, Array]], ...]
@@ -204,6 +215,7 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
             np.maximum.at(highest, op.design, code)
             is_prior[op.design[np.broadcast_to(cost.prior, op.design.shape)]] = True
 
+    is_cut, lut_scale = np.zeros(n, dtype=bool), np.ones(n)
     if is_rtl:
         levels = depth.reshape(n, n_stages).sum(axis=1)
         cycles = np.maximum(np.ceil(levels / cutoff - 1e-9), 1.0)
@@ -212,6 +224,12 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
         terms["ff"]["rtl.pipeline"] = (cycles - 1) * cut
         terms["ff"]["rtl.output"] = output_bits
         total = cycles
+        solved = {name: batch.solved.get(name, np.full(n, np.nan)) for name in SOLVED}
+        lut_scale = _settle(terms["lut"], solved["adder_cost"], "distributed.graph")
+        _settle(terms["ff"], solved["register_bits"], "rtl.registers")
+        is_cut = ~np.isnan(solved["latency_cycles"])
+        total = np.where(is_cut, solved["latency_cycles"], total)
+        is_prior &= np.isnan(solved["adder_cost"])
     elif is_stream:
         terms["ff"].pop(RELAY, None)  # the streams are the registers
         total = fill + slowest
@@ -236,10 +254,28 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
         energy_pj=energy,
         strategy=np.where(lowest == highest, lowest, _MIXED),
         is_prior=is_prior,
+        is_cut=is_cut,
+        lut_scale=lut_scale,
         is_spatial=is_spatial,
         keys=Keys(tool=tool, version=batch.tool_version, family=family.name, io_type=batch.io_type),
         ops=tuple(costs),
     )
+
+
+def _settle(terms: dict[str, Array], known: Array, term: str) -> Array:
+    """Put what is known of each design (NaN: nothing) into one term in the place of all others.
+
+    Returns:
+        Known over the sum of the laws, float[n_designs]; 1 where nothing is known.
+    """
+    is_known = ~np.isnan(known)
+    total = np.zeros_like(known)
+    for name, value in terms.items():
+        total = total + value
+        terms[name] = np.where(is_known, 0.0, value)
+    amount = np.nan_to_num(known)
+    terms[term] = terms.get(term, np.zeros_like(known)) + amount
+    return np.where(is_known, amount / np.maximum(total, 1e-9), 1.0)
 
 
 def _value(raw: RawCosts, target: str, coefficients: Coefficients) -> Array:
@@ -288,6 +324,11 @@ def _interval_ends(
         )
         exact = np.sqrt(np.maximum(ends**2 - spread**2, 0.25 * ends**2)) * np.sign(ends)
         ends = np.where(raw.is_prior, ends, exact)
+    if target == "latency_cycles" and raw.is_cut.any():
+        return (
+            np.where(raw.is_cut, 0.0, ends[0] - extra),
+            np.where(raw.is_cut, 0.0, ends[1] + extra),
+        )
     return ends[0] - extra, ends[1] + extra
 
 
@@ -394,7 +435,7 @@ def estimate(
         clock_period_ns=clock,
         energy_nj=pj_to_nj(raw.energy_pj) * fitted.energy_scale,
         notes=_notes(batch, raw, fitted, details) if with_notes else ((),) * batch.n_designs,
-        per_op=_per_op(raw, fitted) if with_per_op else {},
+        per_op=_per_op(batch, raw, fitted) if with_per_op else {},
     )
 
 
@@ -452,10 +493,12 @@ def _notes(
     return tuple(tuple(dict.fromkeys(sentences)) for sentences in notes)
 
 
-def _per_op(raw: RawCosts, coefficients: Coefficients) -> dict[str, dict[str, Array]]:
+def _per_op(
+    batch: DesignBatch, raw: RawCosts, coefficients: Coefficients
+) -> dict[str, dict[str, Array]]:
     """Collect each operation's fitted contribution, operations of one primitive joined in batch order."""
     joined: dict[str, dict[str, list[Array]]] = {}
-    for name, cost, _ in raw.ops:
+    for op, (name, cost, _) in zip(batch.ops, raw.ops, strict=True):
         rows = joined.setdefault(name, {metric: [] for metric in METRICS})
         rows["latency_cycles"].append(cost.latency_cycles)
         rows["interval_cycles"].append(cost.interval_cycles)
@@ -464,5 +507,7 @@ def _per_op(raw: RawCosts, coefficients: Coefficients) -> dict[str, dict[str, Ar
             total = np.zeros_like(cost.latency_cycles)
             for term, value in getattr(cost, target).items():
                 total = total + coefficients.factor(target, term) * scale * value
+            if target == "lut":
+                total = total * raw.lut_scale[op.design]
             rows[target].append(total)
     return {name: {k: np.concatenate(v) for k, v in rows.items()} for name, rows in joined.items()}

@@ -6,7 +6,7 @@ every operation of every design.  One design is a population of one, through the
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,10 @@ class OpBatch:
     parameters: Mapping[str, NDArray[np.generic]]
 
 
+#: Facts of a solved and pipelined adder graph: LUTs by its own cost, registers, cycles.
+SOLVED = ("adder_cost", "register_bits", "latency_cycles")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DesignBatch:
     """A population of designs, ready to be estimated.
@@ -62,6 +66,8 @@ class DesignBatch:
         tool_version: "2019.2", "2023.1", ...; "" when unknown.
         io_type: "io_parallel" or "io_stream".
         ops: the operations, one batch per primitive.
+        solved: what is known of whole adder graphs that were solved and cut (plain RTL only): some of
+            `SOLVED`, float[n_designs] each, NaN where unknown.  It replaces the laws' sums.
     """
 
     n_designs: int
@@ -72,6 +78,7 @@ class DesignBatch:
     tool_version: str
     io_type: str
     ops: tuple[OpBatch, ...]
+    solved: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

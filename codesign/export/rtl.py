@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from codesign.errors import ExportError
 from codesign.export.plan import ProjectPlan
 from codesign.export.templates import check_identifier, check_part, render
+from codesign.hardware.scorer import SolvedGraph
 from codesign.ir import FixedPoint, QuantizedNetwork
 from codesign.layers import LAYERS, infer_formats
 from hw_models.families import DEFAULT_UNCERTAINTY, adder_levels_per_cycle
@@ -106,6 +107,48 @@ def run_trace(
     values = network.input_format.values_from_words(np.asarray(words, dtype=np.int64))
     output = logic.predict(np.ascontiguousarray(values), n_threads=1)
     return checked_words(output, network.output_format, "alkaid's interpreter")
+
+
+def _pipelined(
+    logic: CombLogic, network: QuantizedNetwork, name: str, flavor: str, part: str
+) -> tuple[RTLModel, float]:
+    """Cut traced logic to the candidate's clock; also return the adder levels between two registers."""
+    from alkaid.codegen import RTLModel
+
+    hardware = network.candidate.hardware
+    cutoff = float(adder_levels_per_cycle(hardware.clock_period_ns, part))
+    model = RTLModel(
+        logic,
+        Path(name),  # not written to: see `_core_sources`
+        f"{name}_core",
+        flavor=flavor,
+        latency_cutoff=cutoff,
+        part_name=part,
+        clock_period=hardware.clock_period_ns,
+        print_latency=False,
+    )
+    return model, cutoff
+
+
+def solve_network(network: QuantizedNetwork) -> SolvedGraph | None:
+    """Solve the adder graph of a whole network and cut it to its clock, without writing any RTL.
+
+    Returns:
+        What `export_rtl` would build, by alkaid's own cost; None when there is no logic to build.
+    """
+    try:
+        logic = trace_network(network)
+    except ExportError:
+        return None
+    part = check_part(network.candidate.hardware.part)
+    model, _ = _pipelined(logic, network, "codesign_nn", "verilog", part)
+    if model.latency is None:
+        return None
+    return SolvedGraph(
+        adder_cost=float(logic.cost),
+        register_bits=float(model.reg_bits),
+        latency_cycles=float(model.latency),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,8 +311,6 @@ def export_rtl(
     Raises:
         ExportError: no output depends on an input, or a name is not allowed.
     """
-    from alkaid.codegen import RTLModel
-
     check_identifier(name)
     hardware = network.candidate.hardware
     part = check_part(hardware.part)
@@ -277,17 +318,7 @@ def export_rtl(
         raise ExportError(f"RTL flavor {flavor!r} unknown; choose from {', '.join(FLAVORS)}")
     suffix = FLAVORS[flavor]
     logic = trace_network(network) if logic is None else logic
-    cutoff = float(adder_levels_per_cycle(hardware.clock_period_ns, part))
-    model = RTLModel(
-        logic,
-        Path(name),  # not written to: see `_core_sources`
-        f"{name}_core",
-        flavor=flavor,
-        latency_cutoff=cutoff,
-        part_name=part,
-        clock_period=hardware.clock_period_ns,
-        print_latency=False,
-    )
+    model, cutoff = _pipelined(logic, network, name, flavor, part)
     (source,), (sink,) = model.fsm.inp_signals, model.fsm.out_signals
     inputs, core_in_bits = _input_maps(source.precisions, network.input_format)
     outputs, core_out_bits = _output_maps(sink.precisions, network.output_format)

@@ -15,7 +15,7 @@ from codesign.layers.dense import EXACT_COLUMNS
 from codesign.space import population_from_candidates
 from hw_models.coefficients import Coefficients
 from hw_models.compose import estimate
-from hw_models.types import METRICS, STRATEGIES, DesignBatch, Estimate, OpBatch
+from hw_models.types import METRICS, SOLVED, STRATEGIES, DesignBatch, Estimate, OpBatch
 from hw_models.units import cycles_to_ns
 from hw_models.weights import count_weights
 
@@ -80,6 +80,16 @@ class HardwareScorer:
             with_notes: also say, per candidate, what the estimate rests on.
             with_nodes: also return each primitive operation's share.
         """
+        return self._score(population, {}, with_notes=with_notes, with_nodes=with_nodes)
+
+    def _score(
+        self,
+        population: Population,
+        solved: Mapping[str, Float],
+        *,
+        with_notes: bool,
+        with_nodes: bool,
+    ) -> HardwareScores:
         n = population.n_candidates
         is_rtl = _is_rtl(population)
         ops = lower(population)
@@ -100,6 +110,7 @@ class HardwareScorer:
                     tool_version="",
                     io_type=self.io_type,
                     ops=_restrict(ops, members, n),
+                    solved={name: values[members] for name, values in solved.items()},
                 ),
                 self.coefficients,
                 stage=self.stage,
@@ -155,19 +166,27 @@ class HardwareScorer:
         *,
         with_notes: bool = False,
         with_nodes: bool = False,
-        solve: GraphSolver | None = None,
+        solve: NetworkSolver | None = None,
     ) -> HardwareScores:
         """Score trained networks: the exact weights and word widths replace their priors.
 
         Args:
             networks: trained networks.
             with_notes, with_nodes: as in `score`.
-            solve: solves the adder graph of one matrix, for layers of distributed arithmetic; None
-                uses the fast law for these.
+            solve: solves and cuts the adder graph of a whole network, for plain RTL; None uses the
+                fast law.
         """
         population = population_from_candidates([q.candidate for q in networks])
-        exact = _with_exact_weights(population, networks, solve)
-        return self.score(exact, with_notes=with_notes, with_nodes=with_nodes)
+        exact = _with_exact_weights(population, networks)
+        graphs: list[SolvedGraph | None] = [None] * len(networks)
+        if solve is not None:
+            for i in np.flatnonzero(_is_rtl(population)).tolist():
+                graphs[i] = solve(networks[i])
+        solved = {
+            name: np.array([np.nan if g is None else float(getattr(g, name)) for g in graphs])
+            for name in SOLVED
+        }
+        return self._score(exact, solved, with_notes=with_notes, with_nodes=with_nodes)
 
 
 def _is_rtl(population: Population) -> NDArray[np.bool_]:
@@ -211,17 +230,27 @@ def _restrict(ops: Sequence[OpBatch], members: NDArray[np.int64], n: int) -> tup
     return tuple(result)
 
 
-#: Solves the adder graph of an integer matrix [n_in, n_out] whose inputs lie in low..high (int64[n_in]
-#: each); returns its cost in LUTs and its depth in levels.
-GraphSolver = Callable[
-    [NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], tuple[float, float]
-]
+@dataclass(frozen=True, kw_only=True)
+class SolvedGraph:
+    """What is known of a network whose adder graph was solved and cut into pipeline stages.
+
+    Attributes:
+        adder_cost: LUTs, in bits of carry chain.
+        register_bits: flip-flops of all cuts.
+        latency_cycles: cycles from input to output.
+    """
+
+    adder_cost: float
+    register_bits: float
+    latency_cycles: float
 
 
-def _with_exact_weights(
-    population: Population, networks: Sequence[QuantizedNetwork], solve: GraphSolver | None
-) -> Population:
-    """Replace what training has settled: word widths, zeros, digit counts, adder graphs."""
+#: Solves and cuts the adder graph of a network; None where there is no logic to build.
+NetworkSolver = Callable[[QuantizedNetwork], SolvedGraph | None]
+
+
+def _with_exact_weights(population: Population, networks: Sequence[QuantizedNetwork]) -> Population:
+    """Replace what training has settled: word widths, zeros, digit counts."""
     columns = {name: values.copy() for name, values in population.columns.items()}
     exact = {name: np.full(population.layer.shape, np.nan) for name in EXACT_COLUMNS}
     row = 0
@@ -247,12 +276,6 @@ def _with_exact_weights(
                         "csd_digits",
                     ):
                         exact[name][row] = getattr(counts, name)
-                    if solve is not None and columns["strategy"][row] == _DISTRIBUTED:
-                        cost, depth = solve(words, sources[0].low, sources[0].high)
-                        exact["adder_graph_cost"][row], exact["adder_graph_depth"][row] = (
-                            cost,
-                            depth,
-                        )
             row += 1
     return replace(population, columns={**columns, **exact})
 

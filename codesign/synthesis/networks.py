@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from codesign.export.rtl import solve_network
 from codesign.ir import QuantizedNetwork
 from codesign.layers import infer_formats
 from codesign.synthesis.adder_graph import ConstantMatrix, solve_adder_graph
@@ -16,10 +17,12 @@ def network_record(network: QuantizedNetwork, *, solve_graphs: bool = True) -> d
 
     Args:
         network: the network; its weights are counted digit by digit.
-        solve_graphs: also solve the adder graph of every distributed-arithmetic layer.
+        solve_graphs: also solve adder graphs: of the whole network and its pipeline in plain RTL, of every
+            distributed-arithmetic layer in HLS.
     """
     ranges = infer_formats(network)
     hardware = network.candidate.hardware
+    is_rtl = set(hardware.strategy.values()) == {"distributed_arithmetic"}
     layers: list[dict[str, Any]] = []
     for node in network.network.nodes:
         known = ranges[node.name]
@@ -44,7 +47,7 @@ def network_record(network: QuantizedNetwork, *, solve_graphs: bool = True) -> d
                 "accum_precision": _hls_type(known.format.to_hls()),
                 **layer_counts(words, sources[0].format.bits),
             }
-            if solve_graphs and layer["strategy"] == "distributed_arithmetic":
+            if solve_graphs and not is_rtl and layer["strategy"] == "distributed_arithmetic":
                 solved = solve_adder_graph(
                     ConstantMatrix(
                         weights_in_out=words, input_low=sources[0].low, input_high=sources[0].high
@@ -59,8 +62,16 @@ def network_record(network: QuantizedNetwork, *, solve_graphs: bool = True) -> d
             layer["activation"] = node.layer
         layers.append(layer)
     strategies = set(hardware.strategy.values())
-    is_rtl = strategies == {"distributed_arithmetic"}
+    graph = solve_network(network) if is_rtl and solve_graphs else None
+    facts = {}
+    if graph is not None:
+        facts = {
+            "adder_cost": graph.adder_cost,
+            "register_bits": graph.register_bits,
+            "pipeline_cycles": graph.latency_cycles,
+        }
     return {
+        **facts,
         "schema": 1,
         "id": network.digest,
         "source": "codesign candidate",

@@ -58,7 +58,7 @@ FIRM_TERMS = (
 )  # fmt: skip
 FIRM_PRIOR = 0.15
 #: The cost of a solved graph is known; tools differ in how they map it, which offsets carry.
-SOLVED_TERMS, SOLVED_PRIOR = ("distributed.graph",), 0.01
+SOLVED_TERMS, SOLVED_PRIOR = ("distributed.graph", "rtl.registers"), 0.01
 #: Prior width (log) of the offsets of one key, by kind: what tools and devices may differ.
 OFFSET_PRIOR = {"io": 0.12, "tool": 0.1, "version": 0.08, "family": 0.1, "strategy": 0.08}
 #: Residual (log) where the loss turns from square to linear.

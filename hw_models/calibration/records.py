@@ -19,7 +19,7 @@ from hw_models.errors import ModelError, UnsupportedError
 from hw_models.families import period_of_levels, tool_key
 from hw_models.primitives import elementwise, reduce, table
 from hw_models.primitives.matvec import WEIGHT_LAWS
-from hw_models.types import STRATEGIES, DesignBatch, OpBatch
+from hw_models.types import SOLVED, STRATEGIES, DesignBatch, OpBatch
 from hw_models.weights import FULL_SCALE_SIGMAS
 
 SCHEMA = 1
@@ -717,6 +717,23 @@ def _clock_period_ns(record: Record, part: str) -> float:
     return float(period_of_levels(float(cutoff), part))
 
 
+def _solved(record: Record) -> dict[str, float]:
+    """Return what a record of plain RTL says of its whole adder graph, NaN where it says nothing.
+
+    Cycles: those of the pipeline where it was cut; else the depth of the graph over that of a stage,
+    ceil(delay / latency_cutoff), at least 1 (exact in 77 % of 160 designs, never more than one off).
+    """
+    facts = {
+        "adder_cost": record.get("adder_cost"),
+        "register_bits": record.get("register_bits"),
+        "latency_cycles": record.get("pipeline_cycles"),
+    }
+    delay, cutoff = record.get("delay"), record.get("latency_cutoff")
+    if facts["latency_cycles"] is None and delay is not None and cutoff:
+        facts["latency_cycles"] = max(math.ceil(float(delay) / float(cutoff) - 1e-9), 1)
+    return {name: NAN if value is None else float(value) for name, value in facts.items()}
+
+
 def batch_records(
     records: Sequence[Record], lowered: Sequence[Lowered]
 ) -> list[tuple[np.ndarray, DesignBatch]]:
@@ -747,6 +764,7 @@ def batch_records(
                     for name, value in parameters.items():
                         columns.setdefault(primitive, {}).setdefault(name, []).append(float(value))
         uncertainty = [records[i].get("clock_uncertainty_ns") for i in rows]
+        solved = [_solved(records[i]) for i in rows] if tool in RTL_TOOLS else []
         batches.append(
             (
                 np.array(rows),
@@ -769,6 +787,11 @@ def batch_records(
                         )
                         for name in columns
                     ),
+                    solved={
+                        name: np.array([facts[name] for facts in solved])
+                        for name in SOLVED
+                        if solved
+                    },
                 ),
             )
         )

@@ -30,9 +30,15 @@ def ship(records: Path, pairs: Path, post_route: Path) -> Coefficients:
     steps = fit_stage_steps(load_records([pairs]))
     # the native stage of RTL is the adder graph; open synthesis is the project's own corpus
     corpus = load_corpus()
-    solved = [float(record["adder_cost"]) for record in corpus]
-    mapped = [float(record["synthesized"]["lut"]) for record in corpus]
-    steps["rtl:vsynth"] = {"lut": stage_step(solved, mapped, [str(i) for i in range(len(corpus))])}
+    names = [str(i) for i in range(len(corpus))]
+    steps["rtl:vsynth"] = {
+        target: stage_step(
+            [float(record[fact]) for record in corpus],
+            [float(record["synthesized"][target]) for record in corpus],
+            names,
+        )
+        for target, fact in (("lut", "adder_cost"), ("ff", "register_bits"))
+    }
     steps["rtl:implemented"] = {
         "lut": {"factor": 1.0505, "low": -0.07, "high": 0.07, "n": float(len(routed))}
     }

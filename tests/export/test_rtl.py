@@ -9,10 +9,21 @@ import pytest
 
 from codesign.errors import ExportError
 from codesign.export.alkaid_hls import export_alkaid_hls
-from codesign.export.rtl import export_rtl, pack_hex, run_trace, trace_network, unpack_hex
+from codesign.export.rtl import (
+    export_rtl,
+    pack_hex,
+    run_trace,
+    solve_network,
+    trace_network,
+    unpack_hex,
+)
+from codesign.hardware.device import load_device
+from codesign.hardware.scorer import HardwareScorer
 from codesign.ir import FixedPoint
+from codesign.synthesis.networks import network_record
 from codesign.tools import find_tool
 from codesign.validate.rtl_emulation import run_vhdl
+from hw_models.coefficients import Coefficients
 from tests.export.random_networks import random_network, random_words, reference
 
 
@@ -34,6 +45,21 @@ def test_a_faster_clock_needs_more_cycles_and_no_other_logic():
         assert export.interval_cycles == 1
         assert f"-period {clock_period_ns}" in export.plan.files["codesign_nn.xdc"].decode()
     assert latencies == sorted(latencies) and latencies[0] < latencies[-1]
+
+
+@pytest.mark.parametrize("seed", [0, 3, 8])
+def test_the_solved_network_is_what_the_export_builds(seed):
+    network = random_network(seed)
+    export, solved = export_rtl(network), solve_network(network)
+    record = network_record(network)
+    assert solved is not None
+    for fact, name in (
+        ("adder_cost", "adder_cost"), ("register_bits", "register_bits"), ("latency_cycles", "pipeline_cycles"),
+    ):  # fmt: skip
+        assert getattr(solved, fact) == getattr(export, fact) == record[name]
+    scorer = HardwareScorer(device=load_device("xcvu13p"), coefficients=Coefficients())
+    cycles = scorer.score_quantized([network], solve=solve_network).metrics["latency_cycles"]
+    assert cycles.low[0] == cycles.value[0] == cycles.high[0] == export.latency_cycles
 
 
 @pytest.mark.parametrize(("flavor", "suffix"), [("verilog", "v"), ("vhdl", "vhd")])

@@ -1,6 +1,7 @@
 """Properties of the estimator: monotone where hardware is, exact where counting is, loud where unknown."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -271,3 +272,26 @@ def test_exact_weights_narrow_the_interval():
         before, after = prior.metrics[name], exact.metrics[name]
         assert after.high[0] / after.value[0] < before.high[0] / before.value[0]
     assert not any("prior" in note for note in exact.notes[0])
+
+
+def test_a_solved_graph_takes_the_place_of_the_laws():
+    batch = matvec_batch(3, strategy=float(STRATEGIES.index("distributed_arithmetic")))
+    batch = replace(batch, tool="alkaid")
+    solved = {
+        "adder_cost": np.array([500.0, np.nan, 800.0]),
+        "register_bits": np.array([300.0, np.nan, np.nan]),
+        "latency_cycles": np.array([4.0, np.nan, 2.0]),
+    }
+    law, known = (
+        estimate(b, Coefficients(), with_notes=True, with_per_op=True)
+        for b in (batch, replace(batch, solved=solved))
+    )
+    cycles, lut, ff = (known.metrics[name] for name in ("latency_cycles", "lut", "ff"))
+    assert lut.value.tolist() == [500, law.metrics["lut"].value[1], 800]
+    assert ff.value[0] == 300 and ff.value[2] == law.metrics["ff"].value[2]
+    assert cycles.value.tolist() == [4, law.metrics["latency_cycles"].value[1], 2]
+    assert cycles.low[0] == cycles.high[0] == 4 and cycles.low[1] < cycles.high[1]
+    total = sum(values["lut"] for values in known.per_op.values())
+    assert total[0] == pytest.approx(500)
+    assert any("unknown" in note for note in known.notes[1])
+    assert not any("unknown" in note for note in known.notes[0])
