@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -910,6 +910,10 @@ def export_network(
             "bram_18k": found.bram_18k,
             "tool": "yosys",
         }
+        # Yosys counts LUTs before placement: compare it with the estimate of that stage
+        scorer = replace(setting.scorer, stage="vsynth")
+        expected = metrics_json(scorer.score_quantized([network], solve=solve_network), 0)
+        synthesized["predicted"] = {name: expected[name] for name in ("lut", "ff")}
     for name, reason in exported.skipped.items():
         reporter.message(f"not exported: {name}: {reason}")
     return {

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from codesign.report.table import number
+from codesign.report.table import number, stage_cell
 from hw_models.units import period_to_mhz
 
 STAGES = ("predicted", "predicted_with_weights", "emulated", "synthesized")
@@ -208,7 +208,7 @@ def _stage_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     if summary["winner"] is None:
         return []
     return [
-        (label, *(number(summary[name].get(stage)) for stage in STAGES))
+        (label, *(stage_cell(summary[name], stage) for stage in STAGES))
         for name, label in _ROWS.items()
     ]
 

@@ -15,7 +15,7 @@ def summarize(study: Study) -> dict[str, Any]:
 
     Keys: `winner` (candidate, digest, folder), `accuracy` (predicted mean and std, quantized,
     emulated), one key per metric in `WINNER_METRICS` holding {stage: value}, predicted ones with
-    low and high, `mismatches` per comparison, `front`, `finalists`, `predictor`, `rounds`,
+    low and high (`predicted_for_synthesis`: what the synthesis was expected to say), `mismatches` per comparison, `front`, `finalists`, `predictor`, `rounds`,
     `seconds` per stage, `versions`, `task`, `budget`.  What a study has not reached yet is None.
     """
     progress = study.progress()
@@ -70,6 +70,9 @@ def summarize(study: Study) -> dict[str, Any]:
                 value = export.get(stage, {}).get(name)
                 if value is not None:
                     stages[stage] = value
+            expected = export.get("synthesized", {}).get("predicted", {}).get(name)
+            if expected is not None:
+                stages["predicted_for_synthesis"] = expected
             summary[name] = stages
     return summary
 

@@ -30,6 +30,14 @@ def number(value: Any) -> str:
     return f"{value:,.1f}"
 
 
+def stage_cell(figures: dict[str, Any], stage: str) -> str:
+    """Format one stage of a metric; a synthesized figure with what was predicted for that very stage."""
+    expected = figures.get("predicted_for_synthesis")
+    if stage != "synthesized" or expected is None:
+        return number(figures.get(stage))
+    return f"{number(figures.get(stage))} (predicted {number(expected)})"
+
+
 def print_tables(summary: dict[str, Any], console: Console) -> None:
     """Print winner, comparisons and finalists of a study's summary; before training, the front."""
     if not summary["finalists"]:
@@ -71,7 +79,7 @@ def print_tables(summary: dict[str, Any], console: Console) -> None:
         "-",
     )
     for name, label in _LABELS.items():
-        table.add_row(label, *(number(summary[name].get(stage)) for stage in _STAGES))
+        table.add_row(label, *(stage_cell(summary[name], stage) for stage in _STAGES))
     console.print(table)
     if summary["mismatches"]:
         proof = Table(
