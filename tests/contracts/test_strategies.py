@@ -18,8 +18,8 @@ PROBLEM = SyntheticProblem(lut_limit=1500.0, latency_limit_ns=28.0)
 BUDGETS = {"optuna_tpe": 75}
 BUDGET = 300
 
-#: numba compiles for ten seconds; optuna rebuilds its models for every proposal.
-OPTIONAL = {"agemoea": "numba", "optuna_tpe": "optuna"}
+#: optuna rebuilds its models for every proposal.
+OPTIONAL = {"optuna_tpe": "optuna"}
 
 strategies = pytest.mark.parametrize(
     "name",

@@ -21,7 +21,7 @@ PROBLEM = SyntheticProblem(lut_limit=1500.0, latency_limit_ns=28.0)
 N_EVALUATIONS = {"optuna_tpe": 60}
 FAST = ("nsga2", "regularized_evolution")
 #: Packages that a strategy needs beside the project's own.
-NEEDS = {"optuna_tpe": "optuna", "agemoea": "numba"}
+NEEDS = {"optuna_tpe": "optuna"}
 
 CHILD = """
 import sys, time
