@@ -6,13 +6,18 @@ successive-halving ladders, on arrays.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.errors import DesignError
+from codesign.errors import DesignError, unknown_name
 from codesign.search.problem import Booleans, Evaluation, Floats, Genomes, Problem
+from codesign.search.strategies.base import Strategy
+
+FILTER_MODES: Final = ("penalise", "drop")
+#: Batches in a row of which nothing passes a filter, before a search concludes that nothing will.
+N_EMPTY_BATCHES: Final = 200
 
 
 class Profiler(Protocol):
@@ -33,10 +38,12 @@ class TableProfiler:
     Attributes:
         groups: the genes of each table, in the order of its axes.
         tables: one array per group, of shape (upper + 1 of each gene of the group).
+        relative_error: greatest |table - profile| / |profile| on the genomes it was checked on.
     """
 
     groups: tuple[tuple[int, ...], ...]
     tables: tuple[Floats, ...]
+    relative_error: float = 0.0
 
     def __post_init__(self) -> None:
         for genes, table in zip(self.groups, self.tables, strict=True):
@@ -53,38 +60,89 @@ class TableProfiler:
 
 
 def precompute_profiler(
-    profile: Profiler, upper: NDArray[np.int64], groups: tuple[tuple[int, ...], ...]
+    profile: Profiler,
+    upper: NDArray[np.int64],
+    groups: tuple[tuple[int, ...], ...],
+    *,
+    fixed: Mapping[int, int] | None = None,
+    tolerance: float = 0.0,
 ) -> TableProfiler:
     """Tabulate a profiler that is a sum over groups of genes, with few calls of it.
 
+    Groups may overlap, as those of neighbouring layers do: a group's table is the figure of its
+    genes less that of the genes which earlier groups cover already, all others at 0.  That is exact
+    where each group's overlap with the earlier ones lies within one of them.
+
     Args:
-        profile: the figure to tabulate; exact where it is additive over the groups.
+        profile: the figure to tabulate.
         upper: int64[n_var].
-        groups: genes of each summand; a gene may be in several groups only if it is in the first.
+        groups: genes of each summand.
+        fixed: genes that keep a value, and which; the table holds for genomes that have it.
+        tolerance: greatest relative error accepted; 0 for figures that are sums indeed.
 
     Raises:
-        DesignError: the figure is not additive over these groups (checked on 256 random genomes).
+        DesignError: the figure is no such sum (checked on 256 random genomes).
     """
-    base = float(profile(np.zeros((1, len(upper)), dtype=np.int64))[0])
+    base = np.zeros(len(upper), dtype=np.int64)
+    for gene, value in (fixed or {}).items():
+        base[gene] = value
+    covered: set[int] = set()
     tables = []
-    for i_group, genes in enumerate(groups):
+    for genes in groups:
         shape = tuple(int(upper[gene]) + 1 for gene in genes)
         choices = np.stack(np.unravel_index(np.arange(int(np.prod(shape))), shape), axis=1)
-        genomes = np.zeros((len(choices), len(upper)), dtype=np.int64)
+        genomes = np.repeat(base[None, :], len(choices), axis=0)
         genomes[:, list(genes)] = choices
-        # the figure of the all-zero genome is counted once, by the first table
-        values = profile(genomes) - (base if i_group > 0 else 0.0)
+        values = profile(genomes)
+        if covered:
+            own = [gene for gene in genes if gene not in covered]
+            genomes[:, own] = base[own]
+            known, where = np.unique(genomes, axis=0, return_inverse=True)
+            values = values - profile(known)[where.reshape(-1)]
         tables.append(values.reshape(shape))
-    table = TableProfiler(groups=groups, tables=tuple(tables))
+        covered.update(genes)
     sample = np.random.default_rng(0).integers(0, upper + 1, size=(256, len(upper)))
+    for gene in fixed or {}:
+        sample[:, gene] = base[gene]
     truth = profile(sample)
+    plain = TableProfiler(groups=groups, tables=tuple(tables))
+    off = np.abs(plain(sample) - truth) / np.maximum(np.abs(truth), 1e-9)
+    error = float(off.max())
     # sums in another order differ in the last bits only
-    if not np.allclose(table(sample), truth, rtol=1e-9, atol=1e-9 * max(1.0, abs(base))):
+    if error > max(tolerance, 1e-9):
         raise DesignError(
-            "the profile is not a sum over these groups of genes; put genes that act together into "
-            "one group, or use the profiler itself"
+            f"the profile is not a sum over these groups of genes (off by up to {100 * error:.2g} %); "
+            "put genes that act together into one group, or use the profiler itself"
         )
-    return table
+    return TableProfiler(groups=groups, tables=plain.tables, relative_error=error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwitchedProfiler:
+    """One table profiler per value of some genes: which layers exist depends on the depth.
+
+    Attributes:
+        genes: the switches.
+        upper: int64[k], greatest value of each switch.
+        by_value: a profiler for each of their combinations, the last switch fastest.
+    """
+
+    genes: tuple[int, ...]
+    upper: NDArray[np.int64]
+    by_value: tuple[TableProfiler, ...]
+
+    @property
+    def relative_error(self) -> float:
+        """Greatest error of any of them where it was checked."""
+        return max(profiler.relative_error for profiler in self.by_value)
+
+    def __call__(self, genomes: Genomes) -> Floats:
+        values = np.empty(len(genomes))
+        position = np.ravel_multi_index(tuple(genomes[:, self.genes].T), tuple(self.upper + 1))
+        for i, profiler in enumerate(self.by_value):
+            rows = np.flatnonzero(position == i)
+            values[rows] = profiler(genomes[rows])
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,18 +168,23 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Keeps genomes that miss cheap limits away from a dear evaluator ("return a bad metric").
-
-    Dropped genomes get infinite objectives and their violations; the wrapped problem never sees
-    them.
+    """Keeps genomes that miss cheap limits away from a dear evaluator; it never sees them.
 
     Attributes:
         problem: the dear one.
         limits: the cheap limits, added to the problem's constraints.
+        mode: "penalise": such genomes count as evaluations, with infinite objectives and their
+            violations; "drop": `run_search` passes them by before they are scored, and they cost
+            nothing of its budget (the strategy is told of them all the same).
     """
 
     problem: Problem
     limits: tuple[Limit, ...]
+    mode: str = "penalise"
+
+    def __post_init__(self) -> None:
+        if self.mode not in FILTER_MODES:
+            raise DesignError(unknown_name("filter mode", self.mode, FILTER_MODES))
 
     @property
     def upper(self) -> NDArray[np.int64]:
@@ -148,23 +211,21 @@ class Filter:
         return self.problem.canonicalize(genomes)
 
     def passes(self, genomes: Genomes) -> Booleans:
-        """Return bool[n]: every limit holds; to drop genomes before they are scored at all."""
+        """Return bool[n]: every limit holds."""
         return np.asarray((self._excess(genomes) <= 0).all(axis=1))
 
     def _excess(self, genomes: Genomes) -> Floats:
         columns = [limit.profiler(genomes) / limit.at_most - 1.0 for limit in self.limits]
         return np.column_stack(columns) if columns else np.zeros((len(genomes), 0))
 
-    def evaluate(self, genomes: Genomes) -> Evaluation:
-        """See `Problem`."""
+    def joined(self, genomes: Genomes, inner: Evaluation) -> Evaluation:
+        """Return the evaluation of all genomes, given that of those which pass."""
         excess = self._excess(genomes)
         rows = np.flatnonzero((excess <= 0).all(axis=1))
         n = len(genomes)
         objectives = np.full((n, len(self.problem.objective_names)), np.inf)
         violations = np.zeros((n, len(self.problem.constraint_names)))
         metrics: dict[str, Floats] = {}
-        # called for no rows too: the metrics' names must not depend on the batch
-        inner = self.problem.evaluate(genomes[rows])
         objectives[rows], violations[rows] = inner.objectives, inner.violations
         for name, values in inner.metrics.items():
             metrics[name] = np.full(n, np.nan)
@@ -174,6 +235,47 @@ class Filter:
             violations=np.concatenate([excess, violations], axis=1),
             metrics=metrics,
         )
+
+    def evaluate(self, genomes: Genomes) -> Evaluation:
+        """See `Problem`."""
+        # asked for no rows too: the metrics' names must not depend on the batch
+        return self.joined(genomes, self.problem.evaluate(genomes[self.passes(genomes)]))
+
+
+class Dropping(Strategy):
+    """A strategy whose proposals pass a filter before anybody scores them.
+
+    Those that miss a limit are told to the strategy at once as infeasible.  When a long row of
+    batches passes none, nothing more is asked for: the limits rule out (nearly) all that is left.
+    """
+
+    def __init__(self, inner: Strategy, limited: Filter) -> None:
+        self._inner = inner
+        self._filter = limited
+        self._asked = np.zeros((0, len(limited.upper)), dtype=np.int64)
+
+    def ask(self) -> Genomes:
+        """See `Strategy.ask`."""
+        for _ in range(N_EMPTY_BATCHES):
+            self._asked = self._inner.ask()
+            passing = self._asked[self._filter.passes(self._asked)]
+            if len(self._asked) == 0 or len(passing) > 0:
+                return passing
+            nothing = Evaluation(
+                objectives=np.zeros((0, len(self._filter.objective_names))),
+                violations=np.zeros((0, len(self._filter.problem.constraint_names))),
+            )
+            self._inner.tell(self._asked, self._filter.joined(self._asked, nothing))
+        return self._asked[:0]
+
+    def tell(self, genomes: Genomes, evaluation: Evaluation) -> None:
+        """See `Strategy.tell`."""
+        # the loop evaluates the filter itself: its own limits come first
+        inner = Evaluation(
+            objectives=evaluation.objectives,
+            violations=evaluation.violations[:, len(self._filter.limits) :],
+        )
+        self._inner.tell(self._asked, self._filter.joined(self._asked, inner))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from codesign.errors import DesignError, StudyError
 from codesign.search.archive import Archive, empty_archive
+from codesign.search.compose import Dropping, Filter
 from codesign.search.problem import (
     Evaluation,
     Genomes,
@@ -185,6 +186,8 @@ def run_search(
         raise DesignError(f"n_evaluations: expected at least 1, got {n_evaluations}")
     chosen = settings or StrategySettings()
     agent = make_strategy(strategy, problem, seed=seed, settings=chosen)
+    if isinstance(problem, Filter) and problem.mode == "drop":
+        agent = Dropping(agent, problem)
     if store is not None:
         store.begin(fingerprint(problem, strategy, seed, chosen, problem_digest))
     log = _Log(store, f"strategy {strategy!r} with seed {seed}")

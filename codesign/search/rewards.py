@@ -1,7 +1,7 @@
 """Scalars that single-objective strategies maximise, over the same evaluations as everything else.
 
 Constraints stay hard whatever the reward: strategies put every feasible genome before every
-infeasible one (`order_key`), so no violation can be bought.
+infeasible one, so no violation can be bought.
 """
 
 from dataclasses import dataclass
@@ -134,51 +134,6 @@ class LexicographicContract:
             reward[missed] = n_met - len(self.limits) + (1.0 / (1.0 + excess[missed])) - 1.0
             is_open &= ~missed
         return reward
-
-
-@dataclass(frozen=True, kw_only=True)
-class TchebycheffReward:
-    """-(max_j w_j z_j + rho * sum_j w_j z_j), with z the objectives scaled to 0..1.
-
-    Source: Steuer and Choo (1983), the augmented weighted Tchebycheff metric.
-
-    Attributes:
-        weights: float[n_objectives], not negative.
-        ideal: float[n_objectives], mapped to 0.
-        nadir: float[n_objectives], mapped to 1.
-        rho: weight of the sum, which keeps weakly dominated points from tying.
-    """
-
-    weights: Floats
-    ideal: Floats
-    nadir: Floats
-    rho: float = 0.05
-
-    def __call__(self, evaluation: Evaluation, names: tuple[str, ...]) -> Floats:
-        scores = tchebycheff(
-            evaluation.objectives, self.weights[None, :], self.ideal, self.nadir, self.rho
-        )
-        return np.asarray(scores[0])
-
-
-def tchebycheff(
-    objectives: Floats, weights: Floats, ideal: Floats, nadir: Floats, rho: float = 0.05
-) -> Floats:
-    """Score objectives float[n, m] in directions weights float[k, m]: float[k, n], larger better."""
-    scaled = (objectives - ideal) / np.where(nadir > ideal, nadir - ideal, 1.0)
-    weighted = weights[:, None, :] * scaled[None, :, :]
-    return np.asarray(-(weighted.max(axis=2) + rho * weighted.sum(axis=2)))
-
-
-def order_key(evaluation: Evaluation, reward: Floats) -> Floats:
-    """Return float[n], larger better, in which feasible genomes are always before infeasible ones.
-
-    Feasible genomes are placed by `reward` squashed into (0, 1), infeasible ones by their violation
-    into (-1, 0).  Squashing is monotone; ties by rounding are harmless to the strategies.
-    """
-    squashed = 0.5 + np.arctan(reward) / np.pi
-    violation = evaluation.total_violation
-    return np.where(evaluation.is_feasible, squashed, -violation / (1.0 + violation) - 1e-9)
 
 
 def _positive(cost: Floats, name: str) -> Floats:

@@ -63,5 +63,7 @@ class Scalarizer:
         weighted = weights[rows] * scaled
         distance = weighted.max(axis=1) + _RHO * weighted.sum(axis=1)
         # squashed only beyond the front's box, where order is all that matters
-        scores[rows] = np.where(distance <= 1.0, 1.0 - distance, 0.5 * (1.0 / distance - 1.0))
+        scores[rows] = np.where(
+            distance <= 1.0, 1.0 - distance, 0.5 * (1.0 / np.maximum(distance, 1.0) - 1.0)
+        )
         return scores
