@@ -19,8 +19,19 @@ from codesign.hardware.scorer import (
     violations,
 )
 from codesign.ir import Population
-from codesign.search.problem import Evaluation
+from codesign.search.compose import Filter, Limit
+from codesign.search.problem import Evaluation, Problem
+from codesign.search.profilers import SpaceProfiler
+from codesign.search.rewards import (
+    LexicographicContract,
+    LinearPenaltyReward,
+    LogCostReward,
+    MnasnetReward,
+    Reward,
+)
+from codesign.search.uncertainty import Attitude, belief_from_std
 from codesign.space import SearchSpace
+from codesign.study import FilterSection, RewardSection
 
 #: Maps a population to predicted accuracy: mean and standard deviation, float[n] each, in 0..1.
 AccuracyModel = Callable[[Population], tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -37,6 +48,8 @@ class JointProblem:
         accuracy: predicts accuracy; asked only about candidates that fit the budget.
         objectives: names, all turned into minimisation ("accuracy" becomes 1 - accuracy).
         pessimism: how many standard deviations are subtracted from the predicted accuracy.
+        accuracy_confidence: probability with which the budget's minimum accuracy must hold.
+        hardware_confidence: at which hardware objectives count; None: the budget's.
     """
 
     space: SearchSpace
@@ -45,6 +58,8 @@ class JointProblem:
     accuracy: AccuracyModel
     objectives: Sequence[str]
     pessimism: float = 0.0
+    accuracy_confidence: float = 0.5
+    hardware_confidence: float | None = None
 
     @property
     def upper(self) -> NDArray[np.int64]:
@@ -82,12 +97,19 @@ class JointProblem:
         if fits.any():  # nobody reads the accuracy of a design that cannot be built
             mean[fits], std[fits] = self.accuracy(take(population, fits))
         if self.budget.minimum_accuracy:
-            lacking = np.where(fits, self.budget.minimum_accuracy - mean, 1.0)
+            # a chance constraint: P(error <= limit) >= confidence
+            error = Attitude(confidence=self.accuracy_confidence).minimised(
+                belief_from_std(1.0 - mean, std)
+            )
+            lacking = np.where(fits, error - (1.0 - self.budget.minimum_accuracy), 1.0)
             excess = np.column_stack([excess, lacking])
+        confidence = (
+            self.budget.confidence if self.hardware_confidence is None else self.hardware_confidence
+        )
         columns = [
             1.0 - (mean - self.pessimism * std)
             if name == "accuracy"
-            else hardware_objective(scores, name, self.budget.confidence)
+            else hardware_objective(scores, name, confidence)
             for name in self.objectives
         ]
         return Evaluation(
@@ -105,6 +127,52 @@ class JointProblem:
                 "is_rtl": scores.is_rtl.astype(np.float64),
             },
         )
+
+
+def make_reward(section: RewardSection) -> Reward:
+    """Build the reward that a study asks for.
+
+    Raises:
+        DesignError: a target or limit makes no sense.
+    """
+    target = section.target or 0.0
+    if section.kind == "mnasnet":
+        return MnasnetReward(
+            error="error",
+            cost=section.cost,
+            target=target,
+            alpha=section.alpha,
+            beta=section.beta,
+        )
+    if section.kind == "log_cost":
+        return LogCostReward(error="error", cost=section.cost, weight=section.weight)
+    if section.kind == "linear_penalty":
+        return LinearPenaltyReward(
+            error="error", cost=section.cost, target=target, weight=section.weight
+        )
+    return LexicographicContract(error="error", limits=tuple(section.limits.items()))
+
+
+def limit_problem(
+    problem: Problem, section: FilterSection, space: SearchSpace, scorer: HardwareScorer
+) -> Filter:
+    """Put the cheap limits of a study before a problem.
+
+    Raises:
+        DesignError: an unknown figure, or a limit that is not positive.
+    """
+    return Filter(
+        problem=problem,
+        mode=section.mode,
+        limits=tuple(
+            Limit(
+                name=f"{figure} at most",
+                profiler=SpaceProfiler(space=space, scorer=scorer, figure=figure),
+                at_most=at_most,
+            )
+            for figure, at_most in section.at_most.items()
+        ),
+    )
 
 
 def hardware_objective(scores: HardwareScores, name: str, confidence: float) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ from codesign.files import write_atomically
 from codesign.hardware.device import Budget, Device, load_budget, load_device
 from codesign.hardware.scorer import HardwareScorer, HardwareScores, limits, violations
 from codesign.ir import Candidate, FixedPoint, Population, QuantizedNetwork
-from codesign.joint import JointProblem, check_budget
+from codesign.joint import JointProblem, check_budget, limit_problem, make_reward
 from codesign.layers import LAYERS, infer_formats, run_words
 from codesign.predictor.active import select_informative
 from codesign.predictor.base import Predictor, load_predictor, save_predictor
@@ -35,9 +35,10 @@ from codesign.predictor.pretrained import encode_entries, load_pretrained
 from codesign.predictor.train import fit_predictor
 from codesign.reporter import Reporter, SilentReporter
 from codesign.search.archive import Archive
-from codesign.search.loop import run_search
+from codesign.search.loop import Parallel, run_search
+from codesign.search.problem import Problem
 from codesign.search.store import EvaluationStore
-from codesign.search.strategies.base import StrategySettings
+from codesign.search.strategies.base import StrategySettings, make_strategy
 from codesign.space import (
     SearchSpace,
     candidates_from_population,
@@ -62,6 +63,10 @@ IO_TYPE: Final = "io_parallel"
 BUNDLED_BENCHMARK: Final = "codesign-jets-v1"
 #: Networks trained together at most: larger groups amortise the cost of a step (docs/training.md).
 MAX_CHUNK: Final = 384
+#: Keys of the search section that decide what a genome is worth.
+_SCORING: Final = {"objectives", "filter", "accuracy_of", "accuracy_confidence", "hardware_of"}
+#: Pairs scored at once: few enough that two workers share a batch, enough for arrays to pay.
+EVALUATION_CHUNK: Final = 200
 #: Predicted metrics kept for every reported candidate.
 _METRICS: Final = (
     "latency_cycles",
@@ -147,6 +152,7 @@ def _prepare(setting: Setting, reporter: Reporter) -> None:
         return
     started_s = time.monotonic()
     share = check_budget(setting.space, setting.scorer, setting.budget, seed=study.config.seed)
+    _check_search(setting)
     for check in setting.task.checks:
         if check.outcome == "noted":
             reporter.message(f"data: {check.detail}")
@@ -211,15 +217,65 @@ def choose_spread(
     return generator.permutation(np.array(chosen, dtype=np.int64))
 
 
-def _problem(setting: Setting, accuracy: Callable[[Population], tuple[Any, Any]]) -> JointProblem:
+@dataclass(frozen=True, kw_only=True)
+class PredictedAccuracy:
+    """A fitted predictor as the search's accuracy model; goes to worker processes."""
+
+    predictor: Predictor
+
+    def __call__(self, population: Population) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        predicted = self.predictor.predict(encode_population(population))
+        return predicted.mean, np.nan_to_num(predicted.std, nan=0.0)
+
+
+def unknown_accuracy(
+    population: Population,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Answer 0 for every candidate: for questions that accuracy has no part in."""
+    return np.zeros(population.n_candidates), np.zeros(population.n_candidates)
+
+
+def _problem(setting: Setting, accuracy: Callable[[Population], tuple[Any, Any]]) -> Problem:
+    """Build what the search optimises: the joint problem, behind cheap limits where there are any."""
     search = setting.study.config.search
-    return JointProblem(
+    problem = JointProblem(
         space=setting.space,
         scorer=setting.scorer,
         budget=setting.budget,
         accuracy=accuracy,
         objectives=search.objectives,
         pessimism=1.0 if search.accuracy_of == "pessimistic" else 0.0,
+        accuracy_confidence=search.accuracy_confidence,
+        hardware_confidence=0.5 if search.hardware_of == "mean" else None,
+    )
+    if search.filter is None:
+        return problem
+    return limit_problem(problem, search.filter, setting.space, setting.scorer)
+
+
+def _check_search(setting: Setting) -> None:
+    """Refuse a strategy, reward or filter that does not fit the study now, not after hours of labels.
+
+    Raises:
+        DesignError: which one, and why.
+    """
+    search = setting.study.config.search
+    problem = _problem(setting, unknown_accuracy)
+    settings = _strategy_settings(setting, None)
+    make_strategy(search.strategy, problem, seed=0, settings=settings)
+    scored = problem.evaluate(setting.space.sample(1, np.random.default_rng(0)))
+    if settings.reward is not None:
+        settings.reward(
+            replace(scored, objectives=np.ones_like(scored.objectives)), problem.objective_names
+        )
+
+
+def _strategy_settings(setting: Setting, initial: NDArray[np.int64] | None) -> StrategySettings:
+    search = setting.study.config.search
+    return StrategySettings(
+        population_size=search.population_size,
+        reward=None if search.reward is None else make_reward(search.reward),
+        initial=initial,
     )
 
 
@@ -661,19 +717,15 @@ def _search_round(
     reporter: Reporter,
 ) -> Archive:
     study, search = setting.study, setting.study.config.search
-
-    def accuracy(population: Population) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        predicted = fitted.predict(encode_population(population))
-        return predicted.mean, np.nan_to_num(predicted.std, nan=0.0)
-
-    problem = _problem(setting, accuracy)
+    problem = _problem(setting, PredictedAccuracy(predictor=fitted))
     n_evaluations = search.n_evaluations // search.n_rounds + (
         1 if k <= search.n_evaluations % search.n_rounds else 0
     )
-    settings = StrategySettings(
-        initial=None
+    settings = _strategy_settings(
+        setting,
+        None
         if previous is None
-        else np.array(previous, dtype=np.int64).reshape(-1, setting.space.upper.size)
+        else np.array(previous, dtype=np.int64).reshape(-1, setting.space.upper.size),
     )
     identity = json.dumps(
         [
@@ -682,12 +734,14 @@ def _search_round(
             setting.device.model_dump(),
             setting.scorer.stage,
             setting.coefficients_origin,
+            search.model_dump(mode="json", include=_SCORING),
         ],
         sort_keys=True,
     )
     with (
         reporter.stage(f"round {k}: searching pairs", n_evaluations) as stage,
         EvaluationStore(study.search_store, run=f"round_{k}") as store,
+        worker_pool(search.n_workers) as pool,
     ):
         return run_search(
             problem,
@@ -698,6 +752,7 @@ def _search_round(
             store=store,
             problem_digest=hashlib.sha256(identity.encode()).hexdigest(),
             progress=lambda p: stage.update(p.n_evaluations, f"{p.n_front} on the front"),
+            parallel=Parallel(executor=pool, chunk_size=EVALUATION_CHUNK),
         )
 
 

@@ -69,6 +69,69 @@ class LabelSection(Strict):
         return self
 
 
+class RewardSection(Strict):
+    """The scalar that a single-objective strategy maximises (docs/search.md).
+
+    Attributes:
+        kind: "mnasnet": accuracy x (cost / target)^w; "log_cost": accuracy - weight log(cost);
+            "linear_penalty": accuracy - weight max(0, cost / target - 1); "contract": the limits in
+            order of importance, then accuracy.
+        cost: objective that is the cost.
+        target: what it should be, in its own unit; of "mnasnet" and "linear_penalty".
+        alpha, beta: exponents w of "mnasnet" where the target is met and missed.
+        weight: of the cost.
+        limits: of "contract": objective and limit, the most important first.
+    """
+
+    kind: Literal["mnasnet", "log_cost", "linear_penalty", "contract"]
+    cost: str = "latency_ns"
+    target: float | None = Field(default=None, gt=0)
+    alpha: float = -0.07
+    beta: float = -0.07
+    weight: float = Field(default=0.1, ge=0)
+    limits: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _complete(self) -> RewardSection:
+        if self.kind in ("mnasnet", "linear_penalty") and self.target is None:
+            raise ValueError(
+                f"reward {self.kind!r} needs a target; give it in the unit of its cost"
+            )
+        if self.kind == "contract" and not self.limits:
+            raise ValueError("reward 'contract' needs limits, e.g. {latency_ns: 75}")
+        return self
+
+
+class FilterSection(Strict):
+    """Cheap limits that a design meets before anything dear looks at it.
+
+    Attributes:
+        mode: "drop": passed by, at no cost of the budget; "penalise": counts as an infeasible evaluation.
+        at_most: limit by figure (`codesign.search.profilers.FIGURES`), e.g. {bops: 50000, memory_bytes: 800}.
+    """
+
+    mode: Literal["drop", "penalise"] = "drop"
+    at_most: dict[str, float] = Field(min_length=1)
+
+
+class WeightSharingSection(Strict):
+    """Designs that weight sharing proposes for the first round's first generation (docs/search.md).
+
+    Attributes:
+        methods: "supernet" (Once-for-All), "proxylessnas", "darts1", "darts2" (first and second order), "drnas".
+        epochs: of each differentiable run, and of the supernet's last phase.
+        prices: weights of the expected hardware cost in the loss; one differentiable run each.
+        n_designs: proposed per method, hardware variants included.
+    """
+
+    methods: tuple[Literal["supernet", "proxylessnas", "darts1", "darts2", "drnas"], ...] = (
+        "supernet",
+    )
+    epochs: int = Field(default=8, ge=1)
+    prices: tuple[float, ...] = (0.02, 0.1, 0.3)
+    n_designs: int = Field(default=40, ge=1)
+
+
 class SearchSection(Strict):
     """The search.
 
@@ -77,10 +140,18 @@ class SearchSection(Strict):
         n_evaluations: pairs evaluated over all rounds.
         n_rounds: search rounds; between them informative candidates are trained and the predictor refits.
         objectives: what is optimised: "accuracy", and any hardware metric.
+        population_size: candidates a strategy keeps or proposes at a time; None: its own default.
+        reward: for scalar strategies; None: augmented Tchebycheff in many directions.
+        filter: cheap limits beside the budget's.
         accuracy_of: "mean" or "pessimistic" (mean - std) predicted accuracy.
+        accuracy_confidence: probability with which the budget's minimum accuracy must hold; 0.5: in the mean.
+        hardware_of: "pessimistic": objectives count at the budget's confidence, as its limits always do;
+            "mean": at the predicted value.
+        weight_sharing: designs to start from.
+        n_workers: processes that evaluate; the result does not depend on it.
     """
 
-    strategy: str = "nsga2"
+    strategy: str = "directed_nsga2"
     n_evaluations: int = Field(default=51_000, ge=100)
     n_rounds: int = Field(default=3, ge=1)
     objectives: tuple[
@@ -89,7 +160,14 @@ class SearchSection(Strict):
         ],
         ...,
     ] = ("accuracy", "latency_ns", "lut")
+    population_size: int | None = Field(default=None, ge=4)
+    reward: RewardSection | None = None
+    filter: FilterSection | None = None
     accuracy_of: Literal["mean", "pessimistic"] = "mean"
+    accuracy_confidence: float = Field(default=0.5, ge=0.5, lt=1)
+    hardware_of: Literal["pessimistic", "mean"] = "pessimistic"
+    weight_sharing: WeightSharingSection | None = None
+    n_workers: int = Field(default=1, ge=1)
 
 
 class TrainSection(Strict):

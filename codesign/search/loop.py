@@ -53,19 +53,22 @@ class SearchProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class Parallel:
-    """Where batches are evaluated when not in this process.
+    """Where batches are evaluated, and in what pieces.
+
+    The pieces are the same whoever evaluates them: a matrix product of other rows may round its
+    last bit differently, and a search follows its last bits.
 
     Attributes:
-        executor: any executor: a process pool, dask's `client.get_executor()`.
-        n_chunks: into how many pieces a batch is cut; the number of workers is a good choice.
+        executor: a process pool, dask's `client.get_executor()`; None: this process.
+        chunk_size: genomes per piece.
     """
 
-    executor: Executor
-    n_chunks: int
+    executor: Executor | None
+    chunk_size: int
 
     def __post_init__(self) -> None:
-        if self.n_chunks < 1:
-            raise DesignError(f"n_chunks: expected at least 1, got {self.n_chunks}")
+        if self.chunk_size < 1:
+            raise DesignError(f"chunk_size: expected at least 1, got {self.chunk_size}")
 
 
 def evaluate(problem: Problem, genomes: Genomes, parallel: Parallel | None) -> Evaluation:
@@ -77,9 +80,13 @@ def evaluate(problem: Problem, genomes: Genomes, parallel: Parallel | None) -> E
     if parallel is None:
         result = problem.evaluate(genomes)
     else:
-        chunks = np.array_split(genomes, min(parallel.n_chunks, len(genomes)))
-        futures = [parallel.executor.submit(problem.evaluate, chunk) for chunk in chunks]
-        result = concatenate([future.result() for future in futures])
+        starts = range(0, len(genomes), parallel.chunk_size)
+        chunks = [genomes[start : start + parallel.chunk_size] for start in starts]
+        if parallel.executor is None:
+            result = concatenate([problem.evaluate(chunk) for chunk in chunks])
+        else:
+            futures = [parallel.executor.submit(problem.evaluate, chunk) for chunk in chunks]
+            result = concatenate([future.result() for future in futures])
     expected = (
         (len(genomes), len(problem.objective_names)),
         (len(genomes), len(problem.constraint_names)),
@@ -173,7 +180,7 @@ def run_search(
         problem_digest: identifies what `evaluate` computes (space, budget, predictor); a store
             made with another one is refused.
         progress: called after every batch.
-        parallel: where to evaluate; None: here.
+        parallel: where to evaluate; None: here, whole batches.
 
     Returns:
         The Pareto archive of all evaluations made.

@@ -45,7 +45,7 @@ def test_process_pool_and_islands_give_the_serial_archive():
             "nsga2",
             n_evaluations=400,
             seed=5,
-            parallel=Parallel(executor=pool, n_chunks=2),
+            parallel=Parallel(executor=pool, chunk_size=10),
         )
         pooled_islands = run_islands(PROBLEM, "nsga2", plan, seed=5, executor=pool)
     assert np.array_equal(serial.genomes, parallel.genomes)
@@ -71,7 +71,7 @@ def test_dask_with_two_local_workers_gives_the_serial_archive():
             "nsga2",
             n_evaluations=300,
             seed=5,
-            parallel=Parallel(executor=client.get_executor(), n_chunks=2),
+            parallel=Parallel(executor=client.get_executor(), chunk_size=10),
         )
     assert np.array_equal(serial.genomes, spread.genomes)
     alone = run_search(PROBLEM, "nsga2", n_evaluations=300, seed=5)

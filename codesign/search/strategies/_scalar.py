@@ -10,6 +10,17 @@ from codesign.search.rewards import Reward
 _RHO = 0.05
 
 
+def augmented_tchebycheff(scaled: Floats, weights: Floats) -> Floats:
+    """Return float[...], the distance from the ideal point, smaller better.
+
+    Args:
+        scaled: float[..., n_objectives], objectives with the ideal point at 0.
+        weights: float[..., n_objectives], broadcastable.
+    """
+    weighted = weights * scaled
+    return np.asarray(weighted.max(axis=-1) + _RHO * weighted.sum(axis=-1))
+
+
 class Scalarizer:
     """Scores evaluations as scalars, each row in a direction of its own.
 
@@ -60,8 +71,7 @@ class Scalarizer:
             return scores
         ideal, nadir = self._front.min(axis=0), self._front.max(axis=0)
         scaled = (feasible.objectives - ideal) / np.where(nadir > ideal, nadir - ideal, 1.0)
-        weighted = weights[rows] * scaled
-        distance = weighted.max(axis=1) + _RHO * weighted.sum(axis=1)
+        distance = augmented_tchebycheff(scaled, weights[rows])
         # squashed only beyond the front's box, where order is all that matters
         scores[rows] = np.where(
             distance <= 1.0, 1.0 - distance, 0.5 * (1.0 / np.maximum(distance, 1.0) - 1.0)

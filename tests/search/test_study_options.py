@@ -1,0 +1,204 @@
+"""What a study's YAML can ask of the search: rewards, filters, attitudes to uncertainty, workers."""
+
+import pickle
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from codesign.config import parse
+from codesign.errors import ConfigError, DesignError
+from codesign.hardware.device import load_budget, load_device
+from codesign.hardware.scorer import HardwareScorer
+from codesign.joint import JointProblem, limit_problem, make_reward
+from codesign.pipeline import PredictedAccuracy, open_setting, run_study
+from codesign.predictor.base import METHODS
+from codesign.predictor.pretrained import load_pretrained
+from codesign.search.loop import run_search
+from codesign.search.profilers import SpaceProfiler
+from codesign.search.strategies.base import StrategySettings
+from codesign.space import load_space
+from codesign.study import FilterSection, RewardSection, Study, StudyConfig
+
+SPACE = load_space("mlp_tiny", n_inputs=16, n_outputs=5)
+SCORER = HardwareScorer(device=load_device("xcvu13p"))
+BUDGET = load_budget("l1_100ns")
+
+
+@dataclass(frozen=True)
+class Made:
+    """Accuracy that grows with the number of nodes' outputs; as uncertain for every second design."""
+
+    def __call__(self, population):
+        n = population.n_candidates
+        size = np.bincount(population.candidate, population.columns["n_out"], minlength=n)
+        mean = 0.5 + 0.3 * size / (size + 50.0)
+        return mean, np.where(np.round(size).astype(int) % 3 == 0, 0.05, 0.001)
+
+
+def joint(**options):
+    return JointProblem(
+        space=SPACE,
+        scorer=SCORER,
+        budget=options.pop("budget", BUDGET),
+        accuracy=Made(),
+        objectives=("accuracy", "latency_ns", "lut"),
+        **options,
+    )
+
+
+def sample(n=400):
+    return np.unique(SPACE.sample(n, np.random.default_rng(0)), axis=0)
+
+
+def test_a_chance_constraint_on_accuracy_is_stricter_where_less_is_known():
+    demanding = BUDGET.model_copy(update={"minimum_accuracy": 0.62})
+    genomes = sample()
+    mean = joint(budget=demanding).evaluate(genomes)
+    sure = joint(budget=demanding, accuracy_confidence=0.95).evaluate(genomes)
+    accuracy, std = mean.metrics["accuracy"], mean.metrics["accuracy_std"]
+    fits = joint().evaluate(genomes).is_feasible
+    assert np.array_equal(mean.is_feasible, fits & (accuracy >= 0.62 - 1e-12))
+    assert np.array_equal(sure.is_feasible, fits & (accuracy - 1.6448536 * std >= 0.62))
+    assert 0 < sure.is_feasible.sum() < mean.is_feasible.sum()
+
+
+def test_hardware_objectives_are_means_or_pessimistic_and_limits_stay_chance_constraints():
+    genomes = sample()
+    pessimistic = joint().evaluate(genomes)
+    mean = joint(hardware_confidence=0.5).evaluate(genomes)
+    assert (pessimistic.objectives[:, 1:] >= mean.objectives[:, 1:]).all()
+    assert mean.objectives[:, 2] == pytest.approx(mean.metrics["lut"])
+    assert np.array_equal(mean.violations, pessimistic.violations)
+    bold = joint(budget=BUDGET.model_copy(update={"confidence": 0.5})).evaluate(genomes)
+    assert bold.is_feasible.sum() > pessimistic.is_feasible.sum()
+
+
+def test_a_filter_of_the_study_limits_the_archive():
+    section = FilterSection(mode="drop", at_most={"memory_bytes": 120.0, "bops": 30_000.0})
+    problem = limit_problem(joint(), section, SPACE, SCORER)
+    archive = run_search(problem, "directed_nsga2", n_evaluations=300, seed=0)
+    assert len(archive) > 3
+    for figure, limit in section.at_most.items():
+        values = SpaceProfiler(space=SPACE, scorer=SCORER, figure=figure)(archive.genomes)
+        assert (values <= limit).all()
+    free = run_search(joint(), "directed_nsga2", n_evaluations=300, seed=0)
+    assert SpaceProfiler(space=SPACE, scorer=SCORER, figure="bops")(free.genomes).max() > 30_000
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"kind": "mnasnet", "target": 40.0},
+        {"kind": "log_cost", "cost": "lut", "weight": 0.05},
+        {"kind": "linear_penalty", "target": 40.0, "weight": 0.5},
+        {"kind": "contract", "limits": {"latency_ns": 40.0, "lut": 2000.0}},
+    ],
+)
+def test_every_reward_of_a_study_finds_its_own_best_design(section):
+    reward = make_reward(RewardSection(**section))
+    problem = joint()
+    archive = run_search(
+        problem,
+        "regularized_evolution",
+        n_evaluations=800,
+        seed=1,
+        settings=StrategySettings(reward=reward),
+    )
+    genomes = sample(6000)
+    rivals = problem.evaluate(genomes)
+    values = reward(rivals, problem.objective_names)[rivals.is_feasible]
+    found = reward(archive.evaluation, problem.objective_names).max()
+    assert (values > found).mean() < 0.002
+
+
+def test_worker_processes_change_nothing_and_get_the_predictor():
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    from codesign.search.loop import Parallel
+
+    problem = replace(joint(), accuracy=PredictedAccuracy(predictor=load_pretrained()))
+    alone = Parallel(executor=None, chunk_size=16)
+    serial = run_search(problem, "directed_nsga2", n_evaluations=120, seed=0, parallel=alone)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        parallel = Parallel(executor=pool, chunk_size=16)
+        spread = run_search(problem, "directed_nsga2", n_evaluations=120, seed=0, parallel=parallel)
+    assert np.array_equal(serial.genomes, spread.genomes)
+    assert np.array_equal(serial.objectives, spread.objectives)
+
+
+def test_a_graph_network_goes_to_workers_too():
+    from codesign.encoding.population import encode_population
+
+    population = SPACE.decode(sample()[:40])
+    batch = encode_population(population)
+    fitted = METHODS.get("ridge").fit(batch, Made()(population)[0], seed=0)
+    again = pickle.loads(pickle.dumps(PredictedAccuracy(predictor=fitted)))
+    assert np.array_equal(again(population)[0], fitted.predict(batch).mean)
+
+
+def study_of(tmp_path, **search):
+    config = StudyConfig.model_validate(
+        {"name": "s", "space": "mlp_tiny", "labels": {"n_initial": 8}, "search": search}
+    )
+    return Study.create_or_open(tmp_path / "s", config)
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ({"strategy": "nsgaII"}, "unknown search strategy"),
+        ({"reward": {"kind": "log_cost"}}, "takes no reward"),
+        (
+            {
+                "strategy": "reinforce",
+                "objectives": ["accuracy", "lut"],
+                "reward": {"kind": "log_cost"},
+            },
+            "unknown objective 'latency_ns'",
+        ),
+        ({"filter": {"at_most": {"bop": 1.0}}}, "did you mean 'bops'"),
+        ({"filter": {"at_most": {"bops": -1.0}}}, "expected a positive number"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_before_any_label_is_trained(tmp_path, search, said):
+    study = study_of(tmp_path, **search)
+    with pytest.raises(DesignError, match=said):
+        run_study(study, until="prepare")
+    assert "prepare" not in study.progress()
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ({"reward": {"kind": "mnasnet"}}, "needs a target"),
+        ({"reward": {"kind": "contract"}}, "needs limits"),
+        ({"filter": {"at_most": {}}}, "at_most"),
+        ({"accuracy_confidence": 1.0}, "accuracy_confidence"),
+        ({"weight_sharing": {"methods": ["darts"]}}, "weight_sharing"),
+    ],
+)
+def test_incomplete_sections_are_named(search, said):
+    with pytest.raises(ConfigError, match=said):
+        parse(StudyConfig, {"name": "s", "search": search}, where="s.yaml")
+
+
+def test_the_settings_of_a_study_reach_the_search(tmp_path):
+    from codesign.pipeline import _problem, _strategy_settings, unknown_accuracy
+
+    study = study_of(
+        tmp_path,
+        strategy="regularized_evolution",
+        population_size=50,
+        reward={"kind": "mnasnet", "target": 50.0},
+        filter={"at_most": {"parameters": 900.0}},
+        hardware_of="mean",
+    )
+    setting = open_setting(study)
+    settings = _strategy_settings(setting, None)
+    assert settings.population_size == 50
+    assert settings.reward is not None
+    problem = _problem(setting, unknown_accuracy)
+    assert problem.constraint_names[0] == "parameters at most"
+    assert problem.problem.hardware_confidence == 0.5
