@@ -2,8 +2,9 @@
 
 `ElasticMLP` holds the largest network.  Each searched gene (depth, and per block width, activation,
 weight and result precision) is a *gate*, a vector of weights over the gene's values: one-hot for a
-single sub-network, a probability vector for a mixture.  All other genes keep the values of a base
-genome.
+single sub-network, a probability vector for a mixture.  Several sub-networks run at once as lanes,
+and there the pruned fractions and the input's precision are free too.  All other genes keep the
+values of a base genome.
 """
 
 from collections.abc import Callable, Mapping
@@ -63,9 +64,20 @@ class Layout:
         return ("depth", *blocks, "weight_bits_head")
 
     @property
+    def elastic(self) -> tuple[str, ...]:
+        """Names of the genes that may differ from lane to lane: the searched ones and these."""
+        layers = [*range(1, self.n_blocks + 1), "head"]
+        return (*self.searched, "input_bits", *(f"pruned_fraction_{k}" for k in layers))
+
+    @property
     def columns(self) -> NDArray[np.int64]:
         """int64[n_searched], columns of the searched genes."""
         return np.array([self.index[name] for name in self.searched])
+
+    @property
+    def elastic_columns(self) -> NDArray[np.int64]:
+        """int64[n_elastic], columns of the elastic genes."""
+        return np.array([self.index[name] for name in self.elastic])
 
     @property
     def max_width(self) -> int:
@@ -115,7 +127,7 @@ def layout_of(space: SearchSpace, base: NDArray[np.int64]) -> Layout:
         n_inputs=space.n_inputs,
         n_outputs=space.n_outputs,
     )
-    missing = [name for name in layout.searched if name not in index]
+    missing = [name for name in layout.elastic if name not in index]
     if missing:
         raise DesignError(f"space {space.name!r} lacks the genes {', '.join(missing)}")
     return layout
@@ -203,6 +215,24 @@ def mix_quantized(
         every = [quantize(values, b, is_signed=is_signed, kept=kept) for b in bits]
         return torch.stack(every, dim=-1) @ gate
     return quantize(values, bits[int(gate.argmax())], is_signed=is_signed, kept=kept)
+
+
+def prune_lanes(weights: torch.Tensor, fractions: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """Zero the smallest weights of every lane; the others keep value and gradient.
+
+    Args:
+        weights: float32[s, n_out, n_in].
+        fractions: float32[s], share of the present weights that is zeroed, 0..1.
+        kept: float32[s, n_out, n_in], 0 where a channel is absent.
+    """
+    if not bool((fractions > 0).any()):
+        return weights
+    magnitude = torch.where(kept > 0, weights.detach().abs(), torch.inf).flatten(1)
+    n_zero = (fractions * kept.flatten(1).sum(dim=1)).long()
+    ascending = magnitude.sort(dim=1).values
+    last = ascending.gather(1, (n_zero - 1).clamp_min(0)[:, None])
+    threshold = torch.where(n_zero[:, None] > 0, last, -1.0)
+    return weights * (magnitude > threshold).view_as(weights)
 
 
 class ElasticMLP(torch.nn.Module):
@@ -295,11 +325,11 @@ class ElasticMLP(torch.nn.Module):
             Logits float32[s, n, n_outputs] and the statistics used.
         """
         layout = self.layout
-        column = {name: genomes[:, layout.index[name]] for name in layout.searched}
-        bits_in = float(layout.values["input_bits"][int(layout.base[layout.index["input_bits"]])])
-        signal = quantize(inputs.clamp(-8.0, 8.0), bits_in)
+        column = {name: genomes[:, layout.index[name]] for name in layout.elastic}
+        signal = quantize_lanes(inputs.clamp(-8.0, 8.0), self._lane_values("input_bits", column))
         depths = [int(v) for v in layout.values["depth"]]
-        head_bits = self._lane_bits("weight_bits_head", column)
+        head_bits = self._lane_values("weight_bits_head", column)
+        head_pruned = self._lane_values("pruned_fraction_head", column)
         logits = torch.zeros(inputs.shape[0], inputs.shape[1], layout.n_outputs)
         mask = torch.ones(inputs.shape[0], layout.n_inputs)
         used: Statistics = []
@@ -314,12 +344,14 @@ class ElasticMLP(torch.nn.Module):
             if len(lanes) == 0:
                 continue
             shared = self.heads[i_depth].expand(len(lanes), -1, -1)
-            head = quantize_lanes(shared, head_bits[lanes], kept=mask[lanes][:, None, :])
+            kept = mask[lanes][:, None, :].expand_as(shared)
+            shared = prune_lanes(shared, head_pruned[lanes], kept)
+            head = quantize_lanes(shared, head_bits[lanes], kept=kept)
             answer = torch.bmm(signal[lanes], head.transpose(1, 2)) + self.head_biases[i_depth]
             logits = logits.index_copy(0, lanes, answer)
         return logits, used
 
-    def _lane_bits(self, name: str, column: Mapping[str, NDArray[np.int64]]) -> torch.Tensor:
+    def _lane_values(self, name: str, column: Mapping[str, NDArray[np.int64]]) -> torch.Tensor:
         return torch.tensor(self._bits(name))[torch.from_numpy(column[name])]
 
     def _lane_block(
@@ -332,11 +364,9 @@ class ElasticMLP(torch.nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
         shared = self.blocks[k - 1].expand(signal.shape[0], -1, -1)
         mask = self.masks[torch.from_numpy(column[f"width_{k}"])]
-        weight = quantize_lanes(
-            shared,
-            self._lane_bits(f"weight_bits_{k}", column),
-            kept=mask[:, :, None] * mask_before[:, None, :],
-        )
+        kept = mask[:, :, None] * mask_before[:, None, :]
+        shared = prune_lanes(shared, self._lane_values(f"pruned_fraction_{k}", column), kept)
+        weight = quantize_lanes(shared, self._lane_values(f"weight_bits_{k}", column), kept=kept)
         dense = torch.bmm(signal, weight.transpose(1, 2))
         if given is None:
             mean = dense.mean(dim=1, keepdim=True)
@@ -355,7 +385,7 @@ class ElasticMLP(torch.nn.Module):
         signed = torch.tensor([name in _SIGNED for name in names])[operator]
         rounded = quantize_lanes(
             active,
-            self._lane_bits(f"result_bits_{k}", column),
+            self._lane_values(f"result_bits_{k}", column),
             is_signed=signed,
             kept=mask[:, None, :],
         )
@@ -399,8 +429,14 @@ class ElasticMLP(torch.nn.Module):
         return rounded * mask, mask, (mean.detach(), variance.detach())
 
 
-def complete(layout: Layout, choices: Genomes) -> Genomes:
-    """Put searched genes int64[n, n_searched] into the base genome: int64[n, n_var]."""
+def complete(layout: Layout, choices: Genomes, columns: NDArray[np.int64] | None = None) -> Genomes:
+    """Put genes int64[n, k] into the base genome: int64[n, n_var].
+
+    Args:
+        layout: has the base.
+        choices: values of the genes.
+        columns: int64[k], which genes; None: the searched ones.
+    """
     genomes = np.repeat(layout.base[None, :], len(choices), axis=0)
-    genomes[:, layout.columns] = choices
+    genomes[:, layout.columns if columns is None else columns] = choices
     return genomes

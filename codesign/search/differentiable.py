@@ -78,6 +78,7 @@ class DifferentiableResult:
         eigenvalues: dominant eigenvalue after each epoch that moved the architecture.
         stopped_at: epoch after which the eigenvalue stopped it, or None.
         expected_costs: of the learnt distribution.
+        model: the shared weights, trained under the gates.
     """
 
     genomes: Genomes
@@ -85,6 +86,7 @@ class DifferentiableResult:
     eigenvalues: tuple[float, ...]
     stopped_at: int | None
     expected_costs: Floats
+    model: ElasticMLP
 
 
 class _Search:
@@ -328,6 +330,7 @@ def search_differentiable(
         eigenvalues=tuple(eigenvalues),
         stopped_at=stopped_at,
         expected_costs=costs,
+        model=state.model,
     )
 
 

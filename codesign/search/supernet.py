@@ -46,7 +46,7 @@ class SupernetOptions:
     batch_size: int = 128
     learning_rate: float = 0.01
     temperature: float = 2.0
-    n_calibration: int = 2048
+    n_calibration: int = 768
 
     def __post_init__(self) -> None:
         if min(self.epochs) < 0 or sum(self.epochs) < 1 or self.n_samples < 1:
@@ -63,13 +63,13 @@ class Supernet:
     Attributes:
         layout: the searched genes.
         model: its weights.
-        calibration: float32[n, n_inputs], rows for batch-norm statistics.
+        n_calibration: training rows that batch-norm statistics are taken from.
         seconds: how long its training took.
     """
 
     layout: Layout
     model: ElasticMLP
-    calibration: torch.Tensor
+    n_calibration: int
     seconds: float
 
     def accuracy(self, genomes: Genomes, task: TaskArrays, *, n_rows: int | None = None) -> Floats:
@@ -83,13 +83,33 @@ class Supernet:
         Returns:
             float64[n], accuracy in 0..1.
         """
-        n = len(task.y_train)
-        rows = slice(n - (n_rows or n // 4), n)
-        inputs, labels = torch.tensor(task.x_train[rows]), torch.tensor(task.y_train[rows])
-        parts = np.array_split(genomes, -(-len(genomes) // _LANES))
-        return np.concatenate(
-            [_accuracy(self.model, part, self.calibration, inputs, labels) for part in parts]
+        rows = len(task.y_train) // 4 if n_rows is None else n_rows
+        return shared_accuracy(
+            self.model, genomes, task, n_rows=rows, n_calibration=self.n_calibration
         )
+
+
+def shared_accuracy(
+    model: ElasticMLP, genomes: Genomes, task: TaskArrays, *, n_rows: int, n_calibration: int
+) -> Floats:
+    """Evaluate sub-networks of shared weights, without training.
+
+    Args:
+        model: the weights.
+        genomes: int64[n, n_var].
+        task: the last of its training rows judge, the first calibrate batch norm; the test rows
+            are not read.
+        n_rows: how many judge.
+        n_calibration: how many calibrate.
+
+    Returns:
+        float64[n], accuracy in 0..1.
+    """
+    last = slice(len(task.y_train) - n_rows, None)
+    inputs, labels = torch.tensor(task.x_train[last]), torch.tensor(task.y_train[last])
+    calibration = torch.tensor(task.x_train[:n_calibration])
+    parts = np.array_split(genomes, -(-len(genomes) // _LANES))
+    return np.concatenate([_accuracy(model, part, calibration, inputs, labels) for part in parts])
 
 
 def _accuracy(
@@ -168,7 +188,7 @@ def train_supernet(
     return Supernet(
         layout=layout,
         model=model,
-        calibration=inputs[: options.n_calibration],
+        n_calibration=options.n_calibration,
         seconds=time.perf_counter() - started_s,
     )
 
@@ -234,20 +254,24 @@ def _train_one(
 
 def _largest(layout: Layout) -> np.ndarray:
     genome = layout.base.copy()
-    for name in layout.searched:
+    for name in layout.elastic:
         values = layout.values[name]
-        is_number = not isinstance(values[0], str)
-        genome[layout.index[name]] = int(np.argmax(values)) if is_number else 0
+        if name.startswith("pruned"):
+            genome[layout.index[name]] = int(np.argmin(values))
+        else:
+            is_number = not isinstance(values[0], str)
+            genome[layout.index[name]] = int(np.argmax(values)) if is_number else 0
     return genome
 
 
 def _sample(layout: Layout, i_phase: int, n: int, generator: np.random.Generator) -> Genomes:
     """Draw sub-networks that differ from the largest only in what the phases so far set free."""
     genomes = np.repeat(_largest(layout)[None, :], n, axis=0)
-    for name in layout.searched:
+    for name in layout.elastic:
         kind = "precision" if "bits" in name else name.split("_")[0]
-        # operators are set free together with precision: both keep every weight in use
-        phase = PHASES.index({"activation": "precision"}.get(kind, kind))
+        # operators and pruning are set free together with precision: none removes a channel
+        kind = {"activation": "precision", "pruned": "precision"}.get(kind, kind)
+        phase = PHASES.index(kind)
         if phase <= i_phase:
             genomes[:, layout.index[name]] = generator.integers(len(layout.values[name]), size=n)
     return genomes

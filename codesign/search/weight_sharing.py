@@ -1,0 +1,289 @@
+"""Designs that weight sharing proposes: for the archive of a study, or to be trained and compared.
+
+Shared weights know architectures and precisions; flow, clock, strategy and reuse cost them nothing
+to change.  So every architecture brings all its hardware variants, which the cost model ranks:
+`hardware_variants`.  Two sources of architectures:
+
+- a supernet, searched by the default strategy with the shared weights as the evaluator;
+- differentiable runs at several prices of hardware, whose learnt distributions are sampled, the
+  samples ranked by the weights that the runs leave behind.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.errors import DesignError
+from codesign.hardware.device import Budget
+from codesign.hardware.scorer import HardwareScorer, constraint_names, violations
+from codesign.search._elastic import ElasticMLP, Layout, complete, layout_of, plain_base
+from codesign.search.archive import Archive, archive_of, empty_archive
+from codesign.search.differentiable import DifferentiableOptions, search_differentiable
+from codesign.search.expected_cost import ExpectedCost, tabulate_cost
+from codesign.search.loop import run_search
+from codesign.search.problem import Booleans, Evaluation, Floats, Genomes
+from codesign.search.supernet import Supernet, shared_accuracy
+from codesign.space import SearchSpace
+from codesign.training.options import TaskArrays
+
+#: Strategy that searches over shared weights.
+STRATEGY: Final = "directed_nsga2"
+#: What the proposals trade: error under shared weights, and two costs.
+OBJECTIVES: Final = ("error", "latency_ns", "lut")
+#: Rows of the training set that shared weights are judged on, and that calibrate batch norm.
+N_JUDGED, N_CALIBRATION = 1000, 768
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedSpace:
+    """The part of a space whose designs share weights, and what they are for.
+
+    Attributes:
+        space: of multilayer perceptrons.
+        layout: its plain chains.
+        scorer: predicts cost.
+        budget: hard limits.
+        task: standardised arrays; the test rows are not read.
+    """
+
+    space: SearchSpace
+    layout: Layout
+    scorer: HardwareScorer
+    budget: Budget
+    task: TaskArrays
+
+    def costs(self, genomes: Genomes) -> Floats:
+        """Return float[n, 2], LUT and latency in ns: what differentiable search pays for."""
+        scores = self.scorer.score(self.space.decode(self.space.canonicalize(genomes)))
+        return np.stack([scores.metrics[name].value for name in ("lut", "latency_ns")], axis=1)
+
+    @property
+    def limits(self) -> Floats:
+        """float[2], the budget's limits of `costs`."""
+        return np.array([self.budget.limit("lut", self.scorer.device), self.budget.latency_ns])
+
+
+def share(
+    space: SearchSpace, scorer: HardwareScorer, budget: Budget, task: TaskArrays
+) -> SharedSpace:
+    """Set up weight sharing over the plain chains of a space.
+
+    Raises:
+        DesignError: the space has none.
+    """
+    layout = layout_of(space, plain_base(space))
+    return SharedSpace(space=space, layout=layout, scorer=scorer, budget=budget, task=task)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedProblem:
+    """The elastic genes of a shared space as a problem, judged by shared weights.
+
+    Attributes:
+        shared: the space.
+        model: the shared weights.
+    """
+
+    shared: SharedSpace
+    model: ElasticMLP
+    objective_names: tuple[str, ...] = OBJECTIVES
+
+    @property
+    def upper(self) -> NDArray[np.int64]:
+        """See `Problem`."""
+        return self.shared.space.upper[self.shared.layout.elastic_columns]
+
+    @property
+    def ordered(self) -> Booleans:
+        """See `Problem`."""
+        every = np.array([gene.is_ordered for gene in self.shared.space.genes])
+        return every[self.shared.layout.elastic_columns]
+
+    @property
+    def constraint_names(self) -> tuple[str, ...]:
+        """See `Problem`."""
+        return constraint_names(self.shared.budget)
+
+    def full(self, genomes: Genomes) -> Genomes:
+        """Return int64[n, n_var], canonical genomes of the whole space."""
+        layout = self.shared.layout
+        return self.shared.space.canonicalize(complete(layout, genomes, layout.elastic_columns))
+
+    def canonicalize(self, genomes: Genomes) -> Genomes:
+        """See `Problem`."""
+        return self.full(genomes)[:, self.shared.layout.elastic_columns]
+
+    def evaluate(self, genomes: Genomes) -> Evaluation:
+        """See `Problem`; the weights are asked about designs that fit only."""
+        return evaluate_shared(self.shared, self.model, self.full(genomes))
+
+
+def evaluate_shared(shared: SharedSpace, model: ElasticMLP, genomes: Genomes) -> Evaluation:
+    """Score full canonical genomes: error by shared weights, cost by the hardware model."""
+    scores = shared.scorer.score(shared.space.decode(genomes))
+    excess = violations(scores, shared.budget, shared.scorer.device)
+    fits = (excess <= 0).all(axis=1)
+    error = np.ones(len(genomes))
+    if fits.any():
+        error[fits] = 1.0 - shared_accuracy(
+            model, genomes[fits], shared.task, n_rows=N_JUDGED, n_calibration=N_CALIBRATION
+        )
+    columns = [error, scores.metrics["latency_ns"].value, scores.metrics["lut"].value]
+    return Evaluation(objectives=np.column_stack(columns), violations=excess)
+
+
+def hardware_variants(
+    space: SearchSpace, scorer: HardwareScorer, budget: Budget, genomes: Genomes
+) -> Genomes:
+    """Return every architecture with the hardware configurations that pay for it.
+
+    For each genome: all clocks, as plain RTL and as HLS with each strategy and reuse factor alike in
+    all layers.  Kept are those which fit the budget and on which no other of the same architecture
+    improves in latency and LUT both.
+
+    Args:
+        space: a space of networks with the genes flow, clock_mhz, strategy_* and reuse_factor_*.
+        scorer: predicts cost.
+        budget: hard limits.
+        genomes: int64[n, n_var].
+
+    Returns:
+        int64[k, n_var], canonical, distinct, grouped in the order of `genomes`.
+    """
+    names = [gene.name for gene in space.genes]
+    groups = {
+        stem: [i for i, name in enumerate(names) if name.startswith(stem)]
+        for stem in ("flow", "clock_mhz", "strategy_", "reuse_factor_")
+    }
+    domains = [range(len(space.genes[columns[0]].domain)) for columns in groups.values()]
+    choices = np.array(list(itertools.product(*domains)), dtype=np.int64)
+    n, n_choices = len(genomes), len(choices)
+    every = np.repeat(genomes, n_choices, axis=0)
+    for columns, values in zip(groups.values(), choices.T, strict=True):
+        every[:, columns] = np.tile(values, n)[:, None]
+    every = space.canonicalize(every)
+    owner = np.repeat(np.arange(n), n_choices)
+    _, first = np.unique(every, axis=0, return_index=True)
+    rows = np.sort(first)
+    every, owner = every[rows], owner[rows]
+    scores = scorer.score(space.decode(every))
+    excess = violations(scores, budget, scorer.device)
+    costs = np.column_stack([scores.metrics[name].value for name in ("latency_ns", "lut")])
+    kept: list[NDArray[np.int64]] = []
+    for i in range(n):
+        mine = np.flatnonzero(owner == i)
+        front = archive_of(
+            _Costs(upper=space.upper),
+            every[mine],
+            Evaluation(objectives=costs[mine], violations=excess[mine]),
+        )
+        kept.append(mine[front.found_at])
+    return every[np.concatenate(kept)] if kept else every[:0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Costs:
+    """Names of two costs, for an archive of one architecture's variants."""
+
+    upper: NDArray[np.int64]
+    objective_names: tuple[str, ...] = ("latency_ns", "lut")
+    constraint_names: tuple[str, ...] = ()
+
+    @property
+    def ordered(self) -> Booleans:
+        return np.ones(len(self.upper), dtype=bool)
+
+    def canonicalize(self, genomes: Genomes) -> Genomes:
+        return genomes
+
+    def evaluate(self, genomes: Genomes) -> Evaluation:
+        raise DesignError("costs are given, not asked for")
+
+
+def search_supernet(
+    supernet: Supernet, shared: SharedSpace, *, n_evaluations: int, seed: int
+) -> Archive:
+    """Search with a supernet as the evaluator of accuracy.
+
+    Returns:
+        Archive of full genomes of the space.
+    """
+    problem = SharedProblem(shared=shared, model=supernet.model)
+    found = run_search(problem, STRATEGY, n_evaluations=n_evaluations, seed=seed)
+    return replace(found, genomes=problem.full(found.genomes))
+
+
+def search_prices(
+    shared: SharedSpace,
+    method: str,
+    prices: Sequence[float],
+    *,
+    epochs: int,
+    seed: int,
+    n_samples: int = 96,
+    cost: ExpectedCost | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Archive:
+    """Run a differentiable search once per price of hardware, and rank what it learnt.
+
+    Of each run the most likely design and samples of its distribution, each at every pruned
+    fraction, are scored by the run's own weights; the archive joins the runs.
+
+    Args:
+        shared: the space.
+        method: one of `differentiable.METHODS`.
+        prices: weights of the expected cost in the loss.
+        epochs: of each run.
+        seed: fixes everything.
+        n_samples: designs drawn from each distribution.
+        cost: expected cost, if it is known already.
+        progress: told the share done.
+
+    Returns:
+        Archive of full genomes of the space.
+    """
+    space, layout = shared.space, shared.layout
+    known = tabulate_cost(layout, shared.costs) if cost is None else cost
+    archive = empty_archive(SharedProblem(shared=shared, model=ElasticMLP(layout, seed=seed)))
+    archive = replace(archive, genomes=np.zeros((0, len(space.upper)), dtype=np.int64))
+    for i, price in enumerate(prices):
+        found = search_differentiable(
+            layout,
+            shared.task,
+            known,
+            shared.limits,
+            DifferentiableOptions(method=method, epochs=epochs, cost_weight=price),
+            seed=seed + i,
+            n_samples=n_samples,
+        )
+        genomes = space.canonicalize(_pruned_variants(layout, found.genomes))
+        _, first = np.unique(genomes, axis=0, return_index=True)
+        genomes = genomes[np.sort(first)]
+        archive = archive.add(genomes, evaluate_shared(shared, found.model, genomes))
+        if progress is not None:
+            progress((i + 1) / len(prices))
+    return archive
+
+
+def _pruned_variants(layout: Layout, genomes: Genomes) -> Genomes:
+    """Repeat genomes with every pruned fraction, alike in all layers."""
+    columns = [layout.index[name] for name in layout.elastic if name.startswith("pruned")]
+    n_fractions = len(layout.values["pruned_fraction_1"])
+    every = np.repeat(genomes, n_fractions, axis=0)
+    every[:, columns] = np.tile(np.arange(n_fractions), len(genomes))[:, None]
+    return every
+
+
+def spread(archive: Archive, n: int) -> Genomes:
+    """Pick designs spread over the archive's first objective, best first; its worst quarter is left out.
+
+    The inaccurate end of a front is of no use to anybody.
+    """
+    order = np.argsort(archive.objectives[:, 0], kind="stable")
+    order = order[: max(n, 3 * len(order) // 4)]
+    picks = np.unique(np.linspace(0, len(order) - 1, n).round().astype(np.int64))
+    return archive.genomes[order[picks]]
