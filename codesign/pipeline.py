@@ -39,6 +39,7 @@ from codesign.search.loop import Parallel, run_search
 from codesign.search.problem import Problem
 from codesign.search.store import EvaluationStore
 from codesign.search.strategies.base import StrategySettings, make_strategy
+from codesign.search.weight_sharing import SharedSpace, propose, share
 from codesign.space import (
     SearchSpace,
     candidates_from_population,
@@ -263,6 +264,8 @@ def _check_search(setting: Setting) -> None:
     problem = _problem(setting, unknown_accuracy)
     settings = _strategy_settings(setting, None)
     make_strategy(search.strategy, problem, seed=0, settings=settings)
+    if search.weight_sharing is not None:
+        _share(setting)
     scored = problem.evaluate(setting.space.sample(1, np.random.default_rng(0)))
     if settings.reward is not None:
         settings.reward(
@@ -641,6 +644,49 @@ def _fit_method(
     return choice.predictor, choice.reason
 
 
+def _share(setting: Setting) -> SharedSpace:
+    """Set up weight sharing for a study.
+
+    Raises:
+        DesignError: its space has no plain chains of layers.
+    """
+    return share(setting.space, setting.scorer, setting.budget, task_arrays(setting))
+
+
+def _shared_designs(setting: Setting, reporter: Reporter) -> list[list[int]] | None:
+    """Return the genomes that weight sharing proposes for the first generation, once per study."""
+    study, section = setting.study, setting.study.config.search.weight_sharing
+    if section is None:
+        return None
+    done = study.progress().get("weight_sharing")
+    if done is None:
+        shared = _share(setting)
+        found: dict[str, Any] = {}
+        for method in section.methods:
+            started_s = time.monotonic()
+            with reporter.stage(f"weight sharing: {method}", 1.0) as stage:
+                genomes = propose(
+                    shared,
+                    method,
+                    epochs=section.epochs,
+                    prices=section.prices,
+                    n_designs=section.n_designs,
+                    seed=study.config.seed,
+                    progress=stage.update,
+                )
+            found[method] = {
+                "seconds": time.monotonic() - started_s,
+                "genomes": genomes.tolist(),
+            }
+            reporter.message(
+                f"weight sharing: {method} proposes {len(genomes)} pairs in {found[method]['seconds']:.0f} s"
+            )
+        done = found
+        study.record("weight_sharing", done)
+    rows = [row for method in section.methods for row in done[method]["genomes"]]
+    return rows or None
+
+
 def _search(setting: Setting, reporter: Reporter) -> None:
     study, search = setting.study, setting.study.config.search
     if "front" in study.progress():
@@ -672,7 +718,11 @@ def _search(setting: Setting, reporter: Reporter) -> None:
         reporter.message(_ranking_sentence(k, figures))
 
         started_s = time.monotonic()
-        previous = done.get(f"round_{k - 1}", {}).get("front_genomes")
+        previous = (
+            _shared_designs(setting, reporter)
+            if k == 1
+            else done.get(f"round_{k - 1}", {}).get("front_genomes")
+        )
         archive = _search_round(setting, k, fitted, previous, reporter)
         search_seconds = time.monotonic() - started_s
         if len(archive) == 0:

@@ -25,8 +25,14 @@ from codesign.search.archive import Archive, archive_of, empty_archive
 from codesign.search.differentiable import DifferentiableOptions, search_differentiable
 from codesign.search.expected_cost import ExpectedCost, tabulate_cost
 from codesign.search.loop import run_search
+from codesign.search.metrics import normalized_hypervolume
 from codesign.search.problem import Booleans, Evaluation, Floats, Genomes
-from codesign.search.supernet import Supernet, shared_accuracy
+from codesign.search.supernet import (
+    Supernet,
+    SupernetOptions,
+    shared_accuracy,
+    train_supernet,
+)
 from codesign.space import SearchSpace
 from codesign.training.options import TaskArrays
 
@@ -34,8 +40,12 @@ from codesign.training.options import TaskArrays
 STRATEGY: Final = "directed_nsga2"
 #: What the proposals trade: error under shared weights, and two costs.
 OBJECTIVES: Final = ("error", "latency_ns", "lut")
+#: How the names of genes that cannot change the accuracy begin.
+HARDWARE_GENES: Final = ("flow", "clock_mhz", "strategy_", "reuse_factor_")
 #: Rows of the training set that shared weights are judged on, and that calibrate batch norm.
 N_JUDGED, N_CALIBRATION = 1000, 768
+#: Evaluations with shared weights in `propose`; about 0.01 s each.
+N_SHARED: Final = 1500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +167,7 @@ def hardware_variants(
     names = [gene.name for gene in space.genes]
     groups = {
         stem: [i for i, name in enumerate(names) if name.startswith(stem)]
-        for stem in ("flow", "clock_mhz", "strategy_", "reuse_factor_")
+        for stem in HARDWARE_GENES
     }
     domains = [range(len(space.genes[columns[0]].domain)) for columns in groups.values()]
     choices = np.array(list(itertools.product(*domains)), dtype=np.int64)
@@ -278,12 +288,78 @@ def _pruned_variants(layout: Layout, genomes: Genomes) -> Genomes:
     return every
 
 
-def spread(archive: Archive, n: int) -> Genomes:
-    """Pick designs spread over the archive's first objective, best first; its worst quarter is left out.
+def propose(
+    shared: SharedSpace,
+    method: str,
+    *,
+    epochs: int,
+    prices: Sequence[float],
+    n_designs: int,
+    seed: int,
+    progress: Callable[[float], None] | None = None,
+) -> Genomes:
+    """Search with shared weights, and return what is worth an evaluation by somebody else.
 
-    The inaccurate end of a front is of no use to anybody.
+    Args:
+        shared: the space.
+        method: "supernet", or one of `differentiable.METHODS`.
+        epochs: of each differentiable run; of the supernet's last phase.
+        prices: of hardware, one differentiable run each; the supernet has no use for them.
+        n_designs: architectures at most.
+        seed: fixes everything.
+        progress: told the share done.
+
+    Returns:
+        int64[k, n_var], canonical genomes that fit the budget, all hardware variants included.
     """
-    order = np.argsort(archive.objectives[:, 0], kind="stable")
-    order = order[: max(n, 3 * len(order) // 4)]
-    picks = np.unique(np.linspace(0, len(order) - 1, n).round().astype(np.int64))
-    return archive.genomes[order[picks]]
+    if method == "supernet":
+        options = SupernetOptions(epochs=(2, 1, 1, epochs))
+        supernet = train_supernet(shared.layout, shared.task, options, seed=seed, progress=progress)
+        archive = search_supernet(supernet, shared, n_evaluations=N_SHARED, seed=seed)
+    else:
+        archive = search_prices(shared, method, prices, epochs=epochs, seed=seed, progress=progress)
+    chosen = pick(shared.space, archive, n_designs)
+    return hardware_variants(shared.space, shared.scorer, shared.budget, chosen)
+
+
+def architecture_keys(space: SearchSpace, genomes: Genomes) -> Genomes:
+    """Return genomes without their hardware configuration: equal for designs of equal accuracy."""
+    keys = genomes.copy()
+    for i, gene in enumerate(space.genes):
+        if gene.name.startswith(HARDWARE_GENES):
+            keys[:, i] = 0
+    return keys
+
+
+def pick(space: SearchSpace, archive: Archive, n: int, *, margin: float = 0.1) -> Genomes:
+    """Pick up to n architectures that dominate most of the objective space together.
+
+    Greedily by hypervolume, among designs whose error is within `margin` of the best one's: the
+    inaccurate end of a front is of no use to anybody.
+
+    Args:
+        space: tells architecture from hardware configuration.
+        archive: full genomes; the first objective is the error.
+        n: how many.
+        margin: in units of accuracy.
+    """
+    if len(archive) == 0:
+        return archive.genomes
+    objectives = archive.objectives
+    near = np.flatnonzero(objectives[:, 0] <= objectives[:, 0].min() + margin)
+    _, owner = np.unique(
+        architecture_keys(space, archive.genomes[near]), axis=0, return_inverse=True
+    )
+    owner = owner.reshape(-1)
+    box = {"ideal": objectives[near].min(axis=0), "nadir": objectives[near].max(axis=0)}
+    taken: list[int] = []
+    covered = objectives[:0]
+    for _ in range(min(n, len(np.unique(owner)))):
+        free = np.flatnonzero(~np.isin(owner, owner[taken]))
+        volumes = [
+            normalized_hypervolume(np.vstack([covered, objectives[near[i]]]), **box) for i in free
+        ]
+        best = int(free[int(np.argmax(volumes))])
+        taken.append(best)
+        covered = np.vstack([covered, objectives[near[best]]])
+    return archive.genomes[near[taken]]

@@ -61,8 +61,10 @@ class DirectedNsga2(Strategy):
         """See `Strategy.ask`."""
         n_members, n_children = self._growth.sizes(self._n_told)
         if len(self._members) == 0:
+            # given genomes are all evaluated, however many: a former front is worth it
+            n_first = n_members if self._initial is None else max(n_members, len(self._initial))
             self._asked = first_generation(
-                self._problem, self._memory, self._initial, n_members, self._generator
+                self._problem, self._memory, self._initial, n_first, self._generator
             )
         else:
             self._asked = self._breed(n_children)
