@@ -38,6 +38,7 @@ class Activation(Layer):
     """Interface of element-wise layers that round to `result_bits`."""
 
     parameters = (RESULT_BITS,)
+    train_family = "activation"
     #: Whether the output format carries a sign.
     result_is_signed: ClassVar[bool]
 
@@ -54,13 +55,14 @@ class Activation(Layer):
     def train_function(self, values: torch.Tensor) -> torch.Tensor:
         """Compute the real function on float32[k, width, batch], differentiably.
 
-        Rounding follows; saturating to an unsigned format already cuts negative values.
+        Rounding follows; saturating to an unsigned format already cuts negative values.  Returning
+        `values` itself says that there is nothing to compute.
         """
 
     def train_module(self, nodes: TrainNodes) -> TrainModule:
         from codesign.layers._train_activation import ActivationModule
 
-        return ActivationModule(self, nodes)
+        return ActivationModule(nodes)
 
     @abstractmethod
     def apply_words(

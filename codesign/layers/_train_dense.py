@@ -36,6 +36,40 @@ _MAX_BIAS_FRACTION_BITS = 12
 _MAX_BIAS_WORD = 2.0**20
 
 
+class _Fold(torch.autograd.Function):
+    """Absorb batch norm: w = scale W, b = bias - scale W m, with scale = gain / sqrt(diag(W C W')).
+
+    Written out because autograd would take thrice the passes over the weights.
+    """
+
+    @staticmethod
+    def forward(ctx, weight, bias, gain, kept, mean, covariance, is_normalised):  # type: ignore[no-untyped-def]
+        pruned = weight * kept
+        spread = torch.bmm(pruned, covariance)
+        variance = (spread * pruned).sum(dim=2).clamp_min_(0.0)
+        inverse = variance.add_(_EPSILON).rsqrt_()
+        # 1 where no batch norm follows, and no centre
+        scale = (gain * inverse - 1.0) * is_normalised + 1.0
+        centre = torch.bmm(pruned, mean[:, :, None])[:, :, 0] * is_normalised
+        ctx.save_for_backward(
+            pruned, spread, gain, kept, mean, inverse, scale, centre, is_normalised
+        )
+        return pruned * scale[:, :, None], bias - scale * centre
+
+    @staticmethod
+    def backward(ctx, of_weight, of_bias):  # type: ignore[no-untyped-def]
+        pruned, spread, gain, kept, mean, inverse, scale, centre, is_normalised = ctx.saved_tensors
+        of_scale = ((of_weight * pruned).sum(dim=2) - of_bias * centre) * is_normalised
+        of_gain = of_scale * inverse
+        # of the variance, twice: d variance / d W = 2 C W
+        of_variance = -of_gain * gain * inverse.square()
+        of_centre = -of_bias * scale * is_normalised
+        result = of_weight * scale[:, :, None]
+        result.addcmul_(spread, of_variance[:, :, None])
+        result.addcmul_(of_centre[:, :, None], mean[:, None, :])
+        return result.mul_(kept), of_bias, of_gain, None, None, None, None
+
+
 class DenseModule(TrainModule):
     """k dense layers, y = W x + b, each followed by a batch norm or none."""
 
@@ -64,7 +98,7 @@ class DenseModule(TrainModule):
         self.bias = torch.nn.Parameter(torch.zeros(k, n_out))
         self._any_normalised = bool(nodes.is_normalised.any())
         if self._any_normalised:
-            flags = torch.from_numpy(nodes.is_normalised)
+            flags = torch.from_numpy(nodes.is_normalised.astype(np.float32))
             self.register_buffer("is_normalised", flags[:, None], persistent=False)
             self.gain = torch.nn.Parameter(torch.ones(k, n_out))
             self.register_buffer("mean", torch.full((k, n_in), float("nan")))
@@ -84,25 +118,33 @@ class DenseModule(TrainModule):
         )
         self.register_buffer("size", column(real_out * real_in), persistent=False)
         self.register_buffer("bias_fraction_bits", torch.full((k,), float("nan")))
+        self._covariance: torch.Tensor | None = None
+        self._grids: tuple[torch.Tensor, ...] | None = None
+        self._fraction_bits: torch.Tensor | None = None
 
     # ---- folding --------------------------------------------------------------------------------
     def _folded(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return pruned real weights [k, out, in] and biases [k, out], batch norm absorbed."""
-        weight = self.weight * self.kept
         if not self._any_normalised:
-            return weight, self.bias
-        covariance = self.second_moment - self.mean[:, :, None] * self.mean[:, None, :]
-        variance = (torch.bmm(weight, covariance) * weight).sum(dim=2).clamp_min(0.0)
-        scale = self.gain * torch.rsqrt(variance + _EPSILON)
-        scale = torch.where(self.is_normalised, scale, 1.0)
-        centre = torch.bmm(weight, self.mean[:, :, None])[:, :, 0]
-        centre = torch.where(self.is_normalised, centre, 0.0)
-        return weight * scale[:, :, None], self.bias - scale * centre
+            return self.weight * self.kept, self.bias
+        if self._covariance is None:
+            outer = self.mean[:, :, None] * self.mean[:, None, :]
+            self._covariance = self.second_moment - outer
+        return _Fold.apply(  # type: ignore[no-any-return,no-untyped-call]
+            self.weight,
+            self.bias,
+            self.gain,
+            self.kept,
+            self.mean,
+            self._covariance,
+            self.is_normalised,
+        )
 
     @torch.no_grad()
     def _update_moments(self, values: torch.Tensor) -> None:
         mean = values.mean(dim=2)
         second = torch.bmm(values, values.transpose(1, 2)) / values.shape[2]
+        self._covariance = None
         if torch.isnan(self.mean).any():
             self.mean, self.second_moment = mean, second
             return
@@ -146,10 +188,20 @@ class DenseModule(TrainModule):
 
     # ---- forward ------------------------------------------------------------------------------------
     def _rounded(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        lsb, limit = self._grid(self.integer_bits)
-        bias_lsb = torch.exp2(-self.bias_fraction_bits)[:, None]
-        bound = torch.full_like(bias_lsb, _MAX_BIAS_WORD)
+        if self._grids is None:
+            bias_lsb = torch.exp2(-self.bias_fraction_bits)[:, None]
+            bound = torch.full_like(bias_lsb, _MAX_BIAS_WORD)
+            self._grids = (*self._grid(self.integer_bits), bias_lsb, bound)
+        lsb, limit, bias_lsb, bound = self._grids
         return round_symmetric(weight, lsb, limit), round_symmetric(bias, bias_lsb, bound)
+
+    def _choose_formats(self, weight: torch.Tensor, source: Signal, step: TrainStep) -> None:
+        if step.selects_ranges:
+            self._select_range(weight.detach())
+        fraction_bits = source.fraction_bits + self.bits - self.integer_bits
+        self.bias_fraction_bits = fraction_bits.clamp_max(float(_MAX_BIAS_FRACTION_BITS))
+        self._fraction_bits = torch.maximum(fraction_bits, self.bias_fraction_bits)
+        self._grids = None
 
     def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
         (source,) = inputs
@@ -158,13 +210,12 @@ class DenseModule(TrainModule):
         if step.pruning is not None:
             self._prune(step.pruning)
         weight, bias = self._folded()
-        if step.selects_ranges:
-            self._select_range(weight.detach())
-        fraction_bits = source.fraction_bits + self.bits - self.integer_bits
-        self.bias_fraction_bits = fraction_bits.clamp_max(float(_MAX_BIAS_FRACTION_BITS))
+        if self._fraction_bits is None or step.changes_formats:
+            self._choose_formats(weight, source, step)
+        assert self._fraction_bits is not None, "chosen above"
         weight, bias = self._rounded(weight, bias)
         values = torch.baddbmm(bias[:, :, None], weight, source.values)
-        return Signal(values, torch.maximum(fraction_bits, self.bias_fraction_bits))
+        return Signal(values, self._fraction_bits)
 
     @torch.no_grad()
     def export(self, index: int, name: str, draft: NetworkDraft) -> None:

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from codesign.layers._training import (
+    Grid,
     NetworkDraft,
     ResultRange,
     Signal,
     TrainModule,
     TrainNodes,
     TrainStep,
-    floor_saturate,
 )
 
 
@@ -29,21 +29,21 @@ class InputModule(TrainModule):
         super().__init__()
         bits = nodes.columns["output_bits"]
         _, first, which = np.unique(bits, return_index=True, return_inverse=True)
-        self.range = ResultRange(bits, is_signed=True)
+        self.range = ResultRange(bits, [True] * len(bits))
         self.register_buffer("first", torch.from_numpy(first), persistent=False)
         self.register_buffer("which", torch.from_numpy(which), persistent=False)
         self.register_buffer("mask", nodes.output_mask(), persistent=False)
+        self._distinct: Grid | None = None
 
     def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
         (data,) = inputs
         if step.selects_ranges:
             self.range.select(data.values, self.mask)
-        distinct = floor_saturate(
-            data.values,
-            self.range.bits[self.first][:, None, None],
-            self.range.integer_bits[self.first][:, None, None],
-            is_signed=True,
-        )
+        if self._distinct is None or step.changes_formats:
+            bits, integer_bits = self.range.bits[self.first], self.range.integer_bits[self.first]
+            self._distinct = Grid.of(bits[:, None, None], integer_bits[:, None, None], 1.0)
+        grid = self._distinct
+        distinct = grid.round(torch.mul(data.values, grid.inverse_span))
         return Signal(distinct.index_select(0, self.which), self.range.fraction_bits)
 
     def export(self, index: int, name: str, draft: NetworkDraft) -> None:

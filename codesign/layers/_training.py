@@ -25,6 +25,8 @@ from codesign.layers.base import FloatColumns
 INTEGER_BITS = tuple(range(-6, 10))
 #: Columns of a batch that range selection looks at.
 _N_RANGE_SAMPLES = 256
+#: Bits around the present choices that range selection looks at.
+_RANGE_REACH = 2
 #: Share of the old error estimate that each range selection keeps.
 _RANGE_MEMORY = 0.5
 
@@ -46,6 +48,8 @@ class Signal:
 class TrainStep:
     """What a forward pass does besides computing.
 
+    What follows from the formats alone is computed anew only where `changes_formats`.
+
     Attributes:
         selects_ranges: choose integer bits anew from what is seen.
         updates_moments: track the input statistics of normalised nodes.
@@ -58,12 +62,18 @@ class TrainStep:
     covers_outputs: bool = False
     pruning: float | None = None
 
+    @property
+    def changes_formats(self) -> bool:
+        """Whether integer bits may change."""
+        return self.selects_ranges or self.covers_outputs
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainNodes:
-    """k nodes of one layer type, to be trained together.
+    """k nodes of one family of layers, to be trained together.
 
     Attributes:
+        layers: registered name of each node's layer.
         columns: population columns restricted to these nodes, float64[k] each.
         input_widths: per input: int64[k], real width.
         padded_inputs: per input: padded width.
@@ -73,6 +83,7 @@ class TrainNodes:
         seeds: int per node, of its initial weights.
     """
 
+    layers: tuple[str, ...]
     columns: FloatColumns
     input_widths: tuple[NDArray[np.int64], ...]
     padded_inputs: tuple[int, ...]
@@ -119,39 +130,99 @@ class TrainModule(torch.nn.Module, ABC):
         """Write words and formats of node `index`, called `name`, into a draft."""
 
 
+class MovingModule(TrainModule):
+    """Interface of k nodes that only move lanes: their readers may gather straight from their sources.
+
+    Nothing is trained, and formats follow.
+    """
+
+    rows: torch.Tensor
+
+    def __init__(self, nodes: TrainNodes) -> None:
+        super().__init__()
+        self._shape = (nodes.k, nodes.padded_output)
+        offsets = sum(nodes.padded_inputs) * np.arange(nodes.k)[:, None]
+        rows = torch.from_numpy((self.lanes(nodes) + offsets).reshape(-1))
+        self.register_buffer("rows", rows, persistent=False)
+
+    @abstractmethod
+    def lanes(self, nodes: TrainNodes) -> NDArray[np.int64]:
+        """Say which lane of the node's joined padded inputs each lane is, int64[k, padded_output]."""
+
+    def fraction_bits(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the fraction bits of the results, from those of the inputs; all float32[k]."""
+        return torch.stack(list(inputs)).amax(dim=0)
+
+    def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
+        joined = torch.cat([signal.values for signal in inputs], dim=1)
+        moved = joined.flatten(0, 1).index_select(0, self.rows)
+        fraction_bits = self.fraction_bits([signal.fraction_bits for signal in inputs])
+        return Signal(moved.view(*self._shape, -1), fraction_bits)
+
+    def export(self, index: int, name: str, draft: NetworkDraft) -> None:
+        """Nothing to write: the format follows."""
+
+
 def lane_mask(widths: NDArray[np.floating] | NDArray[np.integer], padded: int) -> torch.Tensor:
     """float32[k, padded], 1 where a lane is below the node's width."""
     lanes = np.arange(padded)[None, :] < np.asarray(widths)[:, None]
     return torch.from_numpy(lanes.astype(np.float32))
 
 
+#: The largest float32 below 1.  Clipping to it before scaling by a power of two up to 2**24 and flooring
+#: gives the largest word of every format, without bounds per node (which torch clips ten times slower).
+_BELOW_ONE = 1.0 - 2.0**-24
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Formats as factors that broadcast to values; all are powers of two, so every product is exact.
+
+    Attributes:
+        inverse_span: 1 / (least magnitude above the range).
+        steps: words per span.
+        lsb: value of one word.
+        low: least value of values / span: -1 where signed, else 0; one number where all are alike.
+    """
+
+    inverse_span: torch.Tensor
+    steps: torch.Tensor
+    lsb: torch.Tensor
+    low: torch.Tensor | float
+
+    @classmethod
+    def of(cls, bits: torch.Tensor, integer_bits: torch.Tensor, sign: torch.Tensor | float) -> Grid:
+        """Lay out `ap_fixed<bits, integer_bits>` formats (`ap_ufixed` where `sign` is 0, not 1)."""
+        span, steps = torch.exp2(integer_bits - sign), torch.exp2(bits - sign)
+        return cls(1.0 / span, steps, span / steps, -sign)
+
+    def part(self, nodes: slice, sign: float) -> Grid:
+        """Return the formats of some nodes, all signed (1) or all unsigned (0)."""
+        return Grid(self.inverse_span[nodes], self.steps[nodes], self.lsb[nodes], -sign)
+
+    def round(self, relative: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Return values / span rounded down, saturated and as values again."""
+        if isinstance(self.low, float):
+            words = torch.clamp(relative, self.low, _BELOW_ONE, out=out)
+        else:
+            words = torch.maximum(relative, self.low, out=out).clamp_max_(_BELOW_ONE)
+        return words.mul_(self.steps).floor_().mul_(self.lsb)
+
+
 class _FloorSaturate(torch.autograd.Function):
     """Floor to a grid and saturate; the gradient passes inside the range only."""
 
     @staticmethod
-    def forward(
-        ctx: torch.autograd.function.FunctionCtx,
-        values: torch.Tensor,
-        span: torch.Tensor,
-        steps: torch.Tensor,
-        is_signed: bool,
-    ) -> torch.Tensor:
-        relative = values / span  # powers of two: every product here is exact
+    def forward(ctx, values, grid):  # type: ignore[no-untyped-def]
+        relative = torch.mul(values, grid.inverse_span)
         ctx.save_for_backward(relative)
-        ctx.is_signed = is_signed  # type: ignore[attr-defined]
-        words = torch.mul(relative, steps).floor_()
-        if is_signed:
-            torch.maximum(words, -steps, out=words)
-        else:
-            words.clamp_min_(0.0)
-        torch.minimum(words, steps - 1.0, out=words)
-        return words.mul_(span / steps)
+        ctx.low = grid.low
+        return grid.round(relative)
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         (relative,) = ctx.saved_tensors
-        low = -1.0 if ctx.is_signed else 0.0
-        return torch.ops.aten.hardtanh_backward(gradient, relative, low, 1.0), None, None, None
+        return torch.ops.aten.hardtanh_backward(gradient, relative, ctx.low, 1.0), None
 
 
 def floor_saturate(
@@ -161,13 +232,20 @@ def floor_saturate(
 
     Args:
         values: float32[k, ...].
-        bits, integer_bits: float32, broadcastable to `values`.
+        bits, integer_bits: float32, broadcastable to `values`; at most 24 bits.
         is_signed: format of the result.
     """
-    sign = 1.0 if is_signed else 0.0
-    return _FloorSaturate.apply(  # type: ignore[no-any-return,no-untyped-call]
-        values, torch.exp2(integer_bits - sign), torch.exp2(bits - sign), is_signed
-    )
+    grid = Grid.of(bits, integer_bits, 1.0 if is_signed else 0.0)
+    return _FloorSaturate.apply(values, grid)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def sign_runs(is_signed: Sequence[bool]) -> list[tuple[slice, float]]:
+    """Divide nodes into runs that are all signed (1) or all unsigned (0)."""
+    starts = [i for i, value in enumerate(is_signed) if i == 0 or value != is_signed[i - 1]]
+    return [
+        (slice(start, stop), float(is_signed[start]))
+        for start, stop in zip(starts, [*starts[1:], len(is_signed)], strict=True)
+    ]
 
 
 class _Round(torch.autograd.Function):
@@ -201,18 +279,34 @@ class ResultRange(torch.nn.Module):
     bits: torch.Tensor
     integer_bits: torch.Tensor
     error: torch.Tensor
+    sign: torch.Tensor
 
-    def __init__(self, bits: NDArray[np.float64], *, is_signed: bool) -> None:
+    def __init__(self, bits: NDArray[np.float64], is_signed: Sequence[bool]) -> None:
         super().__init__()
-        self.is_signed = is_signed
+        self._signs = tuple(is_signed)
+        self._runs = sign_runs(self._signs)
         self.register_buffer("bits", torch.tensor(bits, dtype=torch.float32), persistent=False)
+        sign = torch.tensor(self._signs, dtype=torch.float32)
+        self.register_buffer("sign", sign, persistent=False)
         self.register_buffer("integer_bits", torch.full((len(bits),), float("nan")))
-        self.register_buffer("error", torch.zeros(len(bits), len(INTEGER_BITS)))
+        # infinity: not looked at
+        self.register_buffer("error", torch.full((len(bits), len(INTEGER_BITS)), torch.inf))
+        self._grid: Grid | None = None
 
     @property
     def fraction_bits(self) -> torch.Tensor:
         """float32[k]."""
         return self.bits - self.integer_bits
+
+    @property
+    def grid(self) -> Grid:
+        """The formats chosen, for values float32[k, width, batch]."""
+        if self._grid is None:
+            bits, integer_bits, sign = (
+                x[:, None, None] for x in (self.bits, self.integer_bits, self.sign)
+            )
+            self._grid = Grid.of(bits, integer_bits, sign)
+        return self._grid
 
     @torch.no_grad()
     def select(self, values: torch.Tensor, mask: torch.Tensor) -> None:
@@ -228,25 +322,41 @@ class ResultRange(torch.nn.Module):
             mask: float32[k, width, 1], 1 on real lanes.
         """
         values = values[:, :, :_N_RANGE_SAMPLES]
-        if not self.is_signed:
-            values = values.clamp_min(0.0)
         weight = mask / (mask.sum(dim=(1, 2), keepdim=True) * values.shape[2])
-        bits = self.bits[:, None, None]
-        found = []
-        for integer_bits in INTEGER_BITS:
-            rounded = floor_saturate(
-                values, bits, torch.full_like(bits, float(integer_bits)), is_signed=self.is_signed
-            )
-            half = 0.5 * torch.exp2(integer_bits - bits)
-            centred = rounded + half if self.is_signed else rounded + half * (values > 0)
-            found.append(((centred - values).abs() * weight).sum(dim=(1, 2)))
-        error = torch.stack(found, dim=1)
-        is_first = torch.isnan(self.integer_bits)[:, None]
-        self.error = torch.where(
-            is_first, error, _RANGE_MEMORY * self.error + (1 - _RANGE_MEMORY) * error
-        )
+        errors = [
+            self._errors(values[nodes] if len(values) > 1 else values, weight[nodes], nodes, sign)
+            for nodes, sign in self._runs
+        ]
+        error = torch.cat(errors)
+        mixed = _RANGE_MEMORY * self.error + (1 - _RANGE_MEMORY) * error
+        self.error = torch.where(torch.isinf(self.error) | torch.isinf(error), error, mixed)
         choice = torch.tensor(INTEGER_BITS, dtype=torch.float32, device=values.device)
         self.integer_bits = choice[self.error.argmin(dim=1)]
+        self._grid = None
+
+    def _errors(
+        self, values: torch.Tensor, weight: torch.Tensor, nodes: slice, sign: float
+    ) -> torch.Tensor:
+        """Return the mean absolute error of every choice, float32[k, n_choices].
+
+        Choices further than `_RANGE_REACH` bits from those of all these nodes are not looked at.
+        """
+        bits = self.bits[nodes][:, None, None]
+        is_centred: torch.Tensor | float = 1.0
+        if sign == 0.0:
+            values = values.clamp_min(0.0)
+            is_centred = (values > 0).to(torch.float32)
+        known = self.integer_bits[nodes]
+        low, high = (float(known.min()) - _RANGE_REACH, float(known.max()) + _RANGE_REACH)
+        found = torch.full((len(bits), len(INTEGER_BITS)), torch.inf, device=bits.device)
+        for column, integer_bits in enumerate(INTEGER_BITS):
+            if integer_bits < low or integer_bits > high:  # never, while they are NaN
+                continue
+            grid = Grid.of(bits, torch.full_like(bits, float(integer_bits)), sign)
+            error = grid.round(torch.mul(values, grid.inverse_span)).sub_(values)
+            error.add_(is_centred * (0.5 * grid.lsb))
+            found[:, column] = (error.abs_().sum(dim=2, keepdim=True) * weight).sum(dim=(1, 2))
+        return found
 
     @torch.no_grad()
     def cover(self, values: torch.Tensor, mask: torch.Tensor) -> None:
@@ -257,26 +367,18 @@ class ResultRange(torch.nn.Module):
             mask: float32[k, width, 1].
         """
         largest = (values.abs() * mask).amax(dim=(1, 2)).clamp_min(2.0**-6)
-        needed = torch.ceil(torch.log2(largest)) + (1.0 if self.is_signed else 0.0)
+        needed = torch.ceil(torch.log2(largest)) + self.sign
         self.integer_bits = torch.where(
             torch.isnan(self.integer_bits),
             needed,
             torch.maximum(self.integer_bits, needed),
         )
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Round float32[k, width, batch] to the formats chosen."""
-        return floor_saturate(
-            values,
-            self.bits[:, None, None],
-            self.integer_bits[:, None, None],
-            is_signed=self.is_signed,
-        )
+        self._grid = None
 
     def format(self, index: int) -> FixedPoint:
         """Return the format of node `index`."""
         return FixedPoint(
             bits=int(self.bits[index]),
             integer_bits=int(self.integer_bits[index]),
-            signed=self.is_signed,
+            signed=self._signs[index],
         )

@@ -94,6 +94,7 @@ class Layer(ABC):
         n_inputs: least and greatest number of inputs.
         parameters: declared parameters.
         has_multipliers: whether strategy and reuse_factor apply.
+        train_family: nodes of layers of one family may train together, in one module.
         folds_into_source: trained as part of the node it reads, absent from quantized networks.
     """
 
@@ -102,6 +103,7 @@ class Layer(ABC):
     n_inputs: ClassVar[tuple[int, int]] = (1, 1)
     parameters: ClassVar[tuple[Parameter, ...]] = ()
     has_multipliers: ClassVar[bool] = False
+    train_family: ClassVar[str] = ""
     folds_into_source: ClassVar[bool] = False
 
     # ---- populations ------------------------------------------------------------------------
@@ -126,7 +128,11 @@ class Layer(ABC):
     # ---- training -----------------------------------------------------------------------------
     @abstractmethod
     def train_module(self, nodes: TrainNodes) -> TrainModule:
-        """Build the torch module that trains k nodes of this type at once, on the fixed-point grid."""
+        """Build the torch module that trains k nodes at once, on the fixed-point grid.
+
+        Args:
+            nodes: of this type, or of any type of its `train_family` where it names one.
+        """
 
     # ---- the exact reference ------------------------------------------------------------------
     @abstractmethod

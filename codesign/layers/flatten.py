@@ -41,7 +41,7 @@ class Flatten(Layer):
     def train_module(self, nodes: TrainNodes) -> TrainModule:
         from codesign.layers._train_merge import FlattenModule
 
-        return FlattenModule()
+        return FlattenModule(nodes)
 
     def infer(
         self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]

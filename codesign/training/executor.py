@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from codesign.ir import Candidate, QuantizedNetwork
 from codesign.layers import LAYERS
-from codesign.layers._training import NetworkDraft, Signal, TrainStep
-from codesign.training.routing import plan_routes
+from codesign.layers._training import MovingModule, NetworkDraft, Signal, TrainStep
+from codesign.training.routing import Plan, Reading, Tape, write
 from codesign.training.schedule import Schedule, folded_network
 
 
@@ -21,19 +21,36 @@ class Executor(torch.nn.Module):
     def __init__(self, schedule: Schedule) -> None:
         super().__init__()
         self.schedule = schedule
+        groups = schedule.groups
         self.layers = torch.nn.ModuleList(
-            LAYERS.get(group.layer).train_module(group.nodes) for group in schedule.groups
+            LAYERS.get(group.nodes.layers[0]).train_module(group.nodes) for group in groups
         )
-        dealers, joiners, self._piece_of = plan_routes(schedule.groups)
-        self._dealers = torch.nn.ModuleList(dealers)
-        self._joiners = torch.nn.ModuleList(torch.nn.ModuleList(j) for j in joiners)
-        self._register_members()
+        moved = {
+            index: layer.rows.numpy()
+            for index, layer in enumerate(self.layers)
+            if isinstance(layer, MovingModule)
+        }
+        plan = Plan(groups, moved)
+        self._starts, self._tape = plan.starts, Tape(plan.n_rows)
+        self._readings = torch.nn.ModuleList(
+            torch.nn.ModuleList(
+                Reading(plan=plan, reader=index, slot=slot) for slot in range(len(group.inputs))
+            )
+            for index, group in enumerate(groups)
+        )
+        self._is_on_tape = [False] * len(groups)
+        for inputs in self._readings:
+            for reading in inputs:  # type: ignore[attr-defined]
+                for source in reading.sources if reading.direct is None else ():
+                    self._is_on_tape[source] = True
+        #: Fraction bits of every input, kept while no format changes.
+        self._fractions: dict[tuple[int, int], torch.Tensor] = {}
         heads = sorted({group for group, _ in schedule.outputs})
         self._heads = heads
         first, total = {}, 0
         for group in heads:
             first[group] = total
-            total += schedule.groups[group].nodes.k
+            total += groups[group].nodes.k
         order = [first[group] + index for group, index in schedule.outputs]
         self.register_buffer("_order", torch.tensor(order), persistent=False)
 
@@ -47,39 +64,47 @@ class Executor(torch.nn.Module):
         Returns:
             float32[n_candidates, n_classes, batch].
         """
+        if step.changes_formats:
+            self._fractions.clear()
+        rows = self._tape.start(data, is_kept=torch.is_grad_enabled())
         raw = Signal(data[None], torch.zeros(1, device=data.device))
         done: list[Signal] = []
-        pieces: list[tuple[torch.Tensor, ...]] = []
+        tokens: list[torch.Tensor] = []
         for index, layer in enumerate(self.layers):
-            inputs = self._inputs(index, done, pieces) or [raw]
-            done.append(layer(inputs, step))
-            is_read = bool(self._piece_of[index])
-            pieces.append(self._dealers[index](done[index].values) if is_read else ())
+            token = rows  # of nothing: nobody asks for it
+            if isinstance(layer, MovingModule):
+                slots = range(len(self.schedule.groups[index].inputs))
+                fractions = [self._fraction_bits(index, slot, done) for slot in slots]
+                done.append(Signal(rows, layer.fraction_bits(fractions)))
+            else:
+                done.append(layer(self._inputs(index, done, tokens, rows) or [raw], step))
+                if self._is_on_tape[index]:
+                    token = write(done[-1].values, self._tape, rows, self._starts[index])
+            tokens.append(token)
         heads = [done[i].values[:, : self.schedule.n_classes] for i in self._heads]
         joined = heads[0] if len(heads) == 1 else torch.cat(heads)
         return joined.index_select(0, self._order)  # type: ignore[arg-type]
 
     def _inputs(
-        self, index: int, done: list[Signal], pieces: list[tuple[torch.Tensor, ...]]
+        self, index: int, done: list[Signal], tokens: list[torch.Tensor], rows: torch.Tensor
     ) -> list[Signal]:
         """Collect what group `index` reads."""
         inputs = []
-        for slot, joiner in enumerate(self._joiners[index]):  # type: ignore[arg-type,var-annotated]
-            values = joiner([pieces[s][self._piece_of[s][index, slot]] for s in joiner.sources])
-            fractions = torch.cat([done[s].fraction_bits for s in joiner.sources])
-            members = getattr(self, f"_members_{index}_{slot}")
-            inputs.append(Signal(values, fractions[members]))
+        for slot, reading in enumerate(self._readings[index]):  # type: ignore[arg-type,var-annotated]
+            if reading.direct is None:
+                values = reading(self._tape, rows, [tokens[s] for s in reading.sources])
+            else:
+                values = done[reading.direct].values
+            inputs.append(Signal(values, self._fraction_bits(index, slot, done)))
         return inputs
 
-    def _register_members(self) -> None:
-        """Keep, per input, which member of its joined source groups each node reads."""
-        for index, group in enumerate(self.schedule.groups):
-            for slot, places in enumerate(group.inputs):
-                sources = np.unique(places[:, 0])
-                sizes = [self.schedule.groups[s].nodes.k for s in sources]
-                starts = np.cumsum([0, *sizes])[np.searchsorted(sources, places[:, 0])]
-                members = torch.from_numpy(starts + places[:, 1])
-                self.register_buffer(f"_members_{index}_{slot}", members, persistent=False)
+    def _fraction_bits(self, index: int, slot: int, done: list[Signal]) -> torch.Tensor:
+        """Fraction bits of what input `slot` of group `index` reads, float32[k]."""
+        if (index, slot) not in self._fractions:
+            reading = self._readings[index][slot]  # type: ignore[index]
+            fractions = torch.cat([done[g].fraction_bits for g in reading.groups])
+            self._fractions[index, slot] = fractions[reading.members]
+        return self._fractions[index, slot]
 
     def export(self, candidates: Sequence[Candidate]) -> list[QuantizedNetwork]:
         """Write every network as integer words and formats."""

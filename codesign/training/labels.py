@@ -42,7 +42,7 @@ class LabelResult:
 def task_digest(task: TaskArrays) -> str:
     """First 16 hex digits of the SHA-256 of all arrays."""
     digest = hashlib.sha256()
-    for array in (task.x_train, task.y_train, task.x_test, task.y_test):
+    for array in task.arrays:
         digest.update(str((array.shape, array.dtype)).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]

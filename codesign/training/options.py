@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,33 +98,47 @@ class TaskArrays:
     Attributes:
         x_train, x_test: float32[n, n_features], standardised.
         y_train, y_test: int64[n], class indices.
+        x_measured, y_measured: rows in neither, on which labels are measured instead of on the
+            validation rows of the training set; None where there are no such rows.
     """
 
     x_train: NDArray[np.float32]
     y_train: NDArray[np.int64]
     x_test: NDArray[np.float32]
     y_test: NDArray[np.int64]
+    x_measured: NDArray[np.float32] | None = None
+    y_measured: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        for kind, x, y in (
-            ("train", self.x_train, self.y_train),
-            ("test", self.x_test, self.y_test),
-        ):
+        if (self.x_measured is None) != (self.y_measured is None):
+            raise DataError("x_measured and y_measured go together; give both or neither")
+        for kind, x, y in self._parts():
             if x.ndim != 2 or y.shape != x.shape[:1]:
                 raise DataError(
                     f"{kind} arrays have shapes {x.shape} and {y.shape}; expected (n, n_features) and (n,)"
                 )
             if not np.isfinite(x).all():
                 raise DataError(f"{kind} inputs hold NaN or infinity; clean the data first")
-        if self.x_train.shape[1] != self.x_test.shape[1]:
-            raise DataError("train and test inputs differ in width; load them from one task")
-        if min(self.y_train.min(), self.y_test.min()) < 0:
-            raise DataError("a label is negative; expected class indices from 0")
+            if x.shape[1] != self.x_train.shape[1]:
+                raise DataError(f"train and {kind} inputs differ in width; load them from one task")
+            if y.min() < 0:
+                raise DataError(f"a {kind} label is negative; expected class indices from 0")
+
+    def _parts(self) -> list[tuple[str, NDArray[np.float32], NDArray[np.int64]]]:
+        parts = [("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)]
+        if self.x_measured is not None and self.y_measured is not None:
+            parts.append(("measured", self.x_measured, self.y_measured))
+        return parts
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """All arrays, inputs and classes in turn: those to train on, to test on, to measure on."""
+        return tuple(array for _, x, y in self._parts() for array in (x, y))
 
     @property
     def n_classes(self) -> int:
         """Number of classes seen."""
-        return int(max(self.y_train.max(), self.y_test.max())) + 1
+        return int(max(y.max() for _, _, y in self._parts())) + 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,15 @@
 """How values get from the groups that compute them to the groups that read them.
 
-Each group deals its rows (lanes of nodes) out to its readers, one piece per reader; a reader joins
-the pieces of all its sources.  So each row is copied as often as it is read, however many groups
-there are, and gradients come back by gathering, without zero-filling or scattering.
+Results of all groups lie on one tape, a matrix of rows (one lane of one node each).  A reader gathers its
+rows with one copy, wherever they are; going back, it adds its gradients to the same rows of a second
+tape, where the group that computed them finds their sum.  Groups that only move lanes (concatenations)
+are never computed: their readers gather from the sources.  A group that reads all of another one, which
+nothing else reads, takes its values directly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,161 +20,187 @@ from codesign.training.schedule import Group
 Int = NDArray[np.int64]
 
 
-class _Deal(torch.autograd.Function):
-    """pieces[i] = rows[index[i]]; the gradient of a row is the sum over its readings."""
+class Tape:
+    """Values and gradients of all rows, kept from step to step: fresh memory costs page faults.
 
-    @staticmethod
-    def forward(ctx, rows, dealer, *indices):  # type: ignore[no-untyped-def]
-        ctx.dealer = dealer
-        return tuple(rows.index_select(0, index) for index in indices)
+    A forward pass must be followed by its backward pass before the next one that needs gradients.
+    """
 
-    @staticmethod
-    def backward(ctx, *gradients):  # type: ignore[no-untyped-def]
-        dealer: Dealer = ctx.dealer
-        joined = gradients[0] if len(gradients) == 1 else torch.cat(gradients)
-        result = joined.index_select(0, dealer.first_reading)
-        if dealer.unread.numel():
-            result.index_fill_(0, dealer.unread, 0.0)
-        for row, reading in zip(dealer.again_rows, dealer.again_readings, strict=True):
-            result.index_add_(0, row, joined.index_select(0, reading))
-        return (result, None, *(None for _ in gradients))
+    def __init__(self, n_rows: int) -> None:
+        self._n_rows = n_rows
+        self._buffers: dict[str, torch.Tensor] = {}
 
-
-class Dealer(torch.nn.Module):
-    """Deals the rows of one group to the inputs that read them."""
-
-    first_reading: torch.Tensor
-    unread: torch.Tensor
-
-    def __init__(self, source: Group, pieces: Sequence[tuple[Int, Int, int]]) -> None:
-        """Plan the deal.
+    def start(self, like: torch.Tensor, *, is_kept: bool) -> torch.Tensor:
+        """Return the tape for one forward pass, float32[n_rows, batch], not initialised.
 
         Args:
-            source: the group.
-            pieces: per reader: which members it reads in order, their real widths, and the width
-                to pad each to.
+            like: has the batch as its last axis.
+            is_kept: gradients will be asked for, so the memory is kept for the next step.
         """
-        super().__init__()
-        width = source.nodes.padded_output
-        n_rows = source.nodes.k * width
-        indices, targets = [], []
-        for members, widths, padded in pieces:
-            lanes = np.arange(padded)[None, :]
-            # Padding repeats the node's last lane: finite, and never read by a real lane.
-            index = members[:, None] * width + np.minimum(lanes, widths[:, None] - 1)
-            indices.append(index.reshape(-1))
-            targets.append(np.where(lanes < widths[:, None], index, -1).reshape(-1))
-        self.is_identity = len(indices) == 1 and np.array_equal(indices[0], np.arange(n_rows))
-        if self.is_identity or not indices:  # the outputs of networks have no reader
-            return
-        self.n_pieces = len(indices)
-        for i, index in enumerate(indices):
-            self._keep(f"index_{i}", index)
-        self._plan_backward(np.concatenate(targets), n_rows)
-
-    def _plan_backward(self, targets: Int, n_rows: int) -> None:
-        readings = np.flatnonzero(targets >= 0)
-        readings = readings[np.argsort(targets[readings], kind="stable")]
-        rows = targets[readings]
-        starts = np.searchsorted(rows, np.arange(n_rows + 1))
-        rank = np.arange(rows.size) - starts[rows]
-        first = np.zeros(n_rows, dtype=np.int64)
-        first[rows[rank == 0]] = readings[rank == 0]
-        self._keep("first_reading", first)
-        self._keep("unread", np.flatnonzero(np.diff(starts) == 0))
-        self.n_again = int(rank.max(initial=0))
-        for i in range(1, self.n_again + 1):
-            self._keep(f"again_rows_{i}", rows[rank == i])
-            self._keep(f"again_readings_{i}", readings[rank == i])
-
-    def _keep(self, name: str, values: Int) -> None:
-        tensor = torch.from_numpy(np.ascontiguousarray(values))
-        self.register_buffer(name, tensor, persistent=False)
+        shape = (self._n_rows, like.shape[-1])
+        if not is_kept:
+            return like.new_empty(shape)
+        if "values" not in self._buffers or self._buffers["values"].shape != shape:
+            self._buffers = {name: like.new_empty(shape) for name in ("values", "gradients")}
+        self._buffers["gradients"].zero_()
+        return self._buffers["values"]
 
     @property
-    def again_rows(self) -> list[torch.Tensor]:
-        """Rows read a second time, a third time, and so on."""
-        return [getattr(self, f"again_rows_{i}") for i in range(1, self.n_again + 1)]
-
-    @property
-    def again_readings(self) -> list[torch.Tensor]:
-        """Where in the joined pieces those readings are."""
-        return [getattr(self, f"again_readings_{i}") for i in range(1, self.n_again + 1)]
-
-    def forward(self, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Deal float32[k, width, batch]: one float32[rows, batch] per reader."""
-        rows = values.reshape(-1, values.shape[2])
-        if self.is_identity:
-            return (rows,)
-        indices = [getattr(self, f"index_{i}") for i in range(self.n_pieces)]
-        return _Deal.apply(rows, self, *indices)  # type: ignore[no-any-return,no-untyped-call]
+    def gradients(self) -> torch.Tensor:
+        """Gradients of the last forward pass so far, float32[n_rows, batch]."""
+        return self._buffers["gradients"]
 
 
-class _Permute(torch.autograd.Function):
-    """rows[index] for a permutation."""
+class _Write(torch.autograd.Function):
+    """Put a group's result on the tape; returns a token for its readers."""
 
     @staticmethod
-    def forward(ctx, rows, index, inverse):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(inverse)
+    def forward(ctx, values, tape, rows, start):  # type: ignore[no-untyped-def]
+        ctx.tape, ctx.start, ctx.shape = tape, start, values.shape
+        n_rows = values.shape[0] * values.shape[1]
+        rows[start : start + n_rows] = values.view(n_rows, -1)
+        return values.new_empty(0)
+
+    @staticmethod
+    def backward(ctx, token):  # type: ignore[no-untyped-def]
+        n_rows = ctx.shape[0] * ctx.shape[1]
+        gradient = ctx.tape.gradients[ctx.start : ctx.start + n_rows]
+        return gradient.view(ctx.shape), None, None, None
+
+
+class _Read(torch.autograd.Function):
+    """Gather rows of the tape; the tokens make autograd add to their gradients before they are used."""
+
+    @staticmethod
+    def forward(ctx, tape, rows, index, *tokens):  # type: ignore[no-untyped-def]
+        ctx.tape, ctx.n_tokens = tape, len(tokens)
+        ctx.save_for_backward(index)
         return rows.index_select(0, index)
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
-        (inverse,) = ctx.saved_tensors
-        return gradient.index_select(0, inverse), None, None
+        (index,) = ctx.saved_tensors
+        gradients = ctx.tape.gradients
+        if gradient.untyped_storage().data_ptr() == gradients.untyped_storage().data_ptr():
+            gradient = gradient.clone()  # of a sum: the very rows of its result
+        gradients.index_add_(0, index, gradient)
+        return (None, None, None, *(gradient.new_empty(0) for _ in range(ctx.n_tokens)))
 
 
-class Joiner(torch.nn.Module):
-    """Joins the pieces that one input of one group reads."""
+class Reading(torch.nn.Module):
+    """What one input of one group reads.
 
-    order: torch.Tensor
-    inverse: torch.Tensor
+    Padding repeats a node's last lane: finite, never read by a real lane, so its gradient is zero.
 
-    def __init__(self, group: Group, slot: int) -> None:
-        super().__init__()
-        places = group.inputs[slot]
-        self.sources = tuple(int(g) for g in np.unique(places[:, 0]))
-        self.shape = (group.nodes.k, group.nodes.padded_inputs[slot])
-        arrival = np.concatenate([np.flatnonzero(places[:, 0] == g) for g in self.sources])
-        self._is_sorted = np.array_equal(arrival, np.arange(arrival.size))
-        if not self._is_sorted:
-            lanes = np.arange(self.shape[1])[None, :]
-            order = (np.argsort(arrival)[:, None] * self.shape[1] + lanes).reshape(-1)
-            inverse = (arrival[:, None] * self.shape[1] + lanes).reshape(-1)
-            self.register_buffer("order", torch.from_numpy(order), persistent=False)
-            self.register_buffer("inverse", torch.from_numpy(inverse), persistent=False)
-
-    def forward(self, pieces: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Join pieces, in the order of `sources`, to float32[k, width, batch]."""
-        rows = pieces[0] if len(pieces) == 1 else torch.cat(list(pieces))
-        if not self._is_sorted:
-            rows = _Permute.apply(rows, self.order, self.inverse)  # type: ignore[no-untyped-call]
-        return rows.view(*self.shape, -1)
-
-
-def plan_routes(
-    groups: Sequence[Group],
-) -> tuple[list[Dealer], list[list[Joiner]], list[dict[tuple[int, int], int]]]:
-    """Plan who deals what to whom.
-
-    Returns:
-        Per group its dealer, its joiners (one per input), and which of its dealt pieces goes to
-        which (group, input).
+    Attributes:
+        groups: the groups that its sources belong to, in order.
+        members: int64[k], per node: its source's position in all nodes of `groups`, joined.
+        sources: the groups that computed what is read, which those of `groups` may only have moved.
+        direct: the one group that is read whole, in order and by nobody else; else None.
     """
-    joiners = [[Joiner(g, slot) for slot in range(len(g.inputs))] for g in groups]
-    pieces: list[list[tuple[Int, Int, int]]] = [[] for _ in groups]
-    readers: list[dict[tuple[int, int], int]] = [{} for _ in groups]
-    for reader, group in enumerate(groups):
-        for slot, places in enumerate(group.inputs):
-            for source in joiners[reader][slot].sources:
-                chosen = places[:, 0] == source
-                readers[source][reader, slot] = len(pieces[source])
-                pieces[source].append(
-                    (
-                        places[chosen, 1],
-                        group.nodes.input_widths[slot][chosen],
-                        group.nodes.padded_inputs[slot],
-                    )
-                )
-    dealers = [Dealer(g, p) for g, p in zip(groups, pieces, strict=True)]
-    return dealers, joiners, readers
+
+    index: torch.Tensor
+    members: torch.Tensor
+
+    def __init__(self, *, plan: Plan, reader: int, slot: int) -> None:
+        super().__init__()
+        nodes, places = plan.groups[reader].nodes, plan.groups[reader].inputs[slot]
+        self._shape = (nodes.k, nodes.padded_inputs[slot])
+        self.groups = tuple(int(g) for g in np.unique(places[:, 0]))
+        self.sources = plan.sources(self.groups)
+        self.direct = plan.direct(reader, slot)
+        index = torch.from_numpy(plan.rows_read(reader, slot).reshape(-1))
+        self.register_buffer("index", index, persistent=False)
+        sizes = [plan.groups[g].nodes.k for g in self.groups]
+        before = np.cumsum([0, *sizes])[np.searchsorted(self.groups, places[:, 0])]
+        members = torch.from_numpy(before + places[:, 1])
+        self.register_buffer("members", members, persistent=False)
+
+    def forward(
+        self, tape: Tape, rows: torch.Tensor, tokens: Sequence[torch.Tensor]
+    ) -> torch.Tensor:
+        """Gather float32[k, padded, batch].
+
+        Args:
+            tape: keeps the gradients.
+            rows: float32[n_rows, batch], its values.
+            tokens: of the sources.
+        """
+        values = _Read.apply(tape, rows, self.index, *tokens)  # type: ignore[no-untyped-call]
+        return values.view(*self._shape, -1)  # type: ignore[no-any-return]
+
+
+class Plan:
+    """Where the results of all groups lie on the tape, and who reads what.
+
+    Attributes:
+        groups: all groups, in order.
+        starts: first row of each group; groups that only move lanes have none.
+        n_rows: rows in all.
+    """
+
+    def __init__(self, groups: Sequence[Group], moved: Mapping[int, Int]) -> None:
+        """Lay out the tape.
+
+        Args:
+            groups: all groups, in order.
+            moved: for groups that only move lanes: int64[k * padded_output], which row of the joined
+                padded inputs each of their rows is.
+        """
+        self.groups = groups
+        self._moved = moved
+        sizes = [
+            0 if i in moved else g.nodes.k * g.nodes.padded_output for i, g in enumerate(groups)
+        ]
+        self.starts = [int(start) for start in np.cumsum([0, *sizes])]
+        self.n_rows = self.starts[-1]
+        #: Per group: int64[k, padded_output], where each lane lies.
+        self._rows: list[Int] = []
+        for index, group in enumerate(groups):
+            if index in moved:
+                inputs = [self.rows_read(index, slot) for slot in range(len(group.inputs))]
+                rows = np.concatenate(inputs, axis=1).reshape(-1)[moved[index]]
+            else:
+                rows = self.starts[index] + np.arange(sizes[index])
+            self._rows.append(rows.reshape(group.nodes.k, -1))
+
+    def rows_read(self, reader: int, slot: int) -> Int:
+        """Return where each lane that an input reads lies, int64[k, padded_input]."""
+        nodes, places = self.groups[reader].nodes, self.groups[reader].inputs[slot]
+        lanes = np.arange(nodes.padded_inputs[slot])
+        result = np.empty((nodes.k, lanes.size), dtype=np.int64)
+        for i, (group, member) in enumerate(places):
+            result[i] = self._rows[group][member][
+                np.minimum(lanes, nodes.input_widths[slot][i] - 1)
+            ]
+        return result
+
+    def sources(self, groups: Iterable[int]) -> tuple[int, ...]:
+        """Return the groups that computed what these groups hold."""
+        found: set[int] = set()
+        for group in groups:
+            if group in self._moved:
+                read = {int(g) for places in self.groups[group].inputs for g in places[:, 0]}
+                found.update(self.sources(read))
+            else:
+                found.add(group)
+        return tuple(sorted(found))
+
+    def direct(self, reader: int, slot: int) -> int | None:
+        """Return the one group that an input reads whole, in order and alone; None where there is none."""
+        nodes, places = self.groups[reader].nodes, self.groups[reader].inputs[slot]
+        source = int(places[0, 0])
+        spec = self.groups[source].nodes
+        is_whole = (
+            source not in self._moved
+            and bool((places[:, 0] == source).all())
+            and np.array_equal(places[:, 1], np.arange(spec.k))
+            and nodes.padded_inputs[slot] == spec.padded_output
+        )
+        n_readings = sum(source in places[:, 0] for group in self.groups for places in group.inputs)
+        return source if is_whole and n_readings == 1 else None
+
+
+def write(values: torch.Tensor, tape: Tape, rows: torch.Tensor, start: int) -> torch.Tensor:
+    """Put float32[k, width, batch] on the tape from row `start`; returns a token for its readers."""
+    return _Write.apply(values, tape, rows, start)  # type: ignore[no-any-return,no-untyped-call]

@@ -19,10 +19,13 @@ from codesign.layers import LAYERS
 from codesign.layers._training import TrainNodes
 from codesign.space import population_from_candidates
 
-#: Nodes are grouped with nodes whose result lies between the same two of these widths (further ones
-#: double), and padded to the widest of them: few large groups beat exact widths.  Measured on 256 designs of
-#: mlp_l1, networks and epochs a second of one core: 17 with 12/24/48/96, 22 with these, 16 with 64 alone.
-_WIDTH_CLASSES = np.array([16, 64])
+#: Nodes are sorted into cells by these widths (further ones double); cells then merge where that saves
+#: time: few large groups have less overhead, groups of equal widths less padding.
+_WIDTHS = np.array([8, 16, 24, 32, 48, 64, 96])
+#: What one group costs by itself, and what one weight costs, in units of a lane (of 256 rows; about a
+#: microsecond a step on one core).  Measured on mlp_l1.
+_LANES_PER_GROUP = 800.0
+_LANES_PER_WEIGHT = 1 / 55
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +33,13 @@ class Group:
     """Nodes computed together.
 
     Attributes:
-        layer: their type.
+        family: layers of their kind; names the layer itself where it has no family.
         members: int64[k], rows of the population.
         nodes: what their module needs to know.
         inputs: per input: int64[k, 2], the (group, index in it) of the node that each reads.
     """
 
-    layer: str
+    family: str
     members: NDArray[np.int64]
     nodes: TrainNodes
     inputs: tuple[NDArray[np.int64], ...]
@@ -140,6 +143,10 @@ class _Scheduler:
                 raise DesignError(
                     f"{names[row]}: the last node of a network must round its result; end it with a linear node"
                 )
+        self._readers: list[list[int]] = [[] for _ in range(m)]
+        for row in range(m):
+            for source in self._inputs[row] if not self._folded[row] else ():
+                self._readers[source].append(row)
         self._groups: list[Group] = []
         self._place: dict[int, tuple[int, int]] = {}
 
@@ -149,11 +156,12 @@ class _Scheduler:
             ready = [r for r in waiting if all(i in self._place for i in self._inputs[r])]
             light = [r for r in ready if not self._layers[r].has_multipliers]
             chosen = light or ready
-            keys: dict[tuple[object, ...], list[int]] = {}
+            kinds: dict[tuple[object, ...], list[int]] = {}
             for row in chosen:
-                keys.setdefault(self._key(row), []).append(row)
-            for key in sorted(keys, key=str):
-                self._add(keys[key])
+                kinds.setdefault(self._kind(row), []).append(row)
+            for kind in sorted(kinds, key=str):
+                for rows in self._divided(kinds[kind]):
+                    self._add(rows)
             done = set(chosen)
             waiting = [r for r in waiting if r not in done]
         widths = {int(self._population.columns["n_out"][row]) for row in self._last}
@@ -169,18 +177,70 @@ class _Scheduler:
             n_classes=widths.pop(),
         )
 
-    def _key(self, row: int) -> tuple[object, ...]:
+    def _family(self, row: int) -> str:
+        return self._layers[row].train_family or self._layers[row].name
+
+    def _kind(self, row: int) -> tuple[object, ...]:
+        """What nodes of one group must have in common.
+
+        Layers without multipliers that read one node are grouped as their sources are, so that
+        nothing has to be moved between the two groups.
+        """
+        follows = not self._layers[row].has_multipliers and len(self._inputs[row]) == 1
         return (
-            self._layers[row].name,
-            _width_class(self._population.columns["n_out"][row]),
+            self._family(row),
             len(self._inputs[row]),
-            _width_class(self._population.columns["n_in"][row]),
             bool(self._is_output[row]),
+            self._is_output[self._readers[row]].any() if self._readers[row] else False,
+            self._place[self._inputs[row][0]][0] if follows else -1,
         )
+
+    def _widths(self, row: int) -> tuple[int, ...]:
+        """Real widths of result and inputs."""
+        columns = self._population.columns["n_out"]
+        return (int(columns[row]), *(int(columns[i]) for i in self._inputs[row]))
+
+    def _divided(self, rows: list[int]) -> list[list[int]]:
+        """Divide nodes of one kind into groups: by width, as far as that saves time."""
+        cells: dict[tuple[int, ...], list[int]] = {}
+        for row in rows:
+            cells.setdefault(tuple(_width_class(w) for w in self._widths(row)), []).append(row)
+        if self._kind(rows[0])[-1] != -1:
+            return [rows]
+        has_weights = self._layers[rows[0]].has_multipliers
+        widths = {key: np.array([self._widths(r) for r in cells[key]]).max(0) for key in cells}
+        parts = [(len(cells[key]), widths[key], cells[key]) for key in sorted(cells)]
+
+        def cost(k: int, padded: NDArray[np.int64]) -> float:
+            weights = padded[0] * padded[1] * _LANES_PER_WEIGHT if has_weights else 0.0
+            return _LANES_PER_GROUP + k * (float(padded.sum()) + weights)
+
+        while len(parts) > 1:
+            best, pair = 0.0, None
+            for i, (k, padded, _) in enumerate(parts):
+                for j, (other_k, other, _) in enumerate(parts[:i]):
+                    saved = cost(k, padded) + cost(other_k, other)
+                    saved -= cost(k + other_k, np.maximum(padded, other))
+                    if saved > best:
+                        best, pair = saved, (j, i)
+            if pair is None:
+                break
+            (k, padded, mine), (other_k, other, theirs) = parts[pair[0]], parts[pair[1]]
+            parts[pair[0]] = (k + other_k, np.maximum(padded, other), mine + theirs)
+            del parts[pair[1]]
+        return [members for _, _, members in parts]
+
+    def _order(self, row: int) -> tuple[object, ...]:
+        """Sort key of a node in its group: readers of one type together, then sources in order."""
+        readers = [self._layers[r].name for r in self._readers[row]]
+        places = [self._place[i] for i in self._inputs[row]]
+        groups = [group for group, _ in places]
+        follows = not self._layers[row].has_multipliers and len(places) == 1
+        return ([] if follows else readers, groups, places, row)
 
     def _add(self, rows: list[int]) -> None:
         columns = self._population.columns
-        rows.sort(key=lambda row: ([self._place[i] for i in self._inputs[row]], row))
+        rows.sort(key=self._order)
         members = np.array(rows, dtype=np.int64)
         n_inputs = len(self._inputs[rows[0]])
         widths = tuple(
@@ -189,6 +249,7 @@ class _Scheduler:
         )
         padded = tuple(int(w.max()) for w in widths)
         nodes = TrainNodes(
+            layers=tuple(self._layers[row].name for row in rows),
             columns={name: values[members] for name, values in columns.items()},
             input_widths=widths,
             padded_inputs=padded,
@@ -200,7 +261,7 @@ class _Scheduler:
         index = len(self._groups)
         self._groups.append(
             Group(
-                layer=self._layers[rows[0]].name,
+                family=self._family(rows[0]),
                 members=members,
                 nodes=nodes,
                 inputs=tuple(
@@ -222,7 +283,7 @@ class _Scheduler:
 
 
 def _width_class(width: float) -> int:
-    position = int(np.searchsorted(_WIDTH_CLASSES, width))
-    if position < len(_WIDTH_CLASSES):
-        return int(_WIDTH_CLASSES[position])
+    position = int(np.searchsorted(_WIDTHS, width))
+    if position < len(_WIDTHS):
+        return int(_WIDTHS[position])
     return 1 << int(np.ceil(np.log2(width)))

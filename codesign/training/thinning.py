@@ -42,6 +42,9 @@ def thin(
                 source = model.layers[old_group]
                 state = source.state_dict(keep_vars=True)
                 for name, tensor in layer.state_dict(keep_vars=True).items():
+                    if name not in state:  # of the batch norm of others in its group: not read
+                        tensor[index].nan_to_num_()
+                        continue
                     _copy(tensor, state[name], index, old_index)
                     if isinstance(tensor, torch.nn.Parameter):
                         _copy_moments(fresh, optimiser, tensor, state[name], index, old_index)
@@ -61,9 +64,11 @@ def _places(schedule: Schedule, keep: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _copy(new: torch.Tensor, old: torch.Tensor, index: int, old_index: int) -> None:
-    """Copy one node's slice; the padded width may have shrunk."""
-    window = tuple(slice(0, size) for size in new.shape[1:])
-    new[index] = old[old_index][window]
+    """Copy one node's slice; the padded width may have changed, and padding holds zeros."""
+    sizes = [min(a, b) for a, b in zip(new.shape[1:], old.shape[1:], strict=True)]
+    window = tuple(slice(0, size) for size in sizes)
+    new[index] = 0.0
+    new[index][window] = old[old_index][window]
 
 
 def _copy_moments(

@@ -29,6 +29,8 @@ Progress = Callable[[float], None]
 _SPLIT_SEED = 20_260_101
 #: Input statistics of normalised nodes are tracked at every so many steps: they change slowly.
 _MOMENT_STEPS = 4
+#: Rows that integer networks are evaluated on at a time: few enough to stay in the cache.
+_EVALUATION_ROWS = 4096
 #: Steps at which ranges are chosen from the start, beside twice per epoch later.
 _EARLY_STEPS = (0, 4, 16)
 
@@ -151,9 +153,13 @@ def integer_accuracy(
         x: float32[n, n_features], standardised.
         y: int64[n].
     """
-    words = network.input_format.words_from_values(x)
-    answers = np.asarray(run_words(network, words)).argmax(axis=1)
-    return float((answers == y).mean())
+    n_right = 0
+    for start in range(0, len(y), _EVALUATION_ROWS):
+        rows = slice(start, start + _EVALUATION_ROWS)
+        words = network.input_format.words_from_values(x[rows])
+        answers = np.asarray(run_words(network, words)).argmax(axis=1)
+        n_right += int((answers == y[rows]).sum())
+    return n_right / len(y)
 
 
 def _check_fit(candidates: Sequence[Candidate], task: TaskArrays) -> None:
@@ -229,8 +235,10 @@ def _train_chunk(
             training.drop_hopeless()
         progress((epoch + 1) / options.epochs)
     training.finish()
-    x_validation = task.x_train[training.validation_rows]
-    y_validation = task.y_train[training.validation_rows]
+    x_validation, y_validation = task.x_measured, task.y_measured
+    if x_validation is None or y_validation is None:
+        x_validation = task.x_train[training.validation_rows]
+        y_validation = task.y_train[training.validation_rows]
     networks = training.networks()
     return TrainingResult(
         networks=networks,
@@ -272,7 +280,8 @@ class _Training:
             len(task.y_train), options.validation_fraction, options.split
         )
         self._data = torch.from_numpy(np.ascontiguousarray(task.x_train[rows].T)).to(device)
-        self._labels = torch.from_numpy(task.y_train[rows]).to(device)
+        labels = torch.from_numpy(task.y_train[rows])
+        self._targets = _targets(labels, schedule.n_classes, options.label_smoothing).to(device)
         held_out = self.validation_rows
         x_held_out = np.ascontiguousarray(task.x_train[held_out].T)
         self._held_out = torch.from_numpy(x_held_out).to(device)
@@ -301,9 +310,9 @@ class _Training:
 
     def run_epoch(self) -> None:
         """Pass over the training rows once, in a new order."""
-        order = torch.randperm(self._labels.numel(), generator=self._generator)
+        order = torch.randperm(self._data.shape[1], generator=self._generator)
         order = order.to(self._data.device)
-        data, labels = self._data[:, order], self._labels[order]
+        data, targets = self._data[:, order], self._targets[:, order]
         soft = None if self._soft is None else self._soft[:, order]
         total = torch.zeros(len(self._active), device=data.device)
         epoch = self._step // self._n_batches
@@ -314,7 +323,8 @@ class _Training:
             )
             plan = _plan_step(self._step, self._n_batches, self._n_steps, self._options)
             teacher = None if soft is None else soft[:, window]
-            loss = _loss(self._model(data[:, window], plan), labels[window], teacher, self._options)
+            logits = self._model(data[:, window], plan)
+            loss = _loss(logits, targets[:, window], teacher, self._options)
             self._optimiser.zero_grad(set_to_none=True)
             loss.sum().backward()  # type: ignore[no-untyped-call]
             self._optimiser.step()
@@ -344,8 +354,8 @@ class _Training:
     def _export(self, positions: set[int]) -> None:
         """Choose the output formats and export the networks at some positions of the model."""
         with torch.no_grad():
-            for start in range(0, self._data.shape[1], 4096):
-                self._model(self._data[:, start : start + 4096], TrainStep(covers_outputs=True))
+            for start in range(0, self._data.shape[1], 1024):
+                self._model(self._data[:, start : start + 1024], TrainStep(covers_outputs=True))
         exported = self._model.export([self._all[i] for i in self._active])
         for position in positions:
             self._finished[self._active[position]] = exported[position]
@@ -389,9 +399,27 @@ def _plan_step(index: int, n_batches: int, n_steps: int, options: TrainingOption
     )
 
 
+class _SoftCrossEntropy(torch.autograd.Function):
+    """Cross entropy with given probabilities, summed over classes: log sum exp z - sum p z."""
+
+    @staticmethod
+    def forward(ctx, logits, probabilities):  # type: ignore[no-untyped-def]
+        largest = logits.amax(dim=1, keepdim=True)
+        softmax = torch.sub(logits, largest).exp_()
+        total = softmax.sum(dim=1, keepdim=True)
+        ctx.save_for_backward(softmax.div_(total), probabilities)
+        expected = torch.mul(logits, probabilities).sum(dim=1)
+        return total.log_().add_(largest).squeeze(1).sub_(expected)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        softmax, probabilities = ctx.saved_tensors
+        return torch.sub(softmax, probabilities).mul_(gradient[:, None]), None
+
+
 def _loss(
     logits: torch.Tensor,
-    labels: torch.Tensor,
+    targets: torch.Tensor,
     teacher: torch.Tensor | None,
     options: TrainingOptions,
 ) -> torch.Tensor:
@@ -399,23 +427,23 @@ def _loss(
 
     Args:
         logits: float32[n_candidates, n_classes, batch].
-        labels: int64[batch].
+        targets: float32[n_classes, batch], `_targets` of the batch.
         teacher: float32[n_classes, batch], softened probabilities.
-        options: label smoothing and distillation.
+        options: distillation.
     """
-    n_candidates = logits.shape[0]
-    hard = torch.nn.functional.cross_entropy(
-        logits,
-        labels[None].expand(n_candidates, -1),
-        reduction="none",
-        label_smoothing=options.label_smoothing,
-    ).mean(dim=1)
+    hard: torch.Tensor = _SoftCrossEntropy.apply(logits, targets).mean(dim=1)  # type: ignore[no-untyped-call]
     if teacher is None:
         return hard
     temperature, weight = options.distillation_temperature, options.distillation_weight
-    student = torch.log_softmax(logits / temperature, dim=1)
-    soft = -(teacher[None] * student).sum(dim=1).mean(dim=1) * temperature**2
-    return (1 - weight) * hard + weight * soft
+    soft = _SoftCrossEntropy.apply(logits / temperature, teacher)  # type: ignore[no-untyped-call]
+    result: torch.Tensor = (1 - weight) * hard + weight * temperature**2 * soft.mean(dim=1)
+    return result
+
+
+def _targets(labels: torch.Tensor, n_classes: int, smoothing: float) -> torch.Tensor:
+    """Return the probabilities that training aims at, float32[n_classes, n]."""
+    exact = torch.nn.functional.one_hot(labels, n_classes).to(torch.float32).T
+    return ((1.0 - smoothing) * exact + smoothing / n_classes).contiguous()
 
 
 __all__ = [

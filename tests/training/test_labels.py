@@ -6,12 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from codesign.errors import DesignError, StudyError
+from codesign.errors import DataError, DesignError, StudyError
+from codesign.layers import run_words
 from codesign.space import candidates_from_population, load_space
 from codesign.training import (
     LabelStore,
     TaskArrays,
     TrainingOptions,
+    integer_accuracy,
     label_candidates,
     train_population,
 )
@@ -114,3 +116,30 @@ def test_nothing_to_label_is_refused(tmp_path, task):
         pytest.raises(DesignError, match="at least one"),
     ):
         label_candidates([], task, OPTIONS, store=store)
+
+
+def test_labels_are_measured_on_rows_of_their_own_where_there_are_some(tmp_path, task, candidates):
+    generator = np.random.default_rng(6)
+    x = generator.normal(0, 1.5, (5000, 16)).astype(np.float32)  # more than one block of rows
+    y = generator.integers(0, 5, 5000)
+    other = replace(task, x_measured=x, y_measured=y)
+    plain = train_population(candidates, task, OPTIONS, seed=1)
+    found = train_population(candidates, other, OPTIONS, seed=1)
+    for before, after, accuracy in zip(
+        plain.networks, found.networks, found.validation_accuracy, strict=True
+    ):
+        assert before.digest == after.digest  # training sees nothing of them
+        assert accuracy == integer_accuracy(after, x, y)
+        words = after.input_format.words_from_values(x)
+        assert accuracy == (np.argmax(run_words(after, words), axis=1) == y).mean()
+    assert np.array_equal(plain.test_accuracy, found.test_accuracy)
+    with LabelStore(tmp_path / "labels.db") as store:  # other rows are other labels
+        assert label_candidates(candidates, task, OPTIONS, store=store).n_trained == 4
+        assert label_candidates(candidates, other, OPTIONS, store=store).n_trained == 4
+
+
+def test_rows_to_measure_on_come_with_their_classes(task):
+    with pytest.raises(DataError, match="go together"):
+        replace(task, x_measured=task.x_test)
+    with pytest.raises(DataError, match="train and measured inputs differ in width"):
+        replace(task, x_measured=task.x_test[:, :3], y_measured=task.y_test)
