@@ -44,7 +44,7 @@ class SupernetOptions:
     epochs: tuple[int, int, int, int] = (3, 2, 2, 8)
     n_samples: int = 15
     batch_size: int = 128
-    learning_rate: float = 0.01
+    learning_rate: float = 0.02
     temperature: float = 2.0
     n_calibration: int = 768
 
@@ -134,11 +134,22 @@ def train_supernet(
     options: SupernetOptions,
     *,
     seed: int,
+    feasible: Genomes | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Supernet:
     """Train a supernet by progressive shrinking.
 
     The last quarter of the training rows is left out: sub-networks are compared on it.
+
+    Args:
+        layout: the elastic genes.
+        task: standardised arrays; the test rows are not read.
+        options: the schedule.
+        seed: fixes everything.
+        feasible: int64[n, n_var], designs that fit the budget; in the last phase sub-networks are
+            drawn from these, so that the weights serve no network that nobody may build.  None:
+            from all.
+        progress: told the share done.
     """
     started_s = time.perf_counter()
     generator = np.random.default_rng(seed)
@@ -164,7 +175,10 @@ def train_supernet(
             for i in range(n_batches):
                 rows = order[:, i * options.batch_size : (i + 1) * options.batch_size]
                 batch, targets = inputs[rows], labels[rows]
-                sampled = _sample(layout, i_phase, n_lanes - 1, generator)
+                if feasible is not None and i_phase == len(PHASES) - 1:
+                    sampled = feasible[generator.integers(len(feasible), size=n_lanes - 1)]
+                else:
+                    sampled = _sample(layout, i_phase, n_lanes - 1, generator)
                 answers, _ = model.run_lanes(batch, np.concatenate([largest, sampled]))
                 loss = torch.nn.functional.cross_entropy(answers[0], targets[0])
                 if teacher is not None:

@@ -44,6 +44,8 @@ OBJECTIVES: Final = ("error", "latency_ns", "lut")
 HARDWARE_GENES: Final = ("flow", "clock_mhz", "strategy_", "reuse_factor_")
 #: Rows of the training set that shared weights are judged on, and that calibrate batch norm.
 N_JUDGED, N_CALIBRATION = 1000, 768
+#: Feasible designs that a supernet is trained for.
+N_FEASIBLE: Final = 4000
 #: Evaluations with shared weights in `propose`; about 0.01 s each.
 N_SHARED: Final = 1500
 
@@ -70,6 +72,31 @@ class SharedSpace:
         """Return float[n, 2], LUT and latency in ns: what differentiable search pays for."""
         scores = self.scorer.score(self.space.decode(self.space.canonicalize(genomes)))
         return np.stack([scores.metrics[name].value for name in ("lut", "latency_ns")], axis=1)
+
+    def sample_feasible(self, n: int, *, seed: int) -> Genomes:
+        """Draw up to n distinct elastic designs that fit the budget, canonical int64[k, n_var].
+
+        Raises:
+            DesignError: none of 40 n random ones fits.
+        """
+        generator = np.random.default_rng(seed)
+        columns = self.layout.elastic_columns
+        kept = np.zeros((0, len(self.layout.base)), dtype=np.int64)
+        for _ in range(20):
+            size = (2 * n, len(columns))
+            drawn = generator.integers(0, self.space.upper[columns] + 1, size=size)
+            full = self.space.canonicalize(complete(self.layout, drawn, columns))
+            scores = self.scorer.score(self.space.decode(full))
+            fits = (violations(scores, self.budget, self.scorer.device) <= 0).all(axis=1)
+            kept = np.unique(np.concatenate([kept, full[fits]]), axis=0)
+            if len(kept) >= n:
+                break
+        if len(kept) == 0:
+            raise DesignError(
+                f"none of {40 * n} random plain chains of space {self.space.name!r} fits budget "
+                f"{self.budget.name!r}; relax it, or leave weight sharing out"
+            )
+        return generator.permutation(kept)[:n]
 
     @property
     def limits(self) -> Floats:
@@ -314,7 +341,14 @@ def propose(
     """
     if method == "supernet":
         options = SupernetOptions(epochs=(2, 1, 1, epochs))
-        supernet = train_supernet(shared.layout, shared.task, options, seed=seed, progress=progress)
+        supernet = train_supernet(
+            shared.layout,
+            shared.task,
+            options,
+            seed=seed,
+            feasible=shared.sample_feasible(N_FEASIBLE, seed=seed),
+            progress=progress,
+        )
         archive = search_supernet(supernet, shared, n_evaluations=N_SHARED, seed=seed)
     else:
         archive = search_prices(shared, method, prices, epochs=epochs, seed=seed, progress=progress)
