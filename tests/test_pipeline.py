@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,10 +18,13 @@ from codesign.pipeline import (
     choose_spread,
     choose_winner,
     combine_accuracy,
+    label_offset,
     run_study,
 )
 from codesign.space import load_space
-from codesign.study import Study, StudyConfig
+from codesign.study import LabelSection, Study, StudyConfig
+from codesign.tasks import load_task
+from codesign.training.benchmark import load_benchmark
 
 
 def point(i, lut, accuracy, flow="rtl"):
@@ -95,6 +99,21 @@ def test_a_combined_accuracy_lies_between_and_nearer_the_surer_one():
     combined = combine_accuracy(0.72, 0.004, 0.70, 2000)
     assert 0.715 < combined < 0.72
     assert 0.70 < combine_accuracy(0.72, 0.05, 0.70, 2000) < 0.705
+
+
+def test_own_labels_join_those_that_ship_at_their_level():
+    """What the same trained networks reach on both kinds of rows must agree once corrected."""
+    task = load_task("jets")
+    offset = label_offset(LabelSection(n_shipped=100), task)
+    entries = load_benchmark()
+    own = np.array([np.mean(e.split_accuracy) for e in entries]) - offset
+    shipped = np.array([np.mean(e.validation_accuracy) for e in entries])
+    assert offset != 0.0
+    # what is left is the sampling error of single pairs, 0.01 each at most, over more than a thousand
+    assert abs((own - shipped).mean()) < 1e-4
+    assert label_offset(LabelSection(start_from="shipped"), task) == offset
+    assert label_offset(LabelSection(), task) == 0.0
+    assert label_offset(LabelSection(n_shipped=100), replace(task, benchmark="mine")) == 0.0
 
 
 def test_an_unknown_stage_is_named(tmp_path):

@@ -65,14 +65,22 @@ def make(
 
 def statistics(
     file: Path = FILE,
+    space: str = typer.Option("", "--space", help="Only pairs drawn from this space."),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Say what a benchmark holds, and its noise ceiling."""
     from dataclasses import asdict
 
-    from codesign.training.benchmark import BENCHMARK_PATH, benchmark_statistics, load_benchmark
+    from codesign.training.benchmark import (
+        BENCHMARK_PATH,
+        benchmark_statistics,
+        entries_of_space,
+        load_benchmark,
+    )
 
-    _print(asdict(benchmark_statistics(load_benchmark(file or BENCHMARK_PATH))), as_json)
+    entries = load_benchmark(file or BENCHMARK_PATH)
+    chosen = entries_of_space(entries, space) if space else entries
+    _print(asdict(benchmark_statistics(chosen)), as_json)
 
 
 def export(

@@ -1,13 +1,16 @@
 """The jet NAS benchmark that ships: trained accuracies of (architecture, precision) pairs.
 
-One gzipped JSON object a line: `id`, `digest` (of architecture and precision), `nodes` (`op`, `role`
-where it has one, and numeric attributes as in `codesign.encoding`), `edges` [[from, to], ...] (the
-edges into a node in the order of its inputs), `target` (validation accuracy in percent, seed 1),
-`validation_accuracy_percent` and `test_accuracy_percent` per seed, `parameters`, `bit_operations`.
+One gzipped JSON object a line: `id`, `digest` (of architecture and precision), `space` it was drawn
+from, `nodes` (`op`, `role` where it has one, and numeric attributes as in `codesign.encoding`),
+`edges` [[from, to], ...] (the edges into a node in the order of its inputs), `target` (accuracy in
+percent, mean over the seeds), `validation_accuracy_percent` and `test_accuracy_percent` per seed,
+`split_accuracy_percent` per seed where known, `parameters`, `bit_operations`.
 
-The target is the accuracy on held-out *training* jets, so whoever fits it leaves the test set
-untouched.  The same jets validate every network, so sampling errors are shared and mostly cancel in
-a ranking; what remains from seed to seed is the noise ceiling.
+The target is measured on jets that neither train nor test anything, so whoever fits it leaves the test
+set untouched.  The same jets measure every network, so what sampling error there is, is shared and
+mostly cancels in a ranking.  `split_accuracy_percent` is what the same networks reach on the validation
+rows of a study with default options: few rows, so all accuracies there are off by nearly the same
+amount (`split_offset`).
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
-from codesign.errors import DataError
+from codesign.errors import DataError, unknown_name
 from codesign.ir import Candidate, HardwareConfig, Network, Node
 from codesign.layers import LAYERS
 from codesign.space import population_from_candidates
@@ -32,8 +35,12 @@ from codesign.training.store import Label
 
 #: The benchmark that ships.
 BENCHMARK_PATH = (
-    Path(__file__).resolve().parents[1] / "tasks" / "data" / "jets_nas_bench_v1.jsonl.gz"
+    Path(__file__).resolve().parents[1] / "tasks" / "data" / "jets_nas_bench_v2.jsonl.gz"
 )
+#: Random divisions or simulations that statistics of noise are averaged over.
+_N_DRAWS = 20
+#: Steps of the search for the scale of noise; its logarithm is known to 1/200 then.
+_N_BISECTIONS = 9
 #: Attributes of nodes that accuracy can depend on, by population column.
 _ATTRIBUTES = ("n_in", "n_out", "output_bits", "output_signed")
 _WEIGHT_ATTRIBUTES = ("weight_bits", "pruned_fraction")
@@ -46,14 +53,18 @@ class BenchmarkEntry:
     Attributes:
         digest: of architecture and precision.
         network: the architecture.
+        space: name of the space it was drawn from, "" where unknown.
         validation_accuracy, test_accuracy: per seed, 0..1.
+        split_accuracy: per seed, on the validation rows of a study; empty where unknown.
         graph: the JSON object it was read from.
     """
 
     digest: str
     network: Network
+    space: str
     validation_accuracy: tuple[float, ...]
     test_accuracy: tuple[float, ...]
+    split_accuracy: tuple[float, ...]
     graph: dict[str, Any]
 
 
@@ -61,20 +72,32 @@ class BenchmarkEntry:
 class BenchmarkStatistics:
     """What a benchmark holds and how far its labels can be trusted.
 
+    Everything about noise is NaN where no two pairs have two seeds.
+
     Attributes:
-        n_pairs, n_repeated: labelled pairs; those with two seeds or more.
-        accuracy_quantiles: validation accuracy at 0, 0.25, 0.5, 0.75, 1 of the pairs.
-        noise_ceiling_tau: Kendall tau between the first two seeds of the repeated pairs.
-        seed_std: standard deviation of one label, from the differences between two seeds.
-        validation_test_tau: Kendall tau between validation and test accuracy.
+        n_pairs: labelled pairs.
+        n_seeds_min, n_seeds_max: fewest and most seeds of a pair.
+        accuracy_quantiles: target at 0, 0.25, 0.5, 0.75, 1 of the pairs.
+        seed_std: standard deviation of one training, root of the mean variance over seeds.
+        seed_std_median: the same of the median pair.
+        target_std_error: standard deviation of the target due to the seeds, root mean square.
+        two_seeds_tau: Kendall tau between two single trainings.
+        half_means_tau: Kendall tau between the means of two disjoint halves of the seeds.
+        ceiling_tau: Kendall tau that a perfect predictor reaches against the target (`noise_ceiling`).
+        validation_test_tau: Kendall tau between the target and the mean test accuracy.
         parameters_tau, bit_operations_tau: how well these two rank the target by themselves.
     """
 
     n_pairs: int
-    n_repeated: int
+    n_seeds_min: int
+    n_seeds_max: int
     accuracy_quantiles: tuple[float, ...]
-    noise_ceiling_tau: float
     seed_std: float
+    seed_std_median: float
+    target_std_error: float
+    two_seeds_tau: float
+    half_means_tau: float
+    ceiling_tau: float
     validation_test_tau: float
     parameters_tau: float
     bit_operations_tau: float
@@ -144,12 +167,18 @@ def network_of(graph: dict[str, Any]) -> Network:
     return Network(nodes=tuple(nodes))
 
 
-def write_benchmark(labels: Sequence[Label], path: Path) -> int:
+def write_benchmark(
+    labels: Sequence[Label],
+    path: Path,
+    *,
+    more: Mapping[str, Mapping[str, Any]] | None = None,
+) -> int:
     """Write labels of one task and one set of options as a benchmark file, deterministically.
 
     Args:
-        labels: of one or more seeds; pairs without the first seed are left out.
+        labels: of one or more seeds.
         path: ends in .jsonl.gz.
+        more: further JSON values of pairs, by digest.
 
     Returns:
         How many pairs were written.
@@ -162,22 +191,19 @@ def write_benchmark(labels: Sequence[Label], path: Path) -> int:
             "a benchmark holds labels of exactly one task and one set of training options;"
             " select them in the store first"
         )
-    first = min(x.seed for x in labels)
     by_key: dict[str, dict[int, Label]] = {}
     for label in labels:
         by_key.setdefault(label.key, {})[label.seed] = label
     lines: list[str] = []
     for key in sorted(by_key):
-        seeds = by_key[key]
-        if first not in seeds:
-            continue
-        chosen = [seeds[s] for s in sorted(seeds)]
+        chosen = [by_key[key][seed] for seed in sorted(by_key[key])]
         entry = {
             "id": len(lines),
             "digest": key,
-            "target": round(100 * seeds[first].validation_accuracy, 3),
+            "target": round(100 * float(np.mean([x.validation_accuracy for x in chosen])), 4),
             "validation_accuracy_percent": [round(100 * x.validation_accuracy, 3) for x in chosen],
             "test_accuracy_percent": [round(100 * x.test_accuracy, 3) for x in chosen],
+            **(more or {}).get(key, {}),
             **graph_of(Network.from_json(chosen[0].network)),
         }
         lines.append(json.dumps(entry, separators=(",", ":")))
@@ -204,8 +230,10 @@ def load_benchmark(path: Path = BENCHMARK_PATH) -> list[BenchmarkEntry]:
             BenchmarkEntry(
                 digest=graph["digest"],
                 network=network_of(graph),
+                space=str(graph.get("space", "")),
                 validation_accuracy=tuple(a / 100 for a in graph["validation_accuracy_percent"]),
                 test_accuracy=tuple(a / 100 for a in graph["test_accuracy_percent"]),
+                split_accuracy=tuple(a / 100 for a in graph.get("split_accuracy_percent", ())),
                 graph=graph,
             )
             for graph in graphs
@@ -226,27 +254,134 @@ def benchmark_statistics(entries: Sequence[BenchmarkEntry]) -> BenchmarkStatisti
         raise DataError(
             f"{len(entries)} labelled pairs are too few for statistics; give at least 2"
         )
-    target = np.array([e.validation_accuracy[0] for e in entries])
-    repeated = np.array(
-        [e.validation_accuracy[:2] for e in entries if len(e.validation_accuracy) > 1]
-    )
-    repeated = repeated.reshape(-1, 2)
+    target = np.array([np.mean(e.validation_accuracy) for e in entries])
+    seeds = [len(e.validation_accuracy) for e in entries]
 
     def tau(other: Sequence[float]) -> float:
         return float(kendalltau(target, other).statistic)
 
-    has_noise = len(repeated) > 1
     return BenchmarkStatistics(
         n_pairs=len(entries),
-        n_repeated=len(repeated),
+        n_seeds_min=min(seeds),
+        n_seeds_max=max(seeds),
         accuracy_quantiles=tuple(np.quantile(target, (0, 0.25, 0.5, 0.75, 1)).tolist()),
-        noise_ceiling_tau=float(kendalltau(*repeated.T).statistic) if has_noise else float("nan"),
-        seed_std=float(np.std(repeated[:, 0] - repeated[:, 1]) / np.sqrt(2))
-        if has_noise
-        else float("nan"),
-        validation_test_tau=tau([e.test_accuracy[0] for e in entries]),
+        **_noise([e.validation_accuracy for e in entries if len(e.validation_accuracy) > 1]),
+        validation_test_tau=tau([float(np.mean(e.test_accuracy)) for e in entries]),
         parameters_tau=tau([e.graph["parameters"] for e in entries]),
         bit_operations_tau=tau([e.graph["bit_operations"] for e in entries]),
+    )
+
+
+def _noise(repeated: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Compute the statistics of `BenchmarkStatistics` that need two seeds per pair."""
+    names = ("seed_std", "seed_std_median", "target_std_error")
+    taus = ("two_seeds_tau", "half_means_tau", "ceiling_tau")
+    if len(repeated) < 2:
+        return dict.fromkeys((*names, *taus), float("nan"))
+    variance = np.array([np.var(values, ddof=1) for values in repeated])
+    n_seeds = np.array([len(values) for values in repeated])
+    generator = np.random.default_rng(0)
+    half_means_tau = _split_tau(repeated, generator, largest=None)
+    return {
+        "seed_std": float(np.sqrt(variance.mean())),
+        "seed_std_median": float(np.sqrt(np.median(variance))),
+        "target_std_error": float(np.sqrt((variance / n_seeds).mean())),
+        "two_seeds_tau": _split_tau(repeated, generator, largest=1),
+        "half_means_tau": half_means_tau,
+        "ceiling_tau": noise_ceiling(repeated, half_means_tau),
+    }
+
+
+def _split_tau(
+    repeated: Sequence[Sequence[float]], generator: np.random.Generator, *, largest: int | None
+) -> float:
+    """Average the Kendall tau between means of two disjoint sets of seeds over random divisions.
+
+    Args:
+        repeated: per pair: two accuracies or more.
+        generator: divides the seeds.
+        largest: seeds per set at most; None takes half of them.
+    """
+    found = []
+    for _ in range(_N_DRAWS):
+        first, second = [], []
+        for values in repeated:
+            n = min(len(values) // 2, largest or len(values))
+            drawn = generator.permutation(np.asarray(values))
+            first.append(drawn[:n].mean())
+            second.append(drawn[n : 2 * n].mean())
+        found.append(float(kendalltau(first, second).statistic))
+    return float(np.mean(found))
+
+
+def noise_ceiling(repeated: Sequence[Sequence[float]], half_means_tau: float) -> float:
+    """Estimate the Kendall tau between true expected accuracies and their means over the seeds.
+
+    By simulation: what was measured stands for the truth, shrunk to the variance that the truth has
+    (that of the means less that of their errors); measuring it again adds normal noise with each
+    pair's own standard deviation.  Those are themselves estimates from few seeds, and a mixture of
+    too small and too large ones disturbs a ranking less than the true ones: one factor on all of them
+    is chosen so that two simulated halves of the seeds agree as well as the real ones do.
+
+    Args:
+        repeated: per pair: accuracies of two seeds or more.
+        half_means_tau: of the same pairs.
+    """
+    means = np.array([np.mean(values) for values in repeated])
+    n_seeds = np.array([len(values) for values in repeated])
+    std = np.sqrt([np.var(values, ddof=1) for values in repeated])
+    noise = np.random.default_rng(0).normal(size=(_N_DRAWS, 3, len(means)))
+    if not std.any():
+        return 1.0
+
+    def simulate(factor: float) -> tuple[float, float]:
+        """Return the tau between halves, and between truth and mean."""
+        errors = factor * std / np.sqrt(n_seeds)
+        kept = max(0.0, 1.0 - float((errors**2).mean()) / float(means.var()))
+        truth = means.mean() + np.sqrt(kept) * (means - means.mean())
+        halves, ceilings = [], []
+        for draw in noise:
+            first, second = truth + factor * std / np.sqrt(n_seeds // 2) * draw[:2]
+            halves.append(kendalltau(first, second).statistic)
+            ceilings.append(kendalltau(truth, truth + errors * draw[2]).statistic)
+        return float(np.mean(halves)), float(np.mean(ceilings))
+
+    low, high = 0.25, 4.0
+    for _ in range(_N_BISECTIONS):
+        middle = float(np.sqrt(low * high))
+        if simulate(middle)[0] > half_means_tau:
+            low = middle
+        else:
+            high = middle
+    return simulate(float(np.sqrt(low * high)))[1]
+
+
+def entries_of_space(entries: Sequence[BenchmarkEntry], space: str) -> list[BenchmarkEntry]:
+    """Return the pairs that were drawn from one space.
+
+    Raises:
+        DataError: there are none; the message lists the spaces there are.
+    """
+    chosen = [e for e in entries if e.space == space]
+    if not chosen:
+        raise DataError(unknown_name("space", space, sorted({e.space for e in entries})))
+    return chosen
+
+
+def split_offset(entries: Sequence[BenchmarkEntry]) -> float:
+    """Say how much more accurate networks look on a study's validation rows than they are.
+
+    Those are few rows, so their sampling error is nearly the same for every network (and known here,
+    because the same trained networks were measured on both).
+
+    Raises:
+        DataError: no entry was measured on both.
+    """
+    both = [e for e in entries if e.split_accuracy]
+    if not both:
+        raise DataError("the benchmark does not say what its networks reach on validation rows")
+    return float(
+        np.mean([np.mean(e.split_accuracy) - np.mean(e.validation_accuracy) for e in both])
     )
 
 
@@ -260,13 +395,18 @@ def describe_benchmark(path: Path, *, how: dict[str, Any]) -> dict[str, Any]:
     Returns:
         What was written.
     """
-    found = asdict(benchmark_statistics(load_benchmark(path)))
+    entries = load_benchmark(path)
+    spaces = sorted({e.space for e in entries})
     description = {
         "schema": 1,
         "how": how,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        # null: a statistic that needs two seeds, where no pair has them
-        "statistics": {k: None if v != v else v for k, v in found.items()},
+        "statistics": _statistics_json(entries),
+        "statistics_by_space": {
+            space: _statistics_json([e for e in entries if e.space == space])
+            for space in spaces
+            if len(spaces) > 1
+        },
     }
     target = description_path(path)
     temporary = target.with_name(target.name + ".tmp")
@@ -274,6 +414,12 @@ def describe_benchmark(path: Path, *, how: dict[str, Any]) -> dict[str, Any]:
     temporary.write_text(text + "\n", encoding="utf-8")
     temporary.replace(target)
     return description
+
+
+def _statistics_json(entries: Sequence[BenchmarkEntry]) -> dict[str, Any]:
+    """Return statistics as JSON values; null: one that needs two seeds, where no pair has them."""
+    found = asdict(benchmark_statistics(entries))
+    return {k: None if v != v else v for k, v in found.items()}
 
 
 def description_path(path: Path) -> Path:
