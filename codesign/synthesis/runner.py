@@ -59,9 +59,16 @@ def _rtl_latency(job: SynthesisJob) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _adder_cost(job: SynthesisJob) -> float | None:
-    predicted = job.description.get("rtl", {}).get("predicted")
-    return predicted.get("lut") if isinstance(predicted, dict) else None
+def _solved(job: SynthesisJob) -> dict[str, float | None]:
+    """Return what the exporter knows of the whole adder graph, in the keys of a record."""
+    facts = job.description.get("rtl", {})
+    predicted = facts.get("predicted")
+    predicted = predicted if isinstance(predicted, dict) else {}
+    return {
+        "adder_cost": predicted.get("lut"),
+        "register_bits": predicted.get("ff"),
+        "pipeline_cycles": facts.get("latency_cycles"),
+    }
 
 
 def _sources(job: SynthesisJob) -> Path:
@@ -77,7 +84,7 @@ def _run_open(job: SynthesisJob) -> dict[str, Any]:
         "tool_version": result.tool_version,
         "alkaid_version": importlib.metadata.version("alkaid"),
         "stage": "synthesized",
-        "adder_cost": _adder_cost(job),
+        **_solved(job),
         "synthesized": _rtl_latency(job)
         | {
             "lut": result.lut, "ff": result.ff, "dsp": result.dsp, "bram_18k": result.bram_18k, "uram": result.uram,
@@ -100,7 +107,7 @@ def _run_route(job: SynthesisJob) -> dict[str, Any]:
         "tool": "nextpnr",
         "tool_version": result.tool_version,
         "alkaid_version": importlib.metadata.version("alkaid"),
-        "adder_cost": _adder_cost(job),
+        **_solved(job),
         "impl": _rtl_latency(job)
         | {"lut": result.lut, "ff": result.ff, "dsp": result.dsp, "bram_18k": result.bram_18k}
         | achieved,
@@ -163,7 +170,7 @@ def _reported(job: SynthesisJob) -> dict[str, Any]:
             record[stage] = _rtl_latency(job) | record[stage]
     if job.tool == "vivado":
         record["tool"] = "Vivado"
-        record["adder_cost"] = _adder_cost(job)
+        record |= _solved(job)
     return record
 
 
