@@ -21,6 +21,9 @@ from codesign.training.options import TaskArrays, TrainingOptions, architecture_
 from codesign.training.store import Label, LabelStore
 from codesign.training.train import Progress, chunks_of_similar_size, train_chunk_in_worker
 
+#: Fewer networks than this in a chunk cost more than the cores that they would keep busy.
+_LEAST_TOGETHER = 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelResult:
@@ -107,7 +110,8 @@ def label_candidates(
     """Train what the store does not know yet, and return the labels of all candidates.
 
     Chunks are stored as they finish: a killed run resumes where it was.  Which networks share a
-    chunk depends on the candidates alone, so a resumed run trains the same chunks as an unbroken one.
+    chunk depends on the candidates and the number of cores, so a run resumed on the
+    same machine trains the same chunks as an unbroken one.
 
     Args:
         candidates: what to label; those that differ in hardware only are trained once.
@@ -132,8 +136,11 @@ def label_candidates(
     known = store.lookup(options=options.digest, task=data)
     distinct = list(unique)
     jobs = []
+    # at least two chunks a core, so that none idles; fewer networks together are slower
+    fair = -(-len(distinct) * len(seeds) // (2 * n_worker_processes()))
+    chunk_size = min(options.chunk_size, max(fair, _LEAST_TOGETHER))
     for seed in seeds:
-        for rows in chunks_of_similar_size([unique[k] for k in distinct], options.chunk_size):
+        for rows in chunks_of_similar_size([unique[k] for k in distinct], chunk_size):
             chunk = [distinct[i] for i in rows]
             if any((key, seed) not in known for key in chunk):
                 jobs.append((seed, chunk))

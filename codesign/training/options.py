@@ -37,7 +37,7 @@ class TrainingOptions:
         distillation_temperature: softening of teacher and student.
         stop_below: early stopping of the hopeless: a network whose validation accuracy is below this share of the way from chance
             to the median of its chunk, half way through training, stops there; 0 never stops any.
-        chunk_size: networks trained together.
+        chunk_size: networks trained together, at most.
         device: "cpu", "cuda", or "auto" (cuda where there is one).
     """
 
@@ -55,7 +55,7 @@ class TrainingOptions:
     distillation_weight: float = 0.5
     distillation_temperature: float = 2.0
     stop_below: float = 0.0
-    chunk_size: int = 96
+    chunk_size: int = 192
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:

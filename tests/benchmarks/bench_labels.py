@@ -82,22 +82,23 @@ def train_plain(candidates: list[Candidate], task: TaskArrays, options: Training
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--n-together", type=int, default=192)
-    parser.add_argument("--n-alone", type=int, default=6)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--n-labels", type=int, default=768)
+    parser.add_argument("--n-alone", type=int, default=12)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--accuracy-epochs", type=int, default=4)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     task, n_alone = jets(), arguments.n_alone
     space = load_space("mlp_l1", n_inputs=16, n_outputs=5)
-    pool = sample_candidates(space, arguments.n_together, seed=3, part="xcvu13p-flga2577-2-e")
-    options = TrainingOptions(epochs=1, chunk_size=arguments.n_together, device="cpu")
+    pool = sample_candidates(space, arguments.n_labels, seed=3, part="xcvu13p-flga2577-2-e")
+    options = TrainingOptions(epochs=1, device="cpu")
     order = chunks_of_similar_size(pool, len(pool))[0]  # by size: take typical ones, evenly
     few = [pool[order[int((i + 0.5) / n_alone * len(pool))]] for i in range(n_alone)]
+    chunk = pool[:: -(-len(pool) // options.chunk_size)]
     together, alone, plain = [], [], []
     for _ in range(arguments.repeats):
-        seconds, _ = cpu_seconds(train, pool, task, options)
-        together.append(len(pool) / seconds)
+        seconds, _ = cpu_seconds(train, chunk, task, options)
+        together.append(len(chunk) / seconds)
         seconds, _ = cpu_seconds(train, few, task, replace(options, chunk_size=1))
         alone.append(len(few) / seconds)
         seconds, _ = cpu_seconds(train_plain, few, task, options)
@@ -105,7 +106,8 @@ def main() -> None:
     cores = on_all_cores(pool, few, task, options, arguments.repeats)
     ratios = np.array(together) / np.array(alone)
     result = {
-        "n_together": len(pool),
+        "n_labels": len(pool),
+        "n_together": len(chunk),
         "all_cores": cores,
         "network_epochs_per_cpu_second_together": spread(together),
         "network_epochs_per_cpu_second_one_by_one": spread(alone),
@@ -135,11 +137,10 @@ def on_all_cores(
     """Compare wall times on all cores of the machine; starting the processes counts."""
     n_processes = n_worker_processes()
     options = replace(options, epochs=8)  # as labels are made
-    split = replace(options, chunk_size=-(-len(pool) // n_processes))
     together, alone = [], {1: [], n_processes: []}
     for _ in range(repeats):
         with worker_pool() as executor:
-            seconds = wall_seconds(train_population, pool, task, split, seed=1, executor=executor)
+            seconds = wall_seconds(train_population, pool, task, options, seed=1, executor=executor)
         together.append(options.epochs * len(pool) / seconds)
         for n_threads, rates in alone.items():
             torch.set_num_threads(n_threads)
