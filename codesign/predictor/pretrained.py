@@ -13,8 +13,8 @@ from codesign.predictor.train import fit_predictor
 from codesign.space import population_from_candidates
 from codesign.training.benchmark import BENCHMARK_PATH, BenchmarkEntry, load_benchmark
 
-#: The predictor that ships: the Gaussian process on the 1,019 labels of the jet benchmark.
-PRETRAINED_PATH = Path(__file__).resolve().parent / "checkpoints" / "jets_v1.npz"
+#: The predictor that ships: the narrower blend on the 1,536 labels of the jet benchmark.
+PRETRAINED_PATH = Path(__file__).resolve().parent / "checkpoints" / "jets_v2.npz"
 
 
 def load_pretrained() -> Predictor:

@@ -4,7 +4,8 @@ One gzipped JSON object a line: `id`, `digest` (of architecture and precision), 
 from, `nodes` (`op`, `role` where it has one, and numeric attributes as in `codesign.encoding`),
 `edges` [[from, to], ...] (the edges into a node in the order of its inputs), `target` (accuracy in
 percent, mean over the seeds), `validation_accuracy_percent` and `test_accuracy_percent` per seed,
-`split_accuracy_percent` per seed where known, `parameters`, `bit_operations`.
+`split_accuracy_percent` per seed where known, `parameters`, `bit_operations`, `extras` (features of the
+whole graph, as a search computes them: `codesign.encoding.population`).
 
 The target is measured on jets that neither train nor test anything, so whoever fits it leaves the test
 set untouched.  The same jets measure every network, so what sampling error there is, is shared and
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
+from codesign.encoding.population import encode_population
 from codesign.errors import DataError, unknown_name
 from codesign.ir import Candidate, HardwareConfig, Network, Node
 from codesign.layers import LAYERS
@@ -104,7 +106,7 @@ class BenchmarkStatistics:
 
 
 def graph_of(network: Network) -> dict[str, Any]:
-    """Return nodes, edges, parameters and bit operations of a network as JSON values.
+    """Return nodes, edges, parameters, bit operations and graph features of a network as JSON values.
 
     Bit operations: sum of n_in * n_out * kept fraction * weight bits * input bits over nodes with
     multipliers (Baskin et al., arXiv 1804.10969, without the accumulator term).
@@ -117,7 +119,8 @@ def graph_of(network: Network) -> dict[str, Any]:
         strategy={name: "latency" for name in multiplying},
         reuse_factor={name: 1 for name in multiplying},
     )
-    columns = population_from_candidates([Candidate(network=network, hardware=hardware)]).columns
+    population = population_from_candidates([Candidate(network=network, hardware=hardware)])
+    columns, encoded = population.columns, encode_population(population)
     position = {node.name: i for i, node in enumerate(network.nodes)}
     nodes = []
     for i, node in enumerate(network.nodes):
@@ -136,6 +139,10 @@ def graph_of(network: Network) -> dict[str, Any]:
         "bit_operations": round(
             float((kept * columns["weight_bits"] * columns["input_bits"]).sum()), 2
         ),
+        "extras": {
+            name: round(float(value), 4)
+            for name, value in zip(encoded.extra_names, encoded.extras[0], strict=True)
+        },
     }
 
 

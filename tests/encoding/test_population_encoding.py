@@ -41,6 +41,9 @@ def test_graph_totals_follow_their_formulas() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     expected = [128 * (50 + 15 + 4), 64 * (30 + 13 + 4)]
     np.testing.assert_allclose(2 ** extras["log2_bit_operations"] - 1, expected, rtol=1e-4)
+    np.testing.assert_allclose(2 ** extras["log2_memory_bits"] - 1, [64 * 5, 64 * 3], rtol=1e-4)
+    np.testing.assert_allclose(2 ** extras["log2_last_fan_in"] - 1, [8, 16], rtol=1e-4)
+    np.testing.assert_allclose(2 ** extras["log2_cut_bits"] - 1, [8 * 12, 16 * 10], rtol=1e-4)
     assert extras["depth"].tolist() == [2, 1]
 
 
