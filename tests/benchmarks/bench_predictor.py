@@ -24,6 +24,7 @@ from codesign.predictor.active import front_quality, select_informative
 from codesign.predictor.base import METHODS
 from codesign.predictor.evaluate import LabelledGraphs, _medians, evaluate, split
 from codesign.predictor.metrics import Accuracy, measure
+from codesign.training.benchmark import BENCHMARK_PATH
 
 ROOT = Path(__file__).resolve().parents[2]
 NAS_BENCH_201 = ROOT / ".." / "shared" / "data" / "nas_bench_201_cifar10.jsonl.gz"
@@ -76,9 +77,9 @@ def ranking(
 
 
 def jets(output: dict, save, *, path: Path, n_seeds: int) -> None:
-    """The benchmark that ships, at 50 to 800 labels."""
+    """The benchmark that ships, at 50 to 400 labels."""
     data = LabelledGraphs.prepare(load_graphs(path, duplicates="mean"))
-    sizes = [n for n in (50, 100, 200, 400, 800) if n <= len(data.labels) - 100]
+    sizes = [n for n in (50, 100, 200, 400) if n <= len(data.labels) - 100]
     methods = [name for name in METHODS.names() if name != "gin_raw"]
     result = evaluate(data, methods=methods, train_sizes=sizes, n_seeds=n_seeds)
     output["jets"] = {key: result[key] for key in ("protocol", "medians", "not_applicable")}
@@ -193,7 +194,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--rivals", default=",".join(CHEAP_RIVALS), help="empty: none")
     parser.add_argument("--test-graphs", type=int, default=None)
-    parser.add_argument("--jets", type=Path, default=None, help="labelled graphs of the jets")
+    parser.add_argument("--jets", type=Path, default=BENCHMARK_PATH, help="labelled graphs")
     options = parser.parse_args()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
@@ -222,10 +223,7 @@ def main() -> None:
         rivals = [name for name in options.rivals.split(",") if name]
         ranking(output, save, sizes=sizes, seeds=seeds, n_test=options.test_graphs, rivals=rivals)
     if "jets" in parts:
-        if options.jets is None:
-            print("skipped jets: no --jets FILE")
-        else:
-            jets(output, save, path=options.jets, n_seeds=options.seeds)
+        jets(output, save, path=options.jets, n_seeds=options.seeds)
     if "active" in parts:
         active(output, save, n_seeds=options.seeds)
     if "speed" in parts:
