@@ -66,8 +66,8 @@ def encode_population(population: Population) -> GraphBatch:
         kept * weight_bits,
     )
     totals = [np.bincount(population.candidate, s, minlength=n) for s in sums]
-    totals += [last_fan_in, _cut_bits(population, depth)]
-    extras = np.stack([*(np.log2(1.0 + total) for total in totals), depth], axis=1)
+    logs = [np.log2(1.0 + t) for t in (*totals, last_fan_in, _cut_bits(population, depth))]
+    extras = np.stack([*logs, depth], axis=1)
     numeric = np.stack([columns[name] for name in ACCURACY_COLUMNS], axis=1)
     of_weights = [ACCURACY_COLUMNS.index("weight_bits"), ACCURACY_COLUMNS.index("pruned_fraction")]
     numeric[:, of_weights] = np.where(multiplies[:, None], numeric[:, of_weights], np.nan)
