@@ -322,9 +322,8 @@ def check_archives(problem: object, runs: list[Run]) -> None:
     for run in runs:
         again = problem.evaluate(run.archive.genomes)  # type: ignore[attr-defined]
         assert again.is_feasible.all(), f"{run.strategy}, seed {run.seed}: infeasible front point"
-        # float32 matrix products of another number of rows round differently: up to 7e-6 of the
-        # predicted accuracy (300 networks scored alone and together), none of the hardware
-        assert np.allclose(again.objectives, run.archive.objectives, rtol=1e-5, atol=2e-5), (
+        # matrix products of another number of rows may round the last bits differently
+        assert np.allclose(again.objectives, run.archive.objectives, rtol=1e-5, atol=1e-7), (
             f"{run.strategy}, seed {run.seed}: a front point has other objectives now"
         )
 

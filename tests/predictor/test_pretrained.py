@@ -1,5 +1,6 @@
 """The checkpoint that ships reads what a search encodes, and ranks networks it was not told of."""
 
+import numpy as np
 from scipy.stats import kendalltau
 
 from codesign.encoding.population import encode_population
@@ -22,3 +23,10 @@ def test_pretrained_predictor_ranks_its_labels_when_left_out() -> None:
     labels = encode_entries(load_benchmark())[1]
     assert len(honest) == len(labels)
     assert kendalltau(honest, labels).statistic > 0.8
+
+
+def test_pretrained_prediction_of_a_network_does_not_depend_on_its_company() -> None:
+    predictor, batch = load_pretrained(), encode_entries(load_benchmark())[0]
+    together = predictor.predict(batch).mean[:20]
+    alone = [predictor.predict(batch.take(np.array([i]))).mean[0] for i in range(20)]
+    np.testing.assert_allclose(alone, together, rtol=1e-6)
