@@ -49,12 +49,11 @@ from codesign.space import (
 from codesign.study import LabelSection, Study
 from codesign.synthesis.estimates import open_coefficients
 from codesign.tasks import InputScaling, TaskData, fit_scaling, load_task
-from codesign.tools import n_worker_processes
 from codesign.training.benchmark import load_benchmark, split_offset
 from codesign.training.labels import label_candidates, task_digest, worker_pool
 from codesign.training.options import TaskArrays, TrainingOptions, architecture_digest
 from codesign.training.store import LabelStore
-from codesign.training.train import train_population
+from codesign.training.train import even_chunk_size, train_population
 from hw_models.types import Estimate
 from hw_models.units import cycles_to_ns, period_to_mhz
 
@@ -506,7 +505,7 @@ def _informative_genomes(setting: Setting, archive: Archive, n: int) -> NDArray[
 def _label(setting: Setting, genomes: NDArray[np.int64], k: int, reporter: Reporter) -> None:
     """Train the labels of round k; those already in the store are not trained again."""
     study = setting.study
-    options = _label_options(setting, len(genomes))
+    options = _label_options(setting)
     with (
         reporter.stage(f"round {k}: training {len(genomes)} labels", 1.0) as stage,
         LabelStore(study.label_store) as store,
@@ -524,13 +523,9 @@ def _label(setting: Setting, genomes: NDArray[np.int64], k: int, reporter: Repor
     study.record(f"labels_{k}", {"genomes": genomes.tolist()})
 
 
-def _label_options(setting: Setting, n: int) -> TrainingOptions:
-    """Training options of n labels: chunks that fill every worker about evenly."""
-    n_workers = n_worker_processes()
-    n_chunks = n_workers * max(1, round(n / (n_workers * MAX_CHUNK)))
-    return TrainingOptions(
-        epochs=setting.study.config.labels.epochs, chunk_size=max(1, -(-n // n_chunks))
-    )
+def _label_options(setting: Setting) -> TrainingOptions:
+    """Training options of labels."""
+    return TrainingOptions(epochs=setting.study.config.labels.epochs, chunk_size=MAX_CHUNK)
 
 
 def label_offset(section: LabelSection, task: TaskData) -> float:
@@ -562,7 +557,7 @@ def _labelled(setting: Setting) -> list[tuple[float, Candidate]]:
     candidates = decode_candidates(setting, np.array(genomes, dtype=np.int64))
     with LabelStore(study.label_store) as store:
         known = store.lookup(
-            options=_label_options(setting, 1).digest, task=task_digest(task_arrays(setting))
+            options=_label_options(setting).digest, task=task_digest(task_arrays(setting))
         )
     seed, offset = study.config.seed, label_offset(study.config.labels, setting.task)
     return [
@@ -880,7 +875,7 @@ def _train_splits(
                     TrainingOptions(
                         epochs=options.epochs,
                         split=split,
-                        chunk_size=max(1, -(-len(candidates) // n_worker_processes())),
+                        chunk_size=even_chunk_size(len(candidates), at_most=MAX_CHUNK),
                     ),
                     seed=seed + split,
                     progress=update,

@@ -50,14 +50,17 @@ def encode_population(population: Population) -> GraphBatch:
     kept = weights * (1.0 - columns["pruned_fraction"])
     weight_bits, input_bits = columns["weight_bits"], columns["input_bits"]
     accumulation = weight_bits + input_bits + np.log2(np.maximum(columns["n_in"], 1.0))
-    depth = np.zeros(n)
-    np.maximum.at(depth, population.candidate, population.stage.astype(np.float64))
-    last = np.zeros(n)
-    np.maximum.at(last, population.candidate, np.where(multiplies, population.stage, 0.0))
+
+    def largest(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        out = np.zeros(n)
+        np.maximum.at(out, population.candidate, values)
+        return out
+
+    depth = largest(population.stage.astype(np.float64))
+    last = largest(np.where(multiplies, population.stage, 0.0))
     is_last = multiplies & (population.stage == last[population.candidate])
     fan_in = columns["n_in"] * (1.0 - columns["pruned_fraction"])
-    last_fan_in = np.zeros(n)
-    np.maximum.at(last_fan_in, population.candidate, np.where(is_last, fan_in, 0.0))
+    last_fan_in = largest(np.where(is_last, fan_in, 0.0))
     sums = (
         kept + np.where(multiplies, columns["n_out"], 0.0),
         2.0 * weights,

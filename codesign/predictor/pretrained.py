@@ -6,12 +6,14 @@ import numpy as np
 
 from codesign.encoding.batch import GraphBatch
 from codesign.encoding.population import encode_population
-from codesign.ir import Candidate, HardwareConfig
-from codesign.layers import LAYERS
 from codesign.predictor.base import Floats, Predictor, load_predictor, save_predictor
 from codesign.predictor.train import fit_predictor
-from codesign.space import population_from_candidates
-from codesign.training.benchmark import BENCHMARK_PATH, BenchmarkEntry, load_benchmark
+from codesign.training.benchmark import (
+    BENCHMARK_PATH,
+    BenchmarkEntry,
+    load_benchmark,
+    population_of,
+)
 
 #: The predictor that ships: the narrower blend on the 1,536 labels of the jet benchmark.
 PRETRAINED_PATH = Path(__file__).resolve().parent / "checkpoints" / "jets_v2.npz"
@@ -28,21 +30,9 @@ def encode_entries(entries: list[BenchmarkEntry]) -> tuple[GraphBatch, Floats]:
     Returns:
         The batch, and the validation accuracy 0..1 averaged over the seeds, float[n].
     """
-    candidates = []
-    for entry in entries:
-        nodes = entry.network.nodes
-        multiplying = [n.name for n in nodes if LAYERS.get(n.layer).has_multipliers]
-        # Accuracy does not depend on any of this; the encoding leaves it out.
-        hardware = HardwareConfig(
-            part="none",
-            clock_period_ns=5.0,
-            io_type="io_parallel",
-            strategy={name: "latency" for name in multiplying},
-            reuse_factor={name: 1 for name in multiplying},
-        )
-        candidates.append(Candidate(network=entry.network, hardware=hardware))
+    batch = encode_population(population_of([entry.network for entry in entries]))
     labels = np.array([np.mean(entry.validation_accuracy) for entry in entries])
-    return encode_population(population_from_candidates(candidates)), labels
+    return batch, labels
 
 
 def train_on_benchmark(

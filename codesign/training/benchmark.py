@@ -29,7 +29,7 @@ from scipy.stats import kendalltau
 
 from codesign.encoding.population import encode_population
 from codesign.errors import DataError, unknown_name
-from codesign.ir import Candidate, HardwareConfig, Network, Node
+from codesign.ir import Candidate, HardwareConfig, Network, Node, Population
 from codesign.layers import LAYERS
 from codesign.space import population_from_candidates
 from codesign.training.options import architecture_digest
@@ -105,21 +105,29 @@ class BenchmarkStatistics:
     bit_operations_tau: float
 
 
+def population_of(networks: Sequence[Network]) -> Population:
+    """Return networks as a population, on hardware that no accuracy depends on."""
+    candidates = []
+    for network in networks:
+        multiplying = [n.name for n in network.nodes if LAYERS.get(n.layer).has_multipliers]
+        hardware = HardwareConfig(
+            part="none",
+            clock_period_ns=5.0,
+            io_type="io_parallel",
+            strategy={name: "latency" for name in multiplying},
+            reuse_factor={name: 1 for name in multiplying},
+        )
+        candidates.append(Candidate(network=network, hardware=hardware))
+    return population_from_candidates(candidates)
+
+
 def graph_of(network: Network) -> dict[str, Any]:
     """Return nodes, edges, parameters, bit operations and graph features of a network as JSON values.
 
     Bit operations: sum of n_in * n_out * kept fraction * weight bits * input bits over nodes with
     multipliers (Baskin et al., arXiv 1804.10969, without the accumulator term).
     """
-    multiplying = [n.name for n in network.nodes if LAYERS.get(n.layer).has_multipliers]
-    hardware = HardwareConfig(
-        part="none",
-        clock_period_ns=5.0,
-        io_type="io_parallel",
-        strategy={name: "latency" for name in multiplying},
-        reuse_factor={name: 1 for name in multiplying},
-    )
-    population = population_from_candidates([Candidate(network=network, hardware=hardware)])
+    population = population_of([network])
     columns, encoded = population.columns, encode_population(population)
     position = {node.name: i for i, node in enumerate(network.nodes)}
     nodes = []

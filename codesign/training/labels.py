@@ -19,10 +19,12 @@ from codesign.ir import Candidate
 from codesign.tools import n_worker_processes
 from codesign.training.options import TaskArrays, TrainingOptions, architecture_digest
 from codesign.training.store import Label, LabelStore
-from codesign.training.train import Progress, chunks_of_similar_size, train_chunk_in_worker
-
-#: Fewer networks than this in a chunk cost more than the cores that they would keep busy.
-_LEAST_TOGETHER = 32
+from codesign.training.train import (
+    Progress,
+    chunks_of_similar_size,
+    even_chunk_size,
+    train_chunk_in_worker,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,9 +138,8 @@ def label_candidates(
     known = store.lookup(options=options.digest, task=data)
     distinct = list(unique)
     jobs = []
-    # at least two chunks a core, so that none idles; fewer networks together are slower
-    fair = -(-len(distinct) * len(seeds) // (2 * n_worker_processes()))
-    chunk_size = min(options.chunk_size, max(fair, _LEAST_TOGETHER))
+    n_trainings = len(distinct) * len(seeds)
+    chunk_size = even_chunk_size(n_trainings, at_most=options.chunk_size)
     for seed in seeds:
         for rows in chunks_of_similar_size([unique[k] for k in distinct], chunk_size):
             chunk = [distinct[i] for i in rows]

@@ -18,6 +18,7 @@ from codesign.ir import Candidate, QuantizedNetwork
 from codesign.layers import run_words
 from codesign.layers._training import TrainStep
 from codesign.space import population_from_candidates
+from codesign.tools import n_worker_processes
 from codesign.training.executor import Executor, float_accuracy
 from codesign.training.options import TaskArrays, TrainingOptions, TrainingResult, initial_seeds
 from codesign.training.schedule import build_schedule
@@ -170,6 +171,13 @@ def _check_fit(candidates: Sequence[Candidate], task: TaskArrays) -> None:
                 f"a candidate takes {width} inputs, the task has {task.x_train.shape[1]} features;"
                 " decode the space for this task"
             )
+
+
+def even_chunk_size(n: int, *, at_most: int) -> int:
+    """Return how many of n networks to train together so that every worker gets as many chunks."""
+    n_workers = n_worker_processes()
+    n_chunks = n_workers * -(-n // (n_workers * at_most))
+    return max(1, -(-n // n_chunks))
 
 
 def chunks_of_similar_size(
