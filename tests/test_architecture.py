@@ -1,9 +1,11 @@
 """Who may import whom, what `import codesign` loads, and what tracked files may not contain."""
 
 import ast
+import importlib.metadata
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,6 +254,33 @@ def test_two_units_of_a_row_that_import_one_another_are_complained_about(tmp_pat
     assert complaints(tmp_path) == [
         "hardware and space import one another; move what they share one row up"
     ]
+
+
+def test_tests_import_only_what_the_project_declares() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    requirements = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    declared = {re.split(r"[=\[]", line)[0].lower().replace("_", "-") for line in requirements}
+    home = importlib.metadata.packages_distributions()
+    own = {"codesign", "hw_models", "tests"} | {
+        path.stem for path in tracked_files() if path.suffix == ".py"
+    }
+    found = {}
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                targets = [alias.name.partition(".")[0] for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                targets = [str(node.module).partition(".")[0]]
+            else:
+                continue
+            for target in targets:
+                names = {name.lower().replace("_", "-") for name in home.get(target, [target])}
+                if target in sys.stdlib_module_names or target in own or names & declared:
+                    continue
+                found[target] = str(path.relative_to(ROOT))
+    # a rival of a benchmark brings an environment of its own
+    found.pop("rule4ml", None)
+    assert not found, f"declare these in pyproject.toml: {found}"
 
 
 # ---------------------------------------------------------------------- fresh interpreters

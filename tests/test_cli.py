@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -181,7 +180,7 @@ def test_a_reader_that_goes_away_is_no_error_message(tmp_path: Path) -> None:
 
 
 def commands(
-    command: click.Command | None = None, path: tuple[str, ...] = ()
+    command: Any = None, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield the words and the command of every verb and sub-verb."""
     command = command or typer.main.get_command(cli.build_app())
