@@ -9,7 +9,7 @@ CONFIG ?= examples/jets_100ns.yaml
 REPORTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test test-slow check calibrate bench bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer clean
+.PHONY: help venv run test test-slow golden check calibrate bench bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer clean
 
 help:
 	@echo "make run               the whole loop on the bundled jets, ending in runs/jets_100ns/report.html"
@@ -17,6 +17,7 @@ help:
 	@echo "make test              default test suite (under 5 minutes)"
 	@echo "make test-slow         the slow tests"
 	@echo "make check             formatting, lint and types"
+	@echo "make golden            record the digests of tests/golden again; read the diff"
 	@echo "make calibrate         fit the hardware models; REPORTS=dir reads your synthesis reports"
 	@echo "make bench             all benchmarks (bench-estimators, -predictor, -search, -labels, -device, -scorer)"
 
@@ -38,6 +39,9 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow and not gpu and not hls and not network" -n 2 --dist loadfile
+
+golden: $(STAMP)
+	$(BIN)/python -m tests.golden.test_golden
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
