@@ -33,6 +33,7 @@ from codesign.predictor.base import Predictor, load_predictor, save_predictor
 from codesign.predictor.metrics import coverage, kendall_tau
 from codesign.predictor.pretrained import encode_entries, load_pretrained
 from codesign.predictor.train import fit_predictor
+from codesign.processes import worker_pool
 from codesign.reporter import Reporter, SilentReporter
 from codesign.search.archive import Archive
 from codesign.search.loop import Parallel, run_search
@@ -50,7 +51,7 @@ from codesign.study import LabelSection, Study
 from codesign.synthesis.estimates import open_coefficients
 from codesign.tasks import InputScaling, TaskData, fit_scaling, load_task
 from codesign.training.benchmark import load_benchmark, split_offset
-from codesign.training.labels import label_candidates, task_digest, worker_pool
+from codesign.training.labels import label_candidates, task_digest
 from codesign.training.options import TaskArrays, TrainingOptions, architecture_digest
 from codesign.training.store import LabelStore
 from codesign.training.train import even_chunk_size, train_population

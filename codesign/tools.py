@@ -1,17 +1,17 @@
 """External programs: where they are, what to install, how they are run.
 
-The only module that reads environment variables.
+Environment variables are read here, and in `processes`, only.
 """
 
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from codesign.errors import ToolError
+from codesign.processes import WARDEN
 
 #: What a person must do to get each tool.
 INSTALL_HINTS = {
@@ -73,7 +73,7 @@ def run_tool(
     environment: Mapping[str, str] | None = None,
     check: bool = True,
 ) -> ToolResult:
-    """Run a program without a shell, in its own process group, and wait for it.
+    """Run a program without a shell and wait for it; what it started ends when this process ends.
 
     Args:
         command: program and arguments.
@@ -103,18 +103,13 @@ def run_tool(
         raise ToolError(
             f"{command[0]} could not be started: {error}; check the installation"
         ) from error
-    try:
-        output, _ = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired as error:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        raise ToolError(
-            f"{Path(command[0]).name} was stopped after {timeout_s:g} s in {folder}; raise the time limit"
-        ) from error
-    except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        raise
+    with WARDEN.guard(process):
+        try:
+            output, _ = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise ToolError(
+                f"{Path(command[0]).name} was stopped after {timeout_s:g} s in {folder}; raise the time limit"
+            ) from error
     if check and process.returncode != 0:
         tail = " | ".join(output.strip().splitlines()[-6:])
         raise ToolError(
@@ -127,15 +122,3 @@ def cache_folder() -> Path:
     """Return the per-user cache folder for downloads (XDG_CACHE_HOME, else ~/.cache)."""
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "codesign"
-
-
-def n_worker_processes() -> int:
-    """Return how many processes to use: CODESIGN_WORKERS, else the cores this process may run on."""
-    value = os.environ.get("CODESIGN_WORKERS")
-    if value is None:
-        return max(1, len(os.sched_getaffinity(0)))
-    if not value.isdigit() or int(value) < 1:
-        raise ToolError(
-            f"CODESIGN_WORKERS is {value!r}; expected a positive integer; correct or unset it"
-        )
-    return int(value)

@@ -18,7 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 #: A unit imports from rows above its own, and from its own row where that makes no cycle.
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"hw_models"}),
-    frozenset({"errors", "files", "registry", "config", "resources", "tools", "reporter"}),
+    frozenset(
+        {"errors", "files", "registry", "config", "resources", "processes", "tools", "reporter"}
+    ),
     frozenset({"ir"}),
     frozenset({"layers", "tasks", "study"}),
     frozenset({"space", "encoding", "hardware", "training"}),
@@ -40,6 +42,7 @@ ANYWHERE = frozenset({"numpy", "scipy"})
 LIBRARIES: dict[str, frozenset[str]] = {
     "pydantic": frozenset().union(*ROWS[1:]),
     "yaml": frozenset().union(*ROWS[1:]),
+    "threadpoolctl": frozenset({"processes"}),
     "torch": frozenset().union(*ROWS[3:]),
     "torch_geometric": frozenset({"encoding", "predictor"}),
     "sklearn": frozenset({"predictor"}),

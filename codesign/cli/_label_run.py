@@ -13,9 +13,10 @@ from scipy.stats import kendalltau
 
 from codesign.cli._progress import RichReporter
 from codesign.hardware.device import load_device
+from codesign.processes import worker_pool
 from codesign.space import load_space
 from codesign.tasks import dataset_arrays, fit_scaling, load_task
-from codesign.training.labels import dask_pool, label_candidates, worker_pool
+from codesign.training.labels import dask_pool, label_candidates
 from codesign.training.options import TaskArrays, TrainingOptions
 from codesign.training.sampling import sample_candidates
 from codesign.training.store import LabelStore

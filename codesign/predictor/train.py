@@ -13,6 +13,7 @@ from codesign.errors import DataError
 from codesign.predictor.base import METHODS, Floats, Predictor, load_predictor, save_predictor
 from codesign.predictor.methods.transfer import Transfer
 from codesign.predictor.select import Choice, choose
+from codesign.processes import one_thread
 
 
 def fit_predictor(
@@ -36,10 +37,11 @@ def fit_predictor(
     Returns:
         The fitted predictor, its method and a sentence that says why it was taken.
     """
-    if method == "auto":
-        return choose(batch, labels, seed=seed, pretrained=pretrained)
-    chosen = Transfer(base=pretrained) if method == "transfer" else METHODS.get(method)
-    predictor = chosen.fit(batch, labels, seed=seed)
+    with one_thread():  # spinning threads made this seven times slower on a busy machine
+        if method == "auto":
+            return choose(batch, labels, seed=seed, pretrained=pretrained)
+        chosen = Transfer(base=pretrained) if method == "transfer" else METHODS.get(method)
+        predictor = chosen.fit(batch, labels, seed=seed)
     return Choice(
         predictor=predictor,
         method=method,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from codesign.errors import CalibrationError
+from codesign.processes import n_worker_processes
 from codesign.synthesis.estimates import user_coefficients_folder
-from codesign.tools import n_worker_processes
 from hw_models.calibration import (
     CalibrationResult,
     Coefficients,

@@ -4,13 +4,14 @@ import importlib.metadata
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from codesign.errors import CodesignError, ReportError, ToolError
 from codesign.export.templates import render
+from codesign.processes import worker_pool
 from codesign.synthesis.jobs import (
     SynthesisJob,
     SynthesisOutcome,
@@ -267,8 +268,6 @@ def open_executor(*, n_workers: int, dask_scheduler: str | None) -> Iterator[Exe
             ) from error
         with client:
             yield client.get_executor()  # type: ignore[no-untyped-call]
-    elif n_workers > 1:
-        with ProcessPoolExecutor(max_workers=n_workers) as pool:
-            yield pool
     else:
-        yield None
+        with worker_pool(n_workers) as pool:
+            yield pool

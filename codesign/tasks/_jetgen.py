@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from codesign.errors import ConfigError, DataError, ToolError
+from codesign.processes import start_worker
 from codesign.tasks._prepare import require_module
 from codesign.tasks.openml import CLASSES, FEATURES
 
@@ -189,8 +190,9 @@ def write_jets(jets: Jets, path: Path) -> None:
 _progress_queue: Any = None
 
 
-def _set_progress_queue(shared: Any) -> None:
+def _start_worker(shared: Any) -> None:
     global _progress_queue
+    start_worker()
     _progress_queue = shared
 
 
@@ -205,7 +207,7 @@ def _generate_in_processes(
     with context.Manager() as manager:
         shared = manager.Queue()
         with ProcessPoolExecutor(
-            n_processes, mp_context=context, initializer=_set_progress_queue, initargs=(shared,)
+            n_processes, mp_context=context, initializer=_start_worker, initargs=(shared,)
         ) as pool:
             futures = [pool.submit(_generate_class_reporting, label, settings) for label in CLASSES]
             while not all(future.done() for future in futures):

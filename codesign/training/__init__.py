@@ -1,6 +1,6 @@
 """Training at the exact fixed-point precision: one network or many, with the same code."""
 
-from codesign.training.labels import LabelResult, label_candidates, worker_pool
+from codesign.training.labels import LabelResult, label_candidates
 from codesign.training.options import (
     TaskArrays,
     TrainingOptions,
@@ -24,5 +24,4 @@ __all__ = [
     "label_candidates",
     "quantized_networks",
     "train_population",
-    "worker_pool",
 ]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor as PoolExecutor
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 
 from codesign.errors import ConfigError, DesignError
 from codesign.ir import Candidate
-from codesign.tools import n_worker_processes
 from codesign.training.options import TaskArrays, TrainingOptions, architecture_digest
 from codesign.training.store import Label, LabelStore
 from codesign.training.train import (
@@ -51,27 +49,6 @@ def task_digest(task: TaskArrays) -> str:
         digest.update(str((array.shape, array.dtype)).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
-
-
-@contextmanager
-def worker_pool(n_workers: int | None = None) -> Iterator[PoolExecutor | None]:
-    """Give a pool of processes for training, one core each; None (train here) for one worker.
-
-    Args:
-        n_workers: processes; None asks `codesign.tools.n_worker_processes`.
-    """
-    n_workers = n_workers or n_worker_processes()
-    if n_workers == 1:
-        yield None
-        return
-    # spawn: a forked child inherits torch's thread pools in an undefined state
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=n_workers, mp_context=context) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from codesign.errors import DesignError
 from codesign.ir import Candidate, QuantizedNetwork
 from codesign.layers import run_words
 from codesign.layers._training import TrainStep
+from codesign.processes import n_worker_processes
 from codesign.space import population_from_candidates
-from codesign.tools import n_worker_processes
 from codesign.training.executor import Executor, float_accuracy
 from codesign.training.options import TaskArrays, TrainingOptions, TrainingResult, initial_seeds
 from codesign.training.schedule import build_schedule

@@ -40,7 +40,8 @@ from codesign.ir import Candidate, FixedPoint, Network, QuantizedNetwork
 from codesign.layers import LAYERS, infer_formats, run_torch, run_words
 from codesign.layers._activation import Activation
 from codesign.layers._table import TableActivation
-from codesign.tools import n_worker_processes, require_tool
+from codesign.processes import n_worker_processes
+from codesign.tools import require_tool
 from codesign.validate.rtl_emulation import build_emulation, run_vhdl
 from codesign.validate.vectors import corner_words, random_words
 from codesign.validate.verilator import verilator_environment

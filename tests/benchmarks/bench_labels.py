@@ -24,11 +24,10 @@ import numpy as np
 import torch
 
 from codesign.ir import Candidate
+from codesign.processes import n_worker_processes, worker_pool
 from codesign.space import load_space
 from codesign.tasks import dataset_arrays, fit_scaling, load_task
-from codesign.tools import n_worker_processes
 from codesign.training import TaskArrays, TrainingOptions, train_population
-from codesign.training.labels import worker_pool
 from codesign.training.sampling import sample_candidates
 from codesign.training.train import chunks_of_similar_size
 

@@ -17,7 +17,7 @@ from codesign.export.hls4ml import build_c_simulation, export_hls4ml
 from codesign.export.onnx import export_onnx, export_qonnx, run_onnx, run_qonnx
 from codesign.export.rtl import export_rtl, run_trace, trace_network
 from codesign.layers import run_torch
-from codesign.tools import n_worker_processes
+from codesign.processes import n_worker_processes
 from codesign.validate.rtl_emulation import build_emulation
 from codesign.validate.vectors import corner_words
 from tests.export.random_networks import random_network, random_words, reference
