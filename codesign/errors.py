@@ -12,7 +12,8 @@ CodesignError
 ├── ExportError          a project cannot be generated                         (ValueError)
 ├── MismatchError        two implementations of one network disagree           (AssertionError-like, ValueError)
 ├── ToolError            an external tool is missing or failed                 (RuntimeError)
-└── DeviceError          a device under test misbehaves                        (RuntimeError)
+├── DeviceError          a device under test misbehaves                        (RuntimeError)
+└── FileError            a file or folder cannot be written                    (OSError)
 
 A message has three parts: what is wrong (the value, and where it came from), what was expected,
 what to do.  The command line prints it as one line and exits with 1.
@@ -72,6 +73,10 @@ class ToolError(CodesignError, RuntimeError):
 
 class DeviceError(CodesignError, RuntimeError):
     """A device under test misbehaves."""
+
+
+class FileError(CodesignError, OSError):
+    """A file or folder cannot be written: the disk is full, or the place is not ours."""
 
 
 class CodesignWarning(UserWarning):

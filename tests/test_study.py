@@ -5,7 +5,6 @@ import json
 import pytest
 
 from codesign.errors import ConfigError, StudyError
-from codesign.files import write_atomically
 from codesign.study import Study, StudyConfig, load_config
 
 CONFIG = StudyConfig(name="demo")
@@ -64,20 +63,6 @@ def test_relative_paths_are_taken_from_the_study_file(tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text("name: demo\nspace: mine/space.yaml\n")
     assert load_config(path).space == str((tmp_path / "mine/space.yaml").resolve())
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "f.json"
-    write_atomically(path, "old")
-
-    def full(self, content):
-        raise OSError(28, "No space left on device", str(self))
-
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, "new")
-    assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["f.json"]
 
 
 def test_progress_survives_and_damage_is_named(tmp_path):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from codesign.encoding.graph import Graph, topological_order
 from codesign.errors import DataError, DesignError, unknown_name
+from codesign.files import write_atomically
 
 #: Operators a module can be built from; `units` is an attribute of dense nodes.
 OPERATORS = ("add", "concat", "dense", "identity", "input", "output", "relu", "zero")
@@ -162,9 +163,7 @@ def save_weighted_graph(value: WeightedGraph, path: Path) -> None:
         n_features=np.array(value.n_features),
         weights=value.weights,
     )
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(buffer.getvalue())
-    temporary.replace(path)
+    write_atomically(path, buffer.getvalue())
 
 
 def load_weighted_graph(path: Path) -> WeightedGraph:

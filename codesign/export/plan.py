@@ -2,13 +2,12 @@
 
 import hashlib
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from codesign.errors import ExportError
+from codesign.files import replacing_folder
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+\-]*")
 
@@ -114,31 +113,17 @@ class ProjectPlan:
     def write(self, folder: Path) -> Path:
         """Write all files, replacing `folder` as a whole: it holds all of the project or none of it.
 
-        The files go to a temporary folder beside it that is then renamed.
-
         Returns:
             The folder.
 
         Raises:
-            OSError: the disk is full or not writable; what was there before is untouched.
+            FileError: the disk is full or not writable; what was there before is untouched.
         """
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
+        with replacing_folder(folder) as temporary:
             temporary.chmod(0o755)
             for name, content in self.files.items():
                 path = temporary / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
                 path.chmod(0o755 if name in self.executables else 0o644)
-            if folder.exists():
-                replaced = temporary.with_name(temporary.name + ".old")
-                folder.rename(replaced)
-                temporary.rename(folder)
-                shutil.rmtree(replaced)
-            else:
-                temporary.rename(folder)
-        finally:
-            if temporary.exists():
-                shutil.rmtree(temporary)
         return folder

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError
+from codesign.files import replacing
 from codesign.ir.candidate import Candidate
 from codesign.ir.fixed_point import FixedPoint
 from codesign.ir.network import Network
@@ -83,10 +84,8 @@ class QuantizedNetwork:
         arrays = {f"weight_words/{k}": v for k, v in self.weight_words.items()}
         arrays |= {f"bias_words/{k}": v for k, v in self.bias_words.items()}
         arrays["meta"] = np.frombuffer(_meta_text(self).encode(), dtype=np.uint8)
-        temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("wb") as stream:
+        with replacing(path) as stream:
             np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-        temporary.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> "QuantizedNetwork":

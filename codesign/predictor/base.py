@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from codesign.encoding.batch import GraphBatch
 from codesign.errors import PredictorError
+from codesign.files import write_atomically
 from codesign.registry import Registry
 
 Floats = NDArray[np.float64]
@@ -162,10 +163,7 @@ def save_predictor(predictor: Predictor, path: Path, *, notes: Mapping[str, Any]
     buffer = io.BytesIO()
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
     np.savez_compressed(buffer, allow_pickle=False, **{_HEADER: text}, **arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(buffer.getvalue())
-    temporary.replace(path)
+    write_atomically(path, buffer.getvalue())
 
 
 def load_arrays(path: Path, *, what: str) -> Arrays:

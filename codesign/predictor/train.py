@@ -9,7 +9,7 @@ import numpy as np
 
 from codesign.encoding.batch import GraphBatch
 from codesign.encoding.graph import batch_from_graphs, labels_of, load_graphs
-from codesign.errors import DataError
+from codesign.files import write_atomically
 from codesign.predictor.base import METHODS, Floats, Predictor, load_predictor, save_predictor
 from codesign.predictor.methods.transfer import Transfer
 from codesign.predictor.select import Choice, choose
@@ -97,22 +97,13 @@ def rank_file(graphs: Path, checkpoint: Path, *, output: Path | None, top: int) 
         if np.isfinite(predicted.std[i]):
             record |= {"std": float(predicted.std[i]), "low": float(low[i]), "high": float(high[i])}
         lines.append(json.dumps(record))
-    _write(output, "\n".join(lines) + "\n")
+    write_atomically(output, "\n".join(lines) + "\n")
     return [f"{output}: {len(order)} graphs, best first (predicted)"]
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON to a temporary name, then rename."""
-    _write(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    if path.is_dir():
-        raise DataError(f"{path} is a folder; expected the name of a file to write")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    """Write JSON, whole or not at all."""
+    write_atomically(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def summary_lines(result: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from codesign.errors import DesignError, ReportError, ToolError
+from codesign.files import write_atomically
 from codesign.ir import QuantizedNetwork
 from codesign.synthesis.networks import network_record
 from codesign.tools import find_tool, override_variable
@@ -130,11 +131,8 @@ def remembered(job: SynthesisJob, digest: str) -> dict[str, Any] | None:
 
 def remember(job: SynthesisJob, digest: str, record: Mapping[str, Any]) -> None:
     """Write down that a job finished; the file appears whole or not at all."""
-    temporary = job.state_path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(
-        json.dumps({"schema": 1, "digest": digest, "record": record}, indent=1), encoding="utf-8"
-    )
-    temporary.replace(job.state_path)
+    state = {"schema": 1, "digest": digest, "record": record}
+    write_atomically(job.state_path, json.dumps(state, indent=1))
 
 
 def hls_program() -> str:

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -12,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from codesign.errors import DataError
-from codesign.files import write_atomically
+from codesign.files import replacing, write_atomically
 
 _BLOCK_BYTES = 1 << 20
 _TIMEOUT_S = 60.0
@@ -64,15 +62,10 @@ def download(
     Raises:
         DataError: unreachable, cut short, or another content than the publisher states.
     """
-    destination.parent.mkdir(parents=True, exist_ok=True)
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     n_bytes = 0
-    descriptor, name = tempfile.mkstemp(
-        dir=destination.parent, prefix=destination.name, suffix=".part"
-    )
-    partial = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file, _open(url) as response:
+        with replacing(destination) as file, _open(url) as response:
             length = response.headers.get("Content-Length")
             total = int(length) if length and length.isdigit() else None
             while block := response.read(_BLOCK_BYTES):
@@ -82,28 +75,25 @@ def download(
                 n_bytes += len(block)
                 if progress:
                     progress(n_bytes, total)
-        if total is not None and n_bytes != total:
-            raise DataError(
-                f"{url} was cut short: {n_bytes} of {total} bytes; run the command again"
-            )
-        if expected_md5 and md5.hexdigest() != expected_md5.lower():
-            raise DataError(
-                f"{url} has MD5 {md5.hexdigest()}, but its publisher states {expected_md5}; nothing was kept; "
-                "run the command again, and report it if it persists"
-            )
-        statement = {
-            "url": url,
-            "n_bytes": n_bytes,
-            "sha256": sha256.hexdigest(),
-            "md5": md5.hexdigest(),
-        }
-        partial.replace(destination)
-        write_atomically(statement_path(destination), json.dumps(statement, indent=2) + "\n")
-        return statement
+            if total is not None and n_bytes != total:
+                raise DataError(
+                    f"{url} was cut short: {n_bytes} of {total} bytes; run the command again"
+                )
+            if expected_md5 and md5.hexdigest() != expected_md5.lower():
+                raise DataError(
+                    f"{url} has MD5 {md5.hexdigest()}, but its publisher states {expected_md5}; nothing was kept; "
+                    "run the command again, and report it if it persists"
+                )
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise _download_error(url, error) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    statement = {
+        "url": url,
+        "n_bytes": n_bytes,
+        "sha256": sha256.hexdigest(),
+        "md5": md5.hexdigest(),
+    }
+    write_atomically(statement_path(destination), json.dumps(statement, indent=2) + "\n")
+    return statement
 
 
 def statement_path(path: Path) -> Path:

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from codesign.errors import ConfigError, DataError, ToolError
+from codesign.files import replacing
 from codesign.processes import start_worker
 from codesign.tasks._prepare import require_module
 from codesign.tasks.openml import CLASSES, FEATURES
@@ -175,13 +176,8 @@ def write_jets(jets: Jets, path: Path) -> None:
     }
     if jets.constituents.shape[1]:
         arrays["constituents"] = jets.constituents
-    partial = path.with_name(path.name + ".part")
-    try:
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)
 
 
 # ------------------------------------------------------------------------------- processes

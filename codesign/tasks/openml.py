@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from codesign.errors import DataError
+from codesign.files import replacing
 from codesign.tasks._download import download, read_json_from, sha256_of, verify_cached
 from codesign.tasks._labels import encode_labels
 from codesign.tasks._options import SplitOptions
@@ -147,13 +148,8 @@ def _read_once(path: Path, sha256: str, where: str) -> tuple[np.ndarray, np.ndar
             parsed.unlink()
     x, labels = _read(path, where)
     values = x.astype(np.float32)
-    partial = parsed.with_name(parsed.name + ".part")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, x=values, labels=labels)
-        partial.replace(parsed)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(parsed) as file:
+        np.savez(file, x=values, labels=labels)
     return values, labels
 
 

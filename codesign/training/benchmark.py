@@ -29,6 +29,7 @@ from scipy.stats import kendalltau
 
 from codesign.encoding.population import encode_population
 from codesign.errors import DataError, unknown_name
+from codesign.files import replacing, write_atomically
 from codesign.ir import Candidate, HardwareConfig, Network, Node, Population
 from codesign.layers import LAYERS
 from codesign.space import population_from_candidates
@@ -222,13 +223,11 @@ def write_benchmark(
             **graph_of(Network.from_json(chosen[0].network)),
         }
         lines.append(json.dumps(entry, separators=(",", ":")))
-    temporary = path.with_name(path.name + ".tmp")
     with (
-        temporary.open("wb") as raw,
+        replacing(path) as raw,
         gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as stream,
     ):
         stream.write(("\n".join(lines) + "\n").encode())
-    temporary.replace(path)
     return len(lines)
 
 
@@ -423,11 +422,8 @@ def describe_benchmark(path: Path, *, how: dict[str, Any]) -> dict[str, Any]:
             if len(spaces) > 1
         },
     }
-    target = description_path(path)
-    temporary = target.with_name(target.name + ".tmp")
     text = json.dumps(description, indent=1, allow_nan=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(target)
+    write_atomically(description_path(path), text + "\n")
     return description
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from codesign.errors import DesignError, unknown_name
+from codesign.files import write_atomically
 from codesign.resources import data_root
 from codesign.validate import wire
 from codesign.validate.device import DeviceDescription, port_triple
@@ -75,6 +76,5 @@ def write_board_server(
     folder: Path, board: str, description: DeviceDescription, options: dict[str, Any]
 ) -> None:
     """Write `board_server_files` to a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, text in board_server_files(board, description, options).items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_atomically(folder / name, text)

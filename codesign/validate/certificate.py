@@ -36,6 +36,7 @@ from codesign.export.onnx import export_onnx, export_qonnx, run_onnx, run_qonnx
 from codesign.export.plan import ProjectPlan
 from codesign.export.rtl import export_rtl, run_trace, trace_network
 from codesign.export.templates import render
+from codesign.files import write_atomically
 from codesign.ir import Candidate, FixedPoint, Network, QuantizedNetwork
 from codesign.layers import LAYERS, infer_formats, run_torch, run_words
 from codesign.layers._activation import Activation
@@ -240,9 +241,7 @@ def _write(folder: Path, certificate: Certificate, name: str) -> None:
         ("certificate.json", (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()),
         ("certificate.html", render("bundle/certificate.html.j2", certificate=value, name=name)),
     ):
-        temporary = folder / f".{file}.tmp"
-        temporary.write_bytes(content)
-        temporary.replace(folder / file)
+        write_atomically(folder / file, content)
 
 
 def _seal(value: Mapping[str, Any]) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 
 from codesign.errors import DesignError, ExportError, ToolError
 from codesign.export.rtl import RtlExport, pack_hex, unpack_hex
+from codesign.files import write_atomically
 from codesign.ir import QuantizedNetwork
 from codesign.layers import infer_formats
 from codesign.tools import cache_folder, require_tool, run_tool
@@ -102,10 +101,7 @@ def _run_time_library(
             timeout_s=timeout_s,
             environment=environment,
         )
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        temporary = kept.with_suffix(f".{os.getpid()}.tmp")
-        shutil.copyfile(folder / "libverilated.a", temporary)
-        temporary.replace(kept)
+        write_atomically(kept, (folder / "libverilated.a").read_bytes())
     return kept
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from codesign.errors import ToolError
+from codesign.files import write_atomically
 from codesign.tools import cache_folder, find_tool, require_tool
 
 _SHIM = """#!/bin/sh
@@ -65,11 +66,7 @@ def _shim_folder(root: Path) -> Path:
     folder = cache_folder() / f"verilator-{digest}"
     shim = folder / "verilator"
     if not shim.is_file() or shim.read_text() != text or not os.access(shim, os.X_OK):
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f"verilator.{os.getpid()}.tmp"
-        temporary.write_text(text)
-        temporary.chmod(0o755)
-        temporary.replace(shim)
+        write_atomically(shim, text, executable=True)
     return folder
 
 
