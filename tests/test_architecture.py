@@ -26,7 +26,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"space", "encoding", "hardware", "training"}),
     frozenset({"predictor", "search", "export", "synthesis"}),
     frozenset({"validate", "joint"}),
-    frozenset({"pipeline", "report", "catalog"}),
+    frozenset({"pipeline", "report", "catalog", "schema"}),
     frozenset({"api", "cli"}),
 )
 
