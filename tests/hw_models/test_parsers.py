@@ -100,6 +100,7 @@ def test_utilization_reports_of_both_stages_and_naming_schemes():
     )
     assert placed["stage"] == "impl"
     assert placed["metrics"]["bram_18k"] == 5
+    assert placed["metrics"]["state"] == "routed"
 
 
 def test_export_report_of_old_and_new_hls():
@@ -115,7 +116,7 @@ def test_export_report_of_old_and_new_hls():
 
 def test_timing_summary_gives_slack_and_period():
     found = parse_timing_rpt(factory.fill(factory.TIMING_RPT, wns=-0.5), origin="x")
-    assert found == {"wns_ns": -0.5, "clock_period_ns": 5.0}
+    assert (found["wns_ns"], found["clock_period_ns"], found["stage"]) == (-0.5, 5.0, None)
 
 
 def test_cosimulation_that_failed_is_no_measurement():
@@ -417,11 +418,8 @@ def test_mutated_projects_end_in_a_project_or_a_reason(tmp_path, name):
 @needs_shared
 def test_shared_reports_are_all_read():
     records, rejections = read_reports(SHARED / "reports")
-    # The five wrappers are black boxes without a LUT; forks carry copies of the same report.
-    others = [
-        r for r in rejections if "bd_0_wrapper" not in str(r.path) and "duplicate" not in r.reason
-    ]
-    assert others == []
+    # forks carry copies of the same report
+    assert [r for r in rejections if "duplicate" not in r.reason] == []
     assert len(records) >= 300
 
 
@@ -429,7 +427,7 @@ def test_shared_reports_are_all_read():
 def test_shared_reports_agree_with_the_independently_parsed_records():
     ours = {}
     for record in read_reports(SHARED / "reports")[0]:
-        run = re.search(r":([^:]+@[0-9a-f]{8})_[^:]*:([^@]+)@", record["id"])
+        run = re.search(r"/([^/]+@[0-9a-f]{8})_([^@]+)@", record["id"])
         if run:
             ours.setdefault((record["source"].replace("+", "/"), *run.groups()), []).append(record)
     n_compared = 0

@@ -273,3 +273,89 @@ def write_reports(solution: Path, **numbers: object) -> None:
         fill(CSYNTH_RPT, **numbers | {"top": "dense_latency_config2_s", "lut": 120})
     )
     (solution / "sim" / "report" / "myproject_cosim.rpt").write_text(fill(COSIM_RPT, **numbers))
+
+
+CSYNTH_SUMMARY = """
+
+{bar}
+== Synthesis Summary Report of '{top}'
+{bar}
++ General Information:
+    * Date:           Mon Nov 02 10:00:00 2026
+    * Version:        {version} (Build 1 on Nov  8 2024)
+    * Project:        {top}_prj
+    * Solution:       solution1 (Vivado IP Flow Target)
+    * Product family: zynquplus
+    * Target device:  {part}
+
+
++ Performance & Resource Estimates:
+
+    PS: '+' for module; 'o' for loop; '*' for dataflow
+    +----------------+------+------+---------+---------+----------+---------+-------+----------+--------+---------+------------+------------+-----+
+    |     Modules    | Issue|      | Latency | Latency | Iteration|         |  Trip |          |        |         |            |            |     |
+    |     & Loops    | Type | Slack| (cycles)|   (ns)  |  Latency | Interval| Count | Pipelined|  BRAM  |   DSP   |     FF     |     LUT    | URAM|
+    +----------------+------+------+---------+---------+----------+---------+-------+----------+--------+---------+------------+------------+-----+
+    |+ {top}*     |     -|  0.24|{latency:9}|{span_ns:9}|         -|{interval:9}|      -|       yes|{bram} (~0%)|{dsp} (1%)|{ff} (~0%)|{lut} (2%)|    -|
+    | + inner_network |     -|  0.24|        4|   20.000|         -|        2|      -|       yes|       -|   3 (~0%)|  40 (~0%)|  120 (~0%)|    -|
+    |  o Loop         |     -|  0.24|        4|   20.000|         -|        2|      -|       yes|       -|        -|           -|           -|    -|
+    +----------------+------+------+---------+---------+----------+---------+-------+----------+--------+---------+------------+------------+-----+
+"""
+
+VERSAL_UTILIZATION_RPT = """| Tool Version : Vivado v.2025.1 (lin64) Build 1
+| Design       : {top}
+| Device       : {part}
+| Design State : {state}
+
+1. Netlist Logic
+----------------
+| Registers                  | {ff} | 34745 |          0 |   5148416 |  4.54 |
+|   Register as Flip Flop    | 1 | 34745 |          0 |   5148416 |  4.54 |
+| CLB LUTs                   | {lut} | 22905 |          0 |   2574208 |  4.52 |
+
+3. BLOCKRAM
+-----------
+| Block RAM Tile             |  {tiles} |     0 |       140 |          0 |  0.00 |
+
+4. ARITHMETIC
+-------------
+| DSP Slices                 |   {dsp} |     0 |       220 |          0 | 30.00 |
+"""
+
+SEVERAL_CLOCKS_RPT = """| Design State : {state}
+| Design Timing Summary
+
+    WNS(ns)      TNS(ns)  TNS Failing Endpoints  TNS Total Endpoints      WHS(ns)
+    -------      -------  ---------------------  -------------------      -------
+     -1.500       -9.000                      7                 1234        0.050
+
+Clock Summary
+Clock    Waveform(ns)         Period(ns)      Frequency(MHz)
+-----    ------------         ----------      --------------
+dbg_hub  {{0.000 20.000}}       40.000          25.000
+{name}   {{0.000 2.500}}        {clock}           200.000
+
+Intra Clock Table
+Clock    WNS(ns)      TNS(ns)  TNS Failing Endpoints  TNS Total Endpoints      WHS(ns)
+-----    -------      -------  ---------------------  -------------------      -------
+dbg_hub   -1.500       -9.000                      7                   20        0.050
+{name}     {wns:.3f}        0.000                      0                 1214        0.050
+"""
+DEFAULTS |= {"span_ns": "75.000", "name": "ap_clk"}
+
+
+def write_trigger_emulator(folder: Path, place: str) -> Path:
+    """Write a network as the trigger experiments keep it: sources in `place`, sizes as constants, one file of weights."""
+    firmware = folder / place
+    firmware.mkdir(parents=True, exist_ok=True)
+    header = PARAMETERS_H.replace("struct", "  struct").replace("\n};", "\n  };")
+    (firmware / "parameters.h").write_text("namespace net_v1 {\n" + header + "}\n")
+    sizes = (
+        "static const int N_INPUT_1_1 = 3;\nconstexpr unsigned N_LAYER_2 = N_INPUT_1_1 * 2 / 3;\n"
+    )
+    kinds = "\n".join(line for line in DEFINES_H.splitlines() if line.startswith("typedef"))
+    (firmware / "defines.h").write_text(f"namespace net_v1 {{\n{sizes}{kinds}\n}}\n")
+    (firmware / "net_v1.cpp").write_text(f"namespace net_v1 {{\n{TOP_CPP}\n}}\n")
+    weights = "0.25, 0, -0.703125, 1.0, 0.015625, -0.5"
+    (firmware / "weights.h").write_text(f"weight2_t w2[6] = {{{weights}}};\n")
+    return folder

@@ -36,7 +36,8 @@ def parse_hls4ml_json(text: str, *, origin: str) -> dict[str, Any]:
     """Read the dictionary that hls4ml's report parsers return, as JSON (also its test baselines).
 
     Returns:
-        As `csynth.parse_csynth_xml` without `top`; `vsynth`, `cosim` and `impl` where present.
+        As `csynth.parse_csynth_xml` without `top`; `vsynth` and `cosim` where present; `problems`, why a
+        cosimulation was left out.
 
     Raises:
         ReportError: it is not such a dictionary.
@@ -105,12 +106,21 @@ def _xilinx(data: Mapping[str, Any], *, origin: str) -> dict[str, Any]:
         check_counts(result["vsynth"], origin=f"{origin}: VivadoSynthReport")
     cosim = data.get("CosimReport")
     if isinstance(cosim, Mapping) and str(cosim.get("Status", "")).lower() == "pass":
-        result["cosim"] = {
-            "latency_cycles_min": _count(cosim.get("LatencyMin"), what=f"{origin}: cosim latency"),
-            "latency_cycles_max": _count(cosim.get("LatencyMax"), what=f"{origin}: cosim latency"),
-            "status": "Pass",
-        }
+        try:
+            result["cosim"] = _cosim(cosim, origin=origin)
+        except ReportError as error:  # the rest of the report does not depend on it
+            result["problems"] = [str(error)]
     return result
+
+
+def _cosim(section: Mapping[str, Any], *, origin: str) -> dict[str, Any]:
+    """Read what the RTL simulation measured; NA where it saw no transaction."""
+    found: dict[str, Any] = {"status": "Pass"}
+    for name, key in (("latency_cycles_min", "LatencyMin"), ("latency_cycles_max", "LatencyMax")):
+        cycles = count_or_none(str(section.get(key)), what=f"{origin}: cosim {key}")
+        if cycles is not None:
+            found[name] = cycles
+    return found
 
 
 def _oneapi(data: Mapping[str, Any], *, origin: str) -> dict[str, Any]:

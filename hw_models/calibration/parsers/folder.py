@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,14 @@ from hw_models.calibration.parsers.baselines import (
     parse_oneapi_ndjson,
     parse_quartus_js,
 )
-from hw_models.calibration.parsers.csynth import parse_cosim_rpt, parse_csynth_rpt, parse_csynth_xml
+from hw_models.calibration.parsers.csynth import (
+    parse_cosim_rpt,
+    parse_csynth_rpt,
+    parse_csynth_summary,
+    parse_csynth_xml,
+)
 from hw_models.calibration.parsers.errors import Rejection, ReportError
+from hw_models.calibration.parsers.foreign import foreign_reason
 from hw_models.calibration.parsers.jsonl import read_record_lines
 from hw_models.calibration.parsers.project import (
     MAX_TEXT_BYTES,
@@ -32,6 +37,8 @@ from hw_models.calibration.parsers.project import (
     read_text,
 )
 from hw_models.calibration.parsers.vivado import (
+    EXPORT_RANK,
+    design_of,
     parse_export_rpt,
     parse_timing_rpt,
     parse_utilization_rpt,
@@ -46,9 +53,16 @@ MAX_XML_BYTES = 256 * 2**20
 #: Fewer designs than this are parsed in the calling process: starting workers costs more.
 _PARALLEL_FROM = 48
 
+#: Bytes of a file that tell what it is.
+_HEAD_BYTES = 20000
+
+#: Flag of a record whose only report is that of the wrapper around the network.
+WRAPPER_FLAG = "the only report is that of the AXI wrapper"
+
 _KINDS = (
     ("csynth_xml", re.compile(r"(?:(.+)_)?csynth\.xml(?:\.gz)?")),
     ("csynth_rpt", re.compile(r"(.+)_csynth\.rpt")),
+    ("summary", re.compile(r"csynth\.rpt|hls_compile\.rpt")),
     ("cosim", re.compile(r"(.+)_cosim\.rpt")),
     ("export", re.compile(r"(?:(.+)_export|export_(?:syn|impl))\.rpt")),
     ("timing", re.compile(r"(.*)timing.*\.rpt")),
@@ -59,9 +73,15 @@ _KINDS = (
     ("jsonl", re.compile(r".+\.jsonl(?:\.gz)?")),
 )
 
+#: Vivado's other reports, which hold no figure of a record.
+_IGNORED = re.compile(
+    r".*(?:clock_utilization|control_sets|clock_interaction|bus_skew|incremental|ssn)\w*\.rpt"
+)
+
 #: First lines by which a report given under another name is recognised.
 _SNIFF = (
-    ("csynth_rpt", re.compile(r"HLS Report for '")),
+    ("summary", re.compile(r"Synthesis Summary Report of '")),
+    ("csynth_rpt", re.compile(r"HLS Report for '([^'\n]+)'")),
     (
         "export",
         re.compile(
@@ -76,38 +96,100 @@ _SNIFF = (
 
 _STAGE_FOLDERS = {"syn", "sim", "impl", "csim"}
 
+#: Folders between a project and its reports that are named by the tools, not by the user.
+_TOOL_FOLDERS = re.compile(r"solution\d*|.*_prj|hls|verilog|vhdl|reports?|syn|impl|component")
+
+#: How hls4ml and its users name the function around a network: by the network's name and one of these.
+_WRAPPER = re.compile(r"(.+?)_(?:axi|axis|axim|axi_master|axi_stream|axi_wrapper|wrapper|gmem)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """One report.
+
+    Attributes:
+        kind: name in `_KINDS`.
+        path: where it is.
+        function: the function that an HLS report speaks of; None where only its content tells.
+        is_renamed: whether its name is the user's own, not the tool's.
+    """
+
+    kind: str
+    path: Path
+    function: str | None = None
+    is_renamed: bool = False
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    """Reports of one design: (kind, path) pairs, the project they belong to, the given root."""
+    """Reports of one design, the project they belong to, the given root, the design's name below it."""
 
     folder: Path
     root: Path
     project: Path | None
-    files: tuple[tuple[str, Path], ...]
+    name: str
+    files: tuple[_File, ...]
+
+    def of(self, kind: str) -> list[_File]:
+        """Return the files of one kind."""
+        return [file for file in self.files if file.kind == kind]
 
 
 def kind_of(path: Path) -> str | None:
     """Tell from its name what report a file is; None when it is none."""
+    if _IGNORED.fullmatch(path.name):
+        return None
     for kind, pattern in _KINDS:
         if pattern.fullmatch(path.name):
             return kind
     return None
 
 
-def _sniff(path: Path) -> str:
+def _sniff(path: Path) -> tuple[str, str | None] | None:
+    """Tell from its first lines what report a file is, and which function an HLS report speaks of."""
+    text = _head(path)
+    for kind, pattern in _SNIFF:
+        if match := pattern.search(text):
+            return kind, match[1] if pattern.groups else None
+    return None
+
+
+def _head(path: Path) -> str:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return file.read(_HEAD_BYTES).decode("utf-8", errors="replace")
+    except (OSError, EOFError, zlib.error):
+        return ""  # whoever reads it in full says why it cannot be read
+
+
+def _file_of(path: Path, *, is_given: bool = False) -> _File | None:
+    """Tell what a file is, by its name and, where that may be the user's own, by its first lines.
+
+    Raises:
+        ReportError: it is another tool's file that codesign knows but does not read.
+    """
+    if reason := foreign_reason(path.name, lambda: _head(path)):
+        raise ReportError(f"{path}: {reason}")
     kind = kind_of(path)
-    if kind is None or kind in ("json", "timing"):
-        head = _bytes(path, MAX_XML_BYTES)[:20000].decode("utf-8", errors="replace")
-        for sniffed, pattern in _SNIFF:
-            if pattern.search(head):
-                return sniffed
+    match = dict(_KINDS)[kind].fullmatch(path.name) if kind else None
+    function = match[1] if match and match.re.groups else None
+    is_tools = any(folder.name in _STAGE_FOLDERS for folder in path.parents)
+    if kind == "csynth_xml" or (is_tools and kind not in (None, "timing")):
+        return _File(kind=kind or "", path=path, function=function)
+    if kind is None and not (is_given or path.suffix == ".rpt"):
+        return None
+    if kind not in ("jsonl", "oneapi", "quartus", "utilization", "export", "summary"):
+        if kind is None and _IGNORED.fullmatch(path.name) and not is_given:
+            return None
+        found = _sniff(path)
+        if found and found[0] == kind:
+            is_renamed = kind == "csynth_rpt" and found[1] != function
+            return _File(kind=kind, path=path, function=found[1], is_renamed=is_renamed)
+        if found and (kind is None or is_given or found[0] == "csynth_rpt"):
+            return _File(kind=found[0], path=path, function=found[1], is_renamed=True)
     if kind is None:
-        raise ReportError(
-            f"{path}: neither its name nor its first lines are those of a known report; "
-            "give a csynth, cosim, utilization, timing or export report, a JSON or a JSONL file"
-        )
-    return kind
+        return None
+    return _File(kind=kind, path=path, function=function)
 
 
 def _bytes(path: Path, limit: int) -> bytes:
@@ -149,9 +231,20 @@ def _project_of(folder: Path, root: Path, cache: dict[Path, Path | None]) -> Pat
     return cache[folder]
 
 
+def _design_name(folder: Path, root: Path, project: Path | None) -> str:
+    """Name a design by its project's folder below `root`; without a project, by the folders the user named."""
+    parts = list((project or folder).relative_to(root).parts)
+    while project is None and parts and _TOOL_FOLDERS.fullmatch(parts[-1]):
+        parts.pop()
+    if parts:
+        return "/".join(parts)
+    above = [p.name for p in (root, *root.resolve().parents) if p.name]
+    return next((name for name in above if project or not _TOOL_FOLDERS.fullmatch(name)), root.name)
+
+
 def _find(root: Path) -> tuple[list[_Group], list[Rejection]]:
     """Group every report below `root`."""
-    by_solution: dict[Path, list[tuple[str, Path]]] = {}
+    by_solution: dict[Path, list[_File]] = {}
     rejections: list[Rejection] = []
     projects: set[Path] = set()
 
@@ -163,29 +256,43 @@ def _find(root: Path) -> tuple[list[_Group], list[Rejection]]:
         )
 
     for folder_name, subfolders, names in os.walk(root, onerror=unreadable):
-        subfolders.sort()
+        # the scheduler's own intermediate reports repeat what syn/report says in the end
+        subfolders[:] = sorted(name for name in subfolders if name != ".autopilot")
         folder = Path(folder_name)
         if is_project(folder):
             projects.add(folder)
         for name in sorted(names):
-            kind = kind_of(Path(name))
-            if kind is not None:
-                by_solution.setdefault(_solution_of(folder / name, root), []).append(
-                    (kind, folder / name)
-                )
+            try:
+                file = _file_of(folder / name)
+            except ReportError as error:
+                rejections.append(Rejection(path=folder / name, reason=str(error)))
+                continue
+            if file is not None:
+                by_solution.setdefault(_solution_of(folder / name, root), []).append(file)
     cache: dict[Path, Path | None] = {}
-    groups = []
-    for solution, files in _attach_project_reports(by_solution, root, cache).items():
+    groups: list[_Group] = []
+    attached = _attach_project_reports(by_solution, root, cache)
+    solutions: dict[Path, int] = {}
+    for solution in attached:
+        if home := _project_of(solution, root, cache):
+            solutions[home] = solutions.get(home, 0) + 1
+    for solution, files in attached.items():
         project = _project_of(solution, root, cache)
-        lone = [item for item in files if item[0] in ("json", "jsonl")]
-        designs = [item for item in files if item[0] not in ("json", "jsonl")]
-        groups += [
-            _Group(folder=solution, root=root, project=project, files=(item,)) for item in lone
-        ]
-        if designs:
-            groups.append(_Group(folder=solution, root=root, project=project, files=tuple(designs)))
+        name = _design_name(solution, root, project)
+        if project and solutions[project] > 1 and solution != project:
+            name += f"/{solution.relative_to(project).as_posix()}"
+        for lone, members in _split(files):
+            groups.append(
+                _Group(
+                    folder=solution,
+                    root=root,
+                    project=project,
+                    name=f"{name}/{lone}" if lone else name,
+                    files=tuple(members),
+                )
+            )
     seen = {
-        group.project for group in groups if any(kind not in ("json",) for kind, _ in group.files)
+        group.project for group in groups if any(file.kind not in ("json",) for file in group.files)
     }
     rejections += [
         Rejection(
@@ -196,57 +303,95 @@ def _find(root: Path) -> tuple[list[_Group], list[Rejection]]:
     return groups, rejections
 
 
+def _stem(path: Path) -> str:
+    """Return a report's name without its endings."""
+    return re.sub(r"\.(?:json|jsonl|rpt|xml|txt|ndjson|js)(?:\.gz)?$", "", path.name)
+
+
+def _split(files: Sequence[_File]) -> list[tuple[str | None, list[_File]]]:
+    """Split the reports of a folder into designs, each with the name of its file where that is all it has.
+
+    Renamed HLS reports beside one another are designs of their own: their names are all that tells
+    them apart, and no later report says to which of them it belongs.
+    """
+    lone = [file for file in files if file.kind in ("json", "jsonl")]
+    rest = [file for file in files if file.kind not in ("json", "jsonl")]
+    renamed = [file for file in rest if file.is_renamed and file.kind in ("csynth_rpt", "summary")]
+    if len(renamed) > 1 or (
+        renamed and any(f.kind.startswith("csynth") and f not in renamed for f in rest)
+    ):
+        lone += renamed + [
+            f for f in rest if f.is_renamed and f not in renamed and f.kind != "timing"
+        ]
+        rest = [file for file in rest if not file.is_renamed]
+    designs: list[tuple[str | None, list[_File]]] = [(_stem(file.path), [file]) for file in lone]
+    return designs + ([(None, rest)] if rest else [])
+
+
 def _attach_project_reports(
-    by_solution: Mapping[Path, list[tuple[str, Path]]], root: Path, cache: dict[Path, Path | None]
-) -> dict[Path, list[tuple[str, Path]]]:
+    by_solution: Mapping[Path, list[_File]], root: Path, cache: dict[Path, Path | None]
+) -> dict[Path, list[_File]]:
     """Move Vivado reports at a project's root to its only HLS solution."""
     result = {folder: list(files) for folder, files in by_solution.items()}
     solutions: dict[Path, list[Path]] = {}
     for folder, files in by_solution.items():
         project = _project_of(folder, root, cache)
-        if project is not None and any(kind.startswith("csynth") for kind, _ in files):
+        if project is not None and any(_is_hls(file) for file in files):
             solutions.setdefault(project, []).append(folder)
     for folder, files in by_solution.items():
         project = _project_of(folder, root, cache)
-        if project is None or any(kind.startswith("csynth") for kind, _ in files):
+        if project is None or any(_is_hls(file) for file in files):
             continue
         homes = solutions.get(project, [])
         if len(homes) == 1:
-            moved = [item for item in files if item[0] not in ("json", "jsonl")]
+            moved = [file for file in files if file.kind not in ("json", "jsonl")]
             result[homes[0]] += moved
-            result[folder] = [item for item in result[folder] if item not in moved]
+            result[folder] = [file for file in result[folder] if file not in moved]
     return {folder: files for folder, files in result.items() if files}
 
 
-def _top_name(
-    kind_files: Mapping[str, list[Path]], project: Mapping[str, Any] | None, folder: Path
-) -> str | None:
-    names: dict[str, None] = {}
-    for kind in ("csynth_xml", "csynth_rpt"):
-        pattern = dict(_KINDS)[kind]
-        for path in kind_files.get(kind, ()):
-            match = pattern.fullmatch(path.name)
-            if match and match[1]:
-                names[match[1]] = None
+def _is_hls(file: _File) -> bool:
+    return file.kind.startswith("csynth") or file.kind == "summary"
+
+
+def _top_name(group: _Group, project: Mapping[str, Any] | None) -> str | None:
+    """Return the network's function among those that have reports: the inner one, not a wrapper around it.
+
+    Raises:
+        ReportError: several functions have reports and nothing says which of them is the top.
+    """
+    names = {
+        file.function: None
+        for kind in ("csynth_xml", "csynth_rpt")
+        for file in group.of(kind)
+        if file.function
+    }
     if not names:
         return None
     wanted = project.get("top") if project else None
-    for candidate in (f"{wanted}_axi", wanted, "myproject_axi", "myproject"):
+    inner = _WRAPPER.fullmatch(wanted)[1] if wanted and _WRAPPER.fullmatch(wanted) else None  # type: ignore[index]
+    for candidate in (inner, wanted, "myproject"):
         if candidate in names:
             return str(candidate)
-    if len(names) == 1:
-        return next(iter(names))
-    general = [
-        path for path in kind_files.get("csynth_xml", ()) if path.name.startswith("csynth.xml")
-    ]
+    wrapped = [n for n in names if (m := _WRAPPER.fullmatch(n)) and m[1] in names]
+    left = [name for name in names if name not in wrapped]
+    if len(left) == 1:
+        return left[0]
+    general = [file.path for file in group.of("csynth_xml") if file.function is None]
     if general:
-        top = str(
-            parse_csynth_xml(_bytes(general[0], MAX_XML_BYTES), origin=str(general[0]))["top"]
-        )
+        content = _bytes(general[0], MAX_XML_BYTES)
+        top = str(parse_csynth_xml(content, origin=str(general[0]))["top"])
+        match = _WRAPPER.fullmatch(top)
+        if match and match[1] in names:
+            return match[1]
         if top in names:
             return top
+    for known in (wanted, "myproject"):
+        for name in names:
+            if known and (m := _WRAPPER.fullmatch(name)) and m[1] == known:
+                return name
     raise ReportError(
-        f"{folder}: reports of {len(names)} functions and no project file that names the top; add project.tcl"
+        f"{group.folder}: reports of {len(names)} functions and no project file that names the top; add project.tcl"
     )
 
 
@@ -286,122 +431,147 @@ def _check_match(report: Mapping[str, Any], project: Mapping[str, Any], folder: 
         )
 
 
-def _csynth(kind_files: Mapping[str, list[Path]], top: str | None, folder: Path) -> Record | None:
-    xml = [
-        p
-        for p in kind_files.get("csynth_xml", ())
-        if top is None or p.name.startswith((f"{top}_csynth", "csynth"))
-    ]
-    texts = kind_files.get("csynth_rpt", [])
-    rpt = [p for p in texts if p.name == f"{top}_csynth.rpt"]
-    # A lone file may have any name: the user says what it is.
-    rpt = rpt or (texts if len(texts) == 1 and top is None else [])
-    from_xml = parse_csynth_xml(_bytes(xml[0], MAX_XML_BYTES), origin=str(xml[0])) if xml else None
-    from_rpt = parse_csynth_rpt(read_text(rpt[0]), origin=str(rpt[0])) if rpt else None
-    if from_xml and from_rpt and from_xml["top"] == from_rpt["top"]:
+def _csynth(group: _Group, top: str | None) -> Record | None:
+    """Read the HLS reports of `top` (of whatever there is, when nothing says the top)."""
+    found: dict[str, tuple[Record, Path]] = {}
+    for file in sorted(group.of("csynth_xml"), key=lambda file: file.function is None):
+        if top is None or file.function in (top, None):
+            read = parse_csynth_xml(_bytes(file.path, MAX_XML_BYTES), origin=str(file.path))
+            # csynth.xml speaks of the outermost function, which may be a wrapper
+            if top is None or file.function == top or read["top"] == top:
+                found["xml"] = read, file.path
+                break
+    texts = group.of("csynth_rpt")
+    for file in texts:
+        if file.function == top or (top is None and len(texts) == 1):
+            found["rpt"] = parse_csynth_rpt(read_text(file.path), origin=str(file.path)), file.path
+            break
+    if not found:
+        for file in group.of("summary"):
+            return parse_csynth_summary(read_text(file.path), origin=str(file.path), top=top)
+    xml, rpt = (found.get(kind, ({}, None))[0] for kind in ("xml", "rpt"))
+    if xml and rpt and xml["top"] == rpt["top"]:
         for name in ("lut", "ff", "dsp", "latency_cycles_max"):
-            if from_xml["csynth"].get(name) != from_rpt["csynth"].get(name):
+            if xml["csynth"].get(name) != rpt["csynth"].get(name):
                 raise ReportError(
-                    f"{folder}: XML and text report disagree on {name} ({from_xml['csynth'].get(name)} and "
-                    f"{from_rpt['csynth'].get(name)}); they are of different runs, synthesise again"
+                    f"{group.folder}: XML and text report disagree on {name} ({xml['csynth'].get(name)} and "
+                    f"{rpt['csynth'].get(name)}); they are of different runs, synthesise again"
                 )
-        return from_rpt | from_xml
-    return from_rpt or from_xml
+        return rpt | xml
+    return rpt or xml or None
 
 
-def _later_stages(
-    kind_files: Mapping[str, list[Path]], report: Record, top: str | None
-) -> list[Rejection]:
+def _later_stages(group: _Group, report: Record, top: str | None) -> list[Rejection]:
     """Add cosimulation, logic synthesis, implementation and timing to `report`; return what was unusable."""
-    rejections = []
+    rejections: list[Rejection] = []
+    ranks: dict[str, float] = {}
 
-    def attempt(path: Path, parse: Callable[[], None]) -> None:
-        try:
-            parse()
-        except ReportError as error:
-            rejections.append(Rejection(path=path, reason=str(error)))
+    def attempt(kind: str, parse: Callable[[Path], None]) -> None:
+        for file in group.of(kind):
+            try:
+                parse(file.path)
+            except ReportError as error:
+                rejections.append(Rejection(path=file.path, reason=str(error)))
+
+    def keep(stage: str, rank: float, metrics: Record, path: Path) -> None:
+        """Keep the figures of the latest state of a stage."""
+        known = report.get(stage)
+        if known and ranks.get(stage) == rank and known["lut"] != metrics["lut"]:
+            raise ReportError(
+                f"{path}: counts {metrics['lut']} LUT where another report of the same state counts "
+                f"{known['lut']}; of another run, left out"
+            )
+        if not known or rank > ranks[stage]:
+            report[stage], ranks[stage] = metrics, rank
+
+    def adopt(found: Mapping[str, Any]) -> None:
+        for key in ("part", "tool_version", "clock_period_ns"):
+            if report.get(key) is None and found.get(key) is not None:
+                report[key] = found[key]
 
     def cosim(path: Path) -> None:
-        report["cosim"] = parse_cosim_rpt(read_text(path), origin=str(path))
+        if top is None or path.name == f"{top}_cosim.rpt" or len(group.of("cosim")) == 1:
+            report["cosim"] = parse_cosim_rpt(read_text(path), origin=str(path))
 
     def export(path: Path) -> None:
         found = parse_export_rpt(read_text(path), origin=str(path))
         for stage in ("vsynth", "impl"):
             if stage in found:
-                report[stage] = report.get(stage, {}) | found[stage]
-        for key in ("part", "tool_version", "clock_period_ns"):
-            if report.get(key) is None:
-                report[key] = found.get(key)
+                keep(stage, EXPORT_RANK, found[stage], path)
+        adopt(found)
 
     def utilization(path: Path) -> None:
-        found = parse_utilization_rpt(read_text(path), origin=str(path))
-        design = found["design"]
-        # Out-of-context wrappers (bd_0_*) repeat or hide the design; the one named like the top is it.
-        if (
-            design is not None
-            and top is not None
-            and design not in (top, f"{top}_axi", f"{top}_wrapper")
-        ):
+        text = read_text(path)
+        # block designs and out-of-context adapters around the network are other designs
+        design = design_of(text)
+        if design and (design != top if top else _is_adapter(design)):
             return
+        found = parse_utilization_rpt(text, origin=str(path))
         if report.get("part") and found["part"] and not _same_part(report["part"], found["part"]):
             raise ReportError(
                 f"{path}: for part {found['part']}, HLS used {report['part']}; of another run"
             )
-        report[found["stage"]] = found["metrics"] | report.get(found["stage"], {})
-        for key in ("part", "tool_version"):
-            if report.get(key) is None:
-                report[key] = found[key]
+        keep(found["stage"], found["rank"], found["metrics"], path)
+        adopt(found)
 
     def timing(path: Path) -> None:
-        found = parse_timing_rpt(read_text(path), origin=str(path))
-        period = found.get("clock_period_ns", report.get("clock_period_ns"))
-        stage = "impl" if "impl" in report else "vsynth" if "vsynth" in report else None
-        if stage and period:
-            report[stage].setdefault("clock_achieved_ns", round(period - found["wns_ns"], 6))
+        period = report.get("clock_period_ns")
+        found = parse_timing_rpt(read_text(path), origin=str(path), period_ns=period)
+        latest = "impl" if "impl" in report else "vsynth"
+        stage = found["stage"] or latest
+        period = found.get("clock_period_ns", period)
+        if stage in report and period and found["rank"] >= ranks.get(f"{stage} timing", -1.0):
+            report[stage]["clock_achieved_ns"] = round(period - found["wns_ns"], 6)
+            ranks[f"{stage} timing"] = found["rank"]
 
-    own = f"{top}_cosim.rpt"
-    for kind, parse in (
-        ("cosim", cosim),
-        ("export", export),
-        ("utilization", utilization),
-        ("timing", timing),
-    ):
-        for path in kind_files.get(kind, ()):
-            if kind == "cosim" and top is not None and path.name != own:
-                continue
-            attempt(path, partial(parse, path))
+    attempt("cosim", cosim)
+    attempt("export", export)
+    attempt("utilization", utilization)
+    attempt("timing", timing)
     return rejections
 
 
-def _intel(kind_files: Mapping[str, list[Path]]) -> Record | None:
-    if paths := kind_files.get("oneapi"):
-        loops = paths[0].with_name("loop_attr.ndjson")
+def _is_adapter(design: str) -> bool:
+    return bool(_WRAPPER.fullmatch(design) or re.fullmatch(r"bd_\w+_wrapper", design))
+
+
+def _intel(group: _Group) -> Record | None:
+    for file in group.of("oneapi"):
+        loops = file.path.with_name("loop_attr.ndjson")
         return parse_oneapi_ndjson(
-            read_text(paths[0]), read_text(loops) if loops.is_file() else "", origin=str(paths[0])
+            read_text(file.path),
+            read_text(loops) if loops.is_file() else "",
+            origin=str(file.path),
         )
-    if paths := kind_files.get("quartus"):
-        return parse_quartus_js(read_text(paths[0]), origin=str(paths[0]))
+    for file in group.of("quartus"):
+        return parse_quartus_js(read_text(file.path), origin=str(file.path))
     return None
 
 
 def _design_record(group: _Group) -> tuple[list[Record], list[Rejection]]:
-    kind_files: dict[str, list[Path]] = {}
-    for kind, path in group.files:
-        kind_files.setdefault(kind, []).append(path)
     project = read_project(group.project) if group.project else None
-    top = _top_name(kind_files, project, group.folder)
-    report = _csynth(kind_files, top, group.folder) or _intel(kind_files) or {}
+    top = _top_name(group, project)
+    report = _csynth(group, top) or _intel(group) or {}
     top = top or report.get("top") or (project or {}).get("top")
-    rejections = _later_stages(kind_files, report, top)
+    rejections = _later_stages(group, report, top)
     if not any(stage in report for stage in ("csynth", "vsynth", "impl")):
         if not rejections:
+            if group.root.is_dir() and len(group.of("utilization")) == len(group.files):
+                return [], []  # adapters and block designs alone
             raise ReportError(
                 f"{group.folder}: no synthesis report of {top or 'the design'} among the files; synthesise it"
             )
         return [], rejections
     if project:
         _check_match(report, project, group.folder)
-    return [_record(report, project or {}, group, top)], rejections
+    flags = [WRAPPER_FLAG] if _is_wrapper(top, project) else []
+    return [_record(report, project or {}, group, flags)], rejections
+
+
+def _is_wrapper(top: str | None, project: Mapping[str, Any] | None) -> bool:
+    """Say whether `top`, of which there is a report, is not the function that holds the network."""
+    match = _WRAPPER.fullmatch(top) if top else None
+    return match is not None and match[1] in ((project or {}).get("top"), "myproject")
 
 
 def _json_record(group: _Group, path: Path) -> tuple[list[Record], list[Rejection]]:
@@ -422,17 +592,13 @@ def _json_record(group: _Group, path: Path) -> tuple[list[Record], list[Rejectio
     project = read_project(group.project) if group.project else {}
     if project:
         _check_match(report, project, group.folder)
-    return [_record(report, project, group, path.stem)], []
+    rejections = [Rejection(path=path, reason=reason) for reason in report.get("problems", ())]
+    return [_record(report, project, group, [])], rejections
 
 
-def _record(report: Record, project: Mapping[str, Any], group: _Group, top: str | None) -> Record:
-    root = group.root if group.root.is_dir() else group.root.parent
-    relative = (
-        group.folder.relative_to(root)
-        if root in (group.folder, *group.folder.parents)
-        else group.folder
-    )
-    source = relative.parts[0] if relative.parts else root.name
+def _record(
+    report: Record, project: Mapping[str, Any], group: _Group, flags: Sequence[str]
+) -> Record:
     body = {
         "tool": report.get("tool"),
         "tool_version": report.get("tool_version"),
@@ -451,15 +617,15 @@ def _record(report: Record, project: Mapping[str, Any], group: _Group, top: str 
     }
     identity = body | {"modules": report.get("modules")}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    flags = [] if body["layers"] else ["no_architecture"]
+    flags = [*flags, *([] if body["layers"] else ["no_architecture"])]
     if report.get("csynth", {}).get("latency_cycles_max", 0) is None:
         flags.append("latency_unknown")
     record = {
         "schema": 1,
-        "id": f"{source}:{'/'.join(relative.parts[1:]) or '.'}:{top}@{digest[:8]}",
-        "source": source,
+        "id": f"{group.name}@{digest[:8]}",
+        "source": group.name.split("/")[0],
         "digest": digest,
-        "hls4ml_version": None,
+        "hls4ml_version": project.get("hls4ml_version"),
         "flags": flags,
         **body,
     }
@@ -469,18 +635,17 @@ def _record(report: Record, project: Mapping[str, Any], group: _Group, top: str 
 
 
 def _read_group(group: _Group) -> tuple[list[Record], list[Rejection]]:
-    kind, path = group.files[0]
+    file = group.files[0]
+    path = file.path if len(group.files) == 1 else group.folder
     try:
-        if kind == "jsonl":
-            text = _bytes(path, MAX_XML_BYTES).decode("utf-8", errors="replace")
-            return read_record_lines(text, path=path)
-        if kind == "json":
-            return _json_record(group, path)
+        if file.kind == "jsonl":
+            text = _bytes(file.path, MAX_XML_BYTES).decode("utf-8", errors="replace")
+            return read_record_lines(text, path=file.path)
+        if file.kind == "json":
+            return _json_record(group, file.path)
         return _design_record(group)
     except ReportError as error:
-        return [], [
-            Rejection(path=path if len(group.files) == 1 else group.folder, reason=str(error))
-        ]
+        return [], [Rejection(path=path, reason=str(error))]
 
 
 def _gather(paths: Iterable[Path]) -> tuple[list[_Group], list[Rejection]]:
@@ -500,10 +665,21 @@ def _gather(paths: Iterable[Path]) -> tuple[list[_Group], list[Rejection]]:
             rejections += refused
         elif path.is_file():
             try:
-                item = (_sniff(path), path)
-                groups.append(_Group(folder=path.parent, root=path, project=None, files=(item,)))
+                file = _file_of(path, is_given=True)
             except ReportError as error:
                 rejections.append(Rejection(path=path, reason=str(error)))
+                continue
+            if file is None:
+                reason = (
+                    f"{path}: neither its name nor its first lines are those of a known report; "
+                    "give a csynth, cosim, utilization, timing or export report, a JSON or a JSONL file"
+                )
+                rejections.append(Rejection(path=path, reason=reason))
+                continue
+            name = _stem(path)
+            groups.append(
+                _Group(folder=path.parent, root=path, project=None, name=name, files=(file,))
+            )
         else:
             rejections.append(Rejection(path=path, reason="no such file or folder"))
     return groups, rejections

@@ -1,7 +1,8 @@
 """hls4ml project folders: which network, in which configuration, as written in the firmware's C++.
 
-The C++ is what the tool compiled; the YAML beside it only says what was asked for.  Only scalar keys
-of the YAML are read (hls4ml writes Python-tagged YAML that no safe loader accepts).
+The C++ and the Tcl (or `hls_config.cfg`) are what the tool compiled and ran; the YAML beside them only says
+what was asked for, and is believed last.  Only scalar keys of the YAML are read (hls4ml writes Python-tagged
+YAML that no safe loader accepts).
 """
 
 import re
@@ -23,11 +24,23 @@ MAX_TEXT_BYTES = 64 * 2**20
 DEFAULT_INPUT_BITS = 16
 
 _STRUCT = re.compile(
-    r"^struct\s+(\w+)\s*(?::\s*(?:public\s+)?nnet::(\w+)\s*)?\{(.*?)^\};", re.MULTILINE | re.DOTALL
+    r"^[ \t]*struct\s+(\w+)\s*(?::\s*(?:public\s+)?nnet::(\w+)\s*)?\{(.*?)^[ \t]*\};",
+    re.MULTILINE | re.DOTALL,
 )
 _MEMBER = re.compile(r"static\s+const(?:expr)?\s+[\w:<>*\s]*?(\w+)\s*=\s*([^;]+);")
 _TYPEDEF = re.compile(r"^\s*typedef\s+([^;]+?)\s+(\w+)\s*;", re.MULTILINE)
-_DEFINE = re.compile(r"^#define\s+(\w+)\s+(\d+)\s*$", re.MULTILINE)
+#: Sizes by name: macros of hls4ml, constants of the repositories that keep several networks apart.
+_SIZE = re.compile(
+    r"^[ \t]*(?:#define\s+(\w+)[ \t]+([\w*/ ()]+?)|"
+    r"(?:static\s+)?const(?:expr)?\s+(?:unsigned|int|(?:std::)?size_t|unsigned\s+int)\s+(\w+)\s*=\s*([^;{}]+);)"
+    r"[ \t]*(?://[^\n]*)?$",
+    re.MULTILINE,
+)
+#: Functions of nnet:: that compute nothing in hardware.
+_NO_LAYERS = ("load_weights", "load_compressed", "load_exponent", "save_layer_output")
+#: Folders below a project's root that hold its sources: hls4ml's, its Quartus and older ones', and those of the
+#: trigger experiments' emulators, flat ones last.
+_FIRMWARE = ("firmware", "src/firmware", "NN", ".")
 _CALL = re.compile(
     r"^\s*nnet::(\w+)\s*<(.+)>\s*\(([^;]*)\)\s*;[ \t]*(?://[ \t]*(\S+))?", re.MULTILINE
 )
@@ -54,6 +67,11 @@ _TYPES = {
     "pooling1d_cl": "Pooling1D", "pooling2d_cl": "Pooling2D",
     "global_pooling1d_cl": "GlobalPooling1D", "global_pooling2d_cl": "GlobalPooling2D",
     "gru": "GRU", "gru_stack": "GRU", "lstm": "LSTM", "lstm_stack": "LSTM",
+}  # fmt: skip
+#: Kernels of hls4ml 0.1 and 0.2, which had no member `strategy`.
+_NAMED_STRATEGY = {
+    "dense_large": "resource", "dense_resource": "resource", "dense_latency": "latency",
+    "dense_compressed": "compressed",
 }  # fmt: skip
 _STRATEGIES = {
     "latency": "latency", "resource": "resource", "unrolled": "unrolled", "resource_unrolled": "resource_unrolled",
@@ -122,6 +140,43 @@ def _evaluate(expression: str, names: Mapping[str, int]) -> int | None:
     return value
 
 
+def compiled_text(text: str) -> str:
+    """Return the C++ that synthesis compiles: no block comments, nothing that `__SYNTHESIS__` leaves out.
+
+    Every other condition is taken to hold, in both of its branches.
+    """
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    lines, branches = [], list[bool | None]()
+    for line in text.splitlines():
+        match = re.match(r"\s*#\s*(ifdef|ifndef|if|elif|else|endif)\b(.*)", line)
+        if match is None:
+            if False not in branches:
+                lines.append(line)
+            continue
+        word, condition = match[1], match[2].strip()
+        if word == "endif":
+            branches[-1:] = []
+        elif word == "else":
+            branches[-1:] = [None if known is None else not known for known in branches[-1:]]
+        elif word == "elif":
+            branches[-1:] = [None] * len(branches[-1:])
+        elif re.search(r"\b__SYNTHESIS__\b", condition):
+            branches.append(not (word == "ifndef" or condition.startswith("!")))
+        else:
+            branches.append(None)
+    return "\n".join(lines) + "\n"
+
+
+def _sizes(text: str) -> dict[str, int]:
+    """Read the named sizes of a header, in order, each from those before it."""
+    sizes: dict[str, int] = {}
+    for macro, defined, constant, given in _SIZE.findall(text):
+        value = _evaluate((defined or given).strip().strip("()"), sizes)
+        if value is not None:
+            sizes[macro or constant] = value
+    return sizes
+
+
 def _structs(parameters: str, constants: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     """Read every configuration struct: integer members, word members, type definitions, kind."""
     structs: dict[str, dict[str, Any]] = {}
@@ -141,8 +196,15 @@ def _structs(parameters: str, constants: Mapping[str, int]) -> dict[str, dict[st
     return structs
 
 
-def scalar_type(text: str, types: Mapping[str, str]) -> tuple[str, int | None]:
+def scalar_type(
+    text: str, types: Mapping[str, str], sizes: Mapping[str, int] | None = None
+) -> tuple[str, int | None]:
     """Resolve a C++ type to a fixed-point type and, for a stream word, its lanes.
+
+    Args:
+        text: the type.
+        types: type definitions by name.
+        sizes: named numbers that it may use.
 
     Returns:
         The type as written ("ap_fixed<16,6>"), and n for `nnet::array<..., n>`.
@@ -152,9 +214,9 @@ def scalar_type(text: str, types: Mapping[str, str]) -> tuple[str, int | None]:
     while current in types and current not in seen:
         seen.add(current)
         current = types[current].strip()
-    array = re.fullmatch(r"nnet::array<(.+),\s*([\d\s*]+)>", current)
+    array = re.fullmatch(r"nnet::array<(.+),\s*([\w\s*]+)>", current)
     if array:
-        lanes = _evaluate(array[2], {})
+        lanes = _evaluate(array[2], sizes or {})
         current = scalar_type(array[1], types)[0]
     return re.sub(r",\s+", ",", current), lanes
 
@@ -215,8 +277,38 @@ def _elementwise_shapes(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
             "out_shape": [steps_out, units],
             "units": units,
         }
+    if kind.startswith(("zeropad", "resize")):
+        return _resized_shapes(config)
+    if kind.startswith("concatenate"):
+        return _concatenated_shapes(config)
     n_in = _member(config, "n_in", "n_elem", "N")
     return {"in_shape": [n_in], "out_shape": [_member(config, "n_out") or n_in]}
+
+
+def _resized_shapes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the images before and after zero padding or resizing, channels last."""
+    channels = _member(config, "n_chan")
+    dims = [d for d in ("height", "width") if _member(config, f"in_{d}", d) is not None]
+    return {
+        "in_shape": [*(_member(config, f"in_{d}", d) for d in dims), channels],
+        "out_shape": [*(_member(config, f"out_{d}", f"new_{d}") for d in dims), channels],
+    }
+
+
+def _concatenated_shapes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the shape of a concatenation: equal but along `axis` (hls4ml counts axes from 1)."""
+    first, second = (
+        [v for i in range(3) if (v := _member(config, f"n_elem{n}_{i}")) is not None]
+        for n in (1, 2)
+    )
+    if not first or len(first) != len(second):
+        return {"in_shape": [None], "out_shape": [None]}
+    different = [i for i, (a, b) in enumerate(zip(first, second, strict=True)) if a != b]
+    axis = config.get("axis")
+    at = different[0] if different else axis - 1 if isinstance(axis, int) and axis > 0 else -1
+    out = list(first)
+    out[at if -len(out) <= at < len(out) else -1] += second[at if abs(at) < len(out) else -1]
+    return {"in_shape": first, "out_shape": out}
 
 
 def _layer(
@@ -226,6 +318,7 @@ def _layer(
     name: str | None,
     structs: Mapping[str, Mapping[str, Any]],
     types: Mapping[str, str],
+    sizes: Mapping[str, int],
 ) -> dict[str, Any]:
     config = structs.get(arguments[-1], {})
     multiply = structs.get(str(config.get("types", {}).get("mult_config", "")), {})
@@ -250,7 +343,7 @@ def _layer(
             record["table_size"] = size
     if (reuse := _member(config, "reuse_factor")) is not None:
         record["reuse_factor"] = reuse
-    strategy = config.get("strategy", multiply.get("strategy"))
+    strategy = config.get("strategy", multiply.get("strategy", _NAMED_STRATEGY.get(function)))
     if isinstance(strategy, str):
         record["strategy"] = _STRATEGIES.get(strategy, strategy)
     n_zeros = _member(multiply, "n_zeros")
@@ -260,11 +353,11 @@ def _layer(
     for alias, key in (("weight_t", "weight_precision"), ("bias_t", "bias_precision"), ("accum_t", "accum_precision"),
                        ("table_t", "table_precision"), ("scale_t", "weight_precision")):  # fmt: skip
         if alias in config.get("types", {}):
-            record[key] = scalar_type(config["types"][alias], types)[0]
+            record[key] = scalar_type(config["types"][alias], types, sizes)[0]
     data = [argument for argument in arguments[:-1] if not re.fullmatch(r"\d+", argument)]
     if data:
-        record["input_precision"] = scalar_type(data[0], types)[0]
-        record["result_precision"] = scalar_type(data[-1], types)[0]
+        record["input_precision"] = scalar_type(data[0], types, sizes)[0]
+        record["result_precision"] = scalar_type(data[-1], types, sizes)[0]
     if weights:
         record["weight_names"] = weights
     return record
@@ -296,17 +389,18 @@ def read_weight_words(folder: Path, name: str, precision: str) -> NDArray[np.int
     fixed = _fixed_point(precision)
     if fixed is None:
         return None
-    text_path, header_path = folder / f"{name}.txt", folder / f"{name}.h"
-    if text_path.is_file():
-        body, origin = read_text(text_path), text_path
-    elif header_path.is_file():
-        match = re.search(
-            rf"\b{re.escape(name)}\s*\[\d+\]\s*=\s*\{{(.*?)\}}", read_text(header_path), re.DOTALL
-        )
-        if not match:
-            return None
-        body, origin = match[1], header_path
-    else:
+    # the header is what the tool compiles; the trigger experiments' emulators keep all weights in one file
+    pattern = re.compile(rf"\b{re.escape(name)}\s*\[\w+\]\s*=\s*\{{(.*?)\}}", re.DOTALL)
+    headers = (folder / f"{name}.h", folder.parent / "weights.h", folder.parent / "weights.cpp")
+    body = None
+    for origin in (*headers, folder / f"{name}.txt"):
+        if origin.is_file():
+            text = read_text(origin)
+            match = pattern.search(text)
+            body = text if origin.suffix == ".txt" else match[1] if match else None
+            if body is not None:
+                break
+    if body is None:
         return None
     try:
         values = np.array([float(token) for token in re.split(r"[,\s]+", body.strip()) if token])
@@ -356,13 +450,65 @@ def yaml_scalars(text: str) -> dict[str, str]:
     return result
 
 
-def _tcl_variables(folder: Path) -> dict[str, str]:
-    path = folder / "project.tcl"
-    return (
-        dict(re.findall(r"^\s*set\s+(\w+)\s+\"?([^\"\n]+?)\"?\s*$", read_text(path), re.MULTILINE))
+def _tool_settings(folder: Path) -> dict[str, str]:
+    """Read what the HLS tool was told: top, part, period and uncertainty, wherever they are set.
+
+    hls4ml's `project.tcl` sets variables; scripts written by hand call the commands themselves; `vitis-run`
+    and `v++` read configuration files.
+    """
+    found: dict[str, str] = {}
+    tcl = folder / "project.tcl"
+    if tcl.is_file():
+        variables = dict(
+            re.findall(r"^\s*set\s+(\w+)\s+\"?([^\"\n]+?)\"?\s*$", read_text(tcl), re.MULTILINE)
+        )
+        found = {
+            "top": variables.get("project_name") or variables.get("myproject"),
+            "part": variables.get("part"),
+            "period": variables.get("clock_period"),
+            "uncertainty": variables.get("clock_uncertainty"),
+            "backend": variables.get("backend"),
+        }
+        found = {key: value for key, value in found.items() if value}
+    for path in _tool_files(folder):
+        text = read_text(path)
+        for key, pattern in _TOOL_SETTINGS[path.suffix].items():
+            match = re.search(pattern, text, re.MULTILINE)
+            if match and "$" not in match[1]:
+                found.setdefault(key, match[1].strip())
+    return found
+
+
+#: How the tools' own scripts and configuration files say it.
+_TOOL_SETTINGS = {
+    ".tcl": {
+        "top": r"^\s*set_top\s+\{?([^\s{}]+)",
+        "part": r"^\s*set_part\s+\{?([^\s{}]+)",
+        "period": r"^\s*create_clock\s+(?:-\w+\s+\w+\s+)*?-period\s+\{?([^\s{}]+)",
+        "uncertainty": r"^\s*set_clock_uncertainty\s+([^\s{}]+)",
+    },
+    ".cfg": {
+        "top": r"^\s*syn\.top\s*=\s*(\S+)",
+        "part": r"^\s*part\s*=\s*(\S+)",
+        "period": r"^\s*clock\s*=\s*(\S+)",
+        "uncertainty": r"^\s*clock_uncertainty\s*=\s*(\S+)",
+    },
+}
+
+
+def _tool_files(folder: Path) -> list[Path]:
+    """Return the HLS scripts and configuration files at a project's root, hls4ml's own first."""
+    scripts = [
+        path
+        for place in (folder, folder / "NN")
+        for path in sorted(place.glob("build*.tcl"))
         if path.is_file()
-        else {}
-    )
+    ]
+    return scripts + [
+        path
+        for path in sorted(folder.glob("*.cfg"))
+        if path.is_file() and "syn.top" in read_text(path)
+    ]
 
 
 def _configuration(folder: Path) -> dict[str, str]:
@@ -372,37 +518,36 @@ def _configuration(folder: Path) -> dict[str, str]:
     return {}
 
 
+def _firmware(folder: Path) -> Path | None:
+    """Return the folder of a project's sources, or None."""
+    return next(
+        (folder / name for name in _FIRMWARE if (folder / name / "parameters.h").is_file()), None
+    )
+
+
 def is_project(folder: Path) -> bool:
-    """Tell whether a folder is the root of an hls4ml project."""
-    return (
-        (folder / "project.tcl").is_file()
-        or (folder / "hls4ml_config.yml").is_file()
-        or (folder / "firmware" / "parameters.h").is_file()
-        or (folder / "src" / "firmware" / "parameters.h").is_file()
-    )
+    """Tell whether a folder is the root of an hls4ml project, not the sources inside one."""
+    if (folder / "project.tcl").is_file() or (folder / "hls4ml_config.yml").is_file():
+        return True
+    firmware = _firmware(folder)
+    return firmware is not None and not (firmware == folder and folder.name in ("firmware", "NN"))
 
 
-def _layers(firmware: Path, top: str | None) -> tuple[list[dict[str, Any]], str]:
-    defines = read_text(firmware / "defines.h") if (firmware / "defines.h").is_file() else ""
-    parameters = read_text(firmware / "parameters.h")
-    sources = (
-        [firmware / f"{top}.cpp"]
-        if top and (firmware / f"{top}.cpp").is_file()
-        else sorted(firmware.glob("*.cpp"))
-    )
-    types = {
-        alias: definition for definition, alias in _TYPEDEF.findall(defines + "\n" + parameters)
-    }
-    constants = {name: int(value) for name, value in _DEFINE.findall(defines + "\n" + parameters)}
-    structs = _structs(parameters, constants)
+def _layers(
+    firmware: Path, top: str | None, structs: Mapping[str, Mapping[str, Any]], header: str
+) -> tuple[list[dict[str, Any]], str]:
+    """Read the calls of `nnet::` in the first source that has some, the top's own first."""
+    sources = sorted(firmware.glob("*.cpp"), key=lambda path: (path.stem != top, path.name))
+    types = {alias: definition for definition, alias in _TYPEDEF.findall(header)}
+    sizes = _sizes(header)
     layers: list[dict[str, Any]] = []
     io_type = "io_parallel"
     for source in sources:
-        text = read_text(source)
-        if "hls::stream<" in text or "nnet::array<" in defines:
+        text = compiled_text(read_text(source))
+        if "hls::stream<" in text or "nnet::array<" in header:
             io_type = "io_stream"
         for function, template, call, comment in _CALL.findall(text):
-            if function.startswith("load_weights"):
+            if function.startswith(_NO_LAYERS):
                 continue
             arguments = _split_arguments(template)
             weights = [
@@ -410,7 +555,9 @@ def _layers(firmware: Path, top: str | None) -> tuple[list[dict[str, Any]], str]
                 for argument in _split_arguments(call)
                 if re.fullmatch(r"[ws]\d+(_\w+)?", argument)
             ]
-            layers.append(_layer(function, arguments, weights, comment or None, structs, types))
+            layers.append(
+                _layer(function, arguments, weights, comment or None, structs, types, sizes)
+            )
         if layers:
             break
     return layers, io_type
@@ -436,44 +583,34 @@ def read_project(folder: Path) -> dict[str, Any]:
             f"{folder}: no hls4ml project (no project.tcl, hls4ml_config.yml or firmware/parameters.h); "
             "give the folder that hls4ml wrote"
         )
-    configuration, variables = _configuration(folder), _tcl_variables(folder)
-    top = (
-        variables.get("project_name")
-        or variables.get("myproject")
-        or configuration.get("ProjectName")
-    )
+    configuration, settings = _configuration(folder), _tool_settings(folder)
+    top = settings.get("top") or configuration.get("ProjectName")
     what = f"{folder}: clock"
-    period = configuration.get("ClockPeriod") or variables.get("clock_period")
+    period = settings.get("period") or configuration.get("ClockPeriod")
     period_ns = period_ns_of(period, what=what) if period else None
-    uncertainty = configuration.get("ClockUncertainty") or variables.get("clock_uncertainty")
-    firmware = next(
-        (
-            f
-            for f in (folder / "firmware", folder / "src" / "firmware")
-            if (f / "parameters.h").is_file()
-        ),
-        None,
-    )
-    layers, io_type = _layers(firmware, top) if firmware else ([], None)
-    config_numbers: list[int] = []
+    uncertainty = settings.get("uncertainty") or configuration.get("ClockUncertainty")
+    firmware = _firmware(folder)
+    layers, io_type, config_numbers = list[dict[str, Any]](), None, list[int]()
     if firmware:
-        structs = _STRUCT.findall(read_text(firmware / "parameters.h"))
-        config_numbers = sorted(
-            {int(n) for name, _, _ in structs for n in re.findall(r"config(\d+)", name)}
-        )
+        parameters = compiled_text(read_text(firmware / "parameters.h"))
+        defines = firmware / "defines.h"
+        header = (compiled_text(read_text(defines)) if defines.is_file() else "") + parameters
+        structs = _structs(parameters, _sizes(header))
+        config_numbers = sorted({int(n) for x in structs for n in re.findall(r"config(\d+)", x)})
+        layers, io_type = _layers(firmware, top, structs, header)
         for layer in layers:
-            _count_weights(layer, firmware / "weights")
+            _count_weights(layer, firmware)
     strategies = {layer["strategy"] for layer in layers if "strategy" in layer}
     return {
         "top": top,
-        "part": (
-            configuration.get("Part") or configuration.get("XilinxPart") or variables.get("part")
-        ),
+        "part": settings.get("part")
+        or configuration.get("Part")
+        or configuration.get("XilinxPart"),
         "clock_period_ns": period_ns,
         "clock_uncertainty_ns": uncertainty_ns_of(uncertainty, period_ns, what=what)
         if uncertainty and period_ns
         else None,
-        "backend": configuration.get("Backend") or variables.get("backend"),
+        "backend": configuration.get("Backend") or settings.get("backend"),
         "strategy": strategies.pop() if len(strategies) == 1 else configuration.get("Strategy"),
         "io_type": configuration.get("IOType") or io_type,
         "model_precision": configuration.get("Precision"),
@@ -483,7 +620,8 @@ def read_project(folder: Path) -> dict[str, Any]:
     }
 
 
-def _count_weights(layer: dict[str, Any], folder: Path) -> None:
+def _count_weights(layer: dict[str, Any], firmware: Path) -> None:
+    folder = firmware / "weights"
     names = layer.pop("weight_names", [])
     precision = layer.get("weight_precision")
     if not names or precision is None:

@@ -1,14 +1,25 @@
 """Vivado's own reports: utilization (flat and hierarchical), HLS export summaries and timing summaries."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from hw_models.calibration.parsers.csynth import check_counts
 from hw_models.calibration.parsers.errors import ReportError
 from hw_models.calibration.parsers.numbers import count_of, decimal_of, period_ns_of
 
-#: Words in "Design State" that mean placed or routed.
-_IMPLEMENTED = ("placed", "routed")
+#: What "Design State" may say, in the order in which Vivado goes through it: stage of the record, rank, pattern.
+#: Each later state supersedes the earlier ones of its stage.
+_STATES = (
+    ("vsynth", 0.0, re.compile(r"synthesized", re.IGNORECASE)),
+    ("impl", 1.0, re.compile(r"optimized", re.IGNORECASE)),
+    ("impl", 2.0, re.compile(r"(?:fully |partially )?placed", re.IGNORECASE)),
+    ("impl", 3.0, re.compile(r"physopt postplace", re.IGNORECASE)),
+    ("impl", 4.0, re.compile(r"(?:fully |partially )?routed", re.IGNORECASE)),
+    ("impl", 5.0, re.compile(r"physopt postroute", re.IGNORECASE)),
+)
+#: HLS' own run of Vivado: final for HLS, but not for a project that places and routes by itself.
+EXPORT_RANK = 3.5
 
 
 def _cells(line: str) -> list[str]:
@@ -19,7 +30,8 @@ def parse_utilization_rpt(text: str, *, origin: str) -> dict[str, Any]:
     """Read `report_utilization`.
 
     Returns:
-        `stage` ("vsynth" or "impl"), `design`, `part`, `tool_version` and `metrics`.
+        `stage` ("vsynth" or "impl"), `rank` among the states of a stage, `design`, `part`, `tool_version` and
+        `metrics`, which of an implementation name the design's `state`.
 
     Raises:
         ReportError: it is not such a report, or counts nothing.
@@ -34,9 +46,9 @@ def parse_utilization_rpt(text: str, *, origin: str) -> dict[str, Any]:
     metrics: dict[str, Any] = {}
     patterns = (
         ("lut", r"(?:Slice|CLB|Registers/)? ?LUTs\*?"),
-        ("ff", r"(?:Slice|CLB) Registers"),
+        ("ff", r"(?:(?:Slice|CLB) )?Registers\*?"),
         ("bram_tiles", r"Block RAM Tile"),
-        ("dsp", r"DSPs|DSP Slices"),
+        ("dsp", r"(?:DSPs|DSP Slices|DSP Blocks)\*?"),
         ("uram", r"URAM"),
     )
     for line in text.splitlines():
@@ -64,14 +76,38 @@ def parse_utilization_rpt(text: str, *, origin: str) -> dict[str, Any]:
     check_counts(metrics, origin=origin)
     part = re.search(r"^\| Device\s*:\s*(\S+)", text, re.MULTILINE)
     version = re.search(r"Vivado v\.(\d{4}\.\d+(?:\.\d+)?)", text)
-    design = re.search(r"^\| Design\s*:\s*(\S+)", text, re.MULTILINE)
+    stage, rank = _stage_of(state[1], origin=origin)
+    if stage == "impl":
+        metrics["state"] = state[1].lower()
     return {
-        "stage": "impl" if any(word in state[1].lower() for word in _IMPLEMENTED) else "vsynth",
-        "design": design[1] if design else None,
+        "stage": stage,
+        "rank": rank,
+        "design": design_of(text),
         "part": part[1] if part else None,
         "tool_version": version[1] if version else None,
         "metrics": metrics,
     }
+
+
+def design_of(text: str) -> str | None:
+    """Return the name of the design that one of Vivado's reports speaks of, where its header says it."""
+    match = re.search(r"^\| Design\s*:\s*(\S+)", text, re.MULTILINE)
+    return match[1] if match else None
+
+
+def _stage_of(state: str, *, origin: str) -> tuple[str, float]:
+    """Return the stage of a design's state and its rank.
+
+    Raises:
+        ReportError: Vivado has no such state.
+    """
+    for stage, rank, pattern in _STATES:
+        if pattern.fullmatch(state.strip()):
+            return stage, rank
+    raise ReportError(
+        f"{origin}: design state {state!r}, expected Synthesized, Placed, Routed or Physopt postRoute; "
+        "the report is damaged or foreign"
+    )
 
 
 def _parse_hierarchical(text: str, *, origin: str) -> dict[str, Any]:
@@ -102,10 +138,9 @@ def _parse_hierarchical(text: str, *, origin: str) -> dict[str, Any]:
             }
             check_counts(metrics, origin=origin)
             state = re.search(r"^\| Design State\s*:\s*(.+)", text, re.MULTILINE)
-            is_synthesized = bool(state) and "synthesized" in state[1].lower()  # type: ignore[index]
+            stage, rank = _stage_of(state[1].rstrip(" |") if state else "Routed", origin=origin)
             return {
-                "stage": "vsynth" if is_synthesized else "impl",
-                "design": cells[0], "part": None, "tool_version": None, "metrics": metrics,
+                "stage": stage, "rank": rank, "design": cells[0], "part": None, "tool_version": None, "metrics": metrics,
             }  # fmt: skip
     raise ReportError(f"{origin}: the hierarchical utilization table has no row '(top)'; truncated")
 
@@ -176,22 +211,60 @@ def parse_export_rpt(text: str, *, origin: str) -> dict[str, Any]:
     return result
 
 
-def parse_timing_rpt(text: str, *, origin: str) -> dict[str, Any]:
-    """Read `report_timing_summary`: worst negative slack and the clock's period.
+def parse_timing_rpt(text: str, *, origin: str, period_ns: float | None = None) -> dict[str, Any]:
+    """Read `report_timing_summary`: worst negative slack and the period of the design's clock.
+
+    Args:
+        text: the file.
+        origin: where it came from, for messages.
+        period_ns: period that HLS was given; it tells the design's clock among several.
 
     Returns:
-        `wns_ns`, and `clock_period_ns` where the clock table gives one.
+        `wns_ns` (of that clock alone where the report lists clocks one by one); `clock_period_ns` where
+        the clock table gives it; `stage` and `rank` as `parse_utilization_rpt`, None and 0 where no state is given.
 
     Raises:
-        ReportError: it is not such a report.
+        ReportError: it is not such a report, or has several clocks and none that is known to be the design's.
     """
     header = re.search(r"^\s*WNS\(ns\)\s+TNS\(ns\)[^\n]*\n\s*-[-\s]*\n\s*(\S+)", text, re.MULTILINE)
     if not header:
         raise ReportError(
             f"{origin}: no WNS in a design timing summary; the report is truncated, localised or foreign"
         )
-    result = {"wns_ns": decimal_of(header[1], what=f"{origin}: WNS")}
-    clock = re.search(r"^(\S+)\s+\{[^}]*\}\s+([\d.,]+)\s+[\d.,]+\s*$", text, re.MULTILINE)
-    if clock:
-        result["clock_period_ns"] = period_ns_of(clock[2], what=f"{origin}: clock period")
+    state = re.search(r"^\| Design State\s*:\s*(.+?)\s*\|?\s*$", text, re.MULTILINE)
+    stage, rank = _stage_of(state[1], origin=origin) if state else (None, 0.0)
+    result: dict[str, Any] = {"wns_ns": header[1], "stage": stage, "rank": rank}
+    clocks = {
+        name: period_ns_of(period, what=f"{origin}: clock period of {name}")
+        for name, period in re.findall(
+            r"^\s*(\S+)\s+\{[^}]*\}\s+([\d.,]+)\s+[\d.,]+\s*$", text, re.MULTILINE
+        )
+    }
+    if clocks:
+        name = _own_clock(clocks, period_ns, origin=origin)
+        result["clock_period_ns"] = clocks[name]
+        # the table of clocks has a line per clock: name, WNS, TNS, ...
+        own = re.search(
+            rf"^\s*{re.escape(name)}\s+(-?\d+\.\d+)\s+-?\d+\.\d+\s+\d+\s+\d+", text, re.MULTILINE
+        )
+        if own:
+            result["wns_ns"] = own[1]
+    result["wns_ns"] = decimal_of(result["wns_ns"], what=f"{origin}: WNS")
     return result
+
+
+def _own_clock(clocks: Mapping[str, float], period_ns: float | None, *, origin: str) -> str:
+    """Return the name of the clock that drives the design."""
+    if len(clocks) == 1:
+        return next(iter(clocks))
+    for name in ("ap_clk", "clk", "ap_clk_0"):
+        if name in clocks:
+            return name
+    # 2 %: reports print periods rounded to picoseconds, of frequencies in whole megahertz
+    equal = [n for n, p in clocks.items() if period_ns and abs(p - period_ns) <= 0.02 * period_ns]
+    if len(equal) == 1:
+        return equal[0]
+    raise ReportError(
+        f"{origin}: {len(clocks)} clocks ({', '.join(list(clocks)[:3])}, ...) and none that is known to be the "
+        "design's; expected ap_clk or one of its period"
+    )
