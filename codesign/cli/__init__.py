@@ -15,6 +15,7 @@ import typer
 import codesign
 from codesign.errors import CodesignError, CodesignWarning
 from codesign.processes import limit_threads
+from codesign.tools import missing_package
 
 
 def _version(value: bool) -> None:
@@ -70,6 +71,11 @@ def main() -> None:
         if debug or type(error).__module__ != "hw_models.errors":
             raise
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except ModuleNotFoundError as error:
+        if debug or error.name is None or error.name.partition(".")[0] in ("codesign", "hw_models"):
+            raise
+        print(f"error: {missing_package(error.name.partition('.')[0])}", file=sys.stderr)
         raise SystemExit(1) from None
     except BrokenPipeError:
         os._exit(1)

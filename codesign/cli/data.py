@@ -108,7 +108,7 @@ def generate(
     ),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Simulate jets with Pythia 8 (needs `codesign[generate]`; pythia8mc is GPL-2.0-or-later)."""
+    """Simulate jets with Pythia 8 (needs the package pythia8mc, which is GPL-2.0-or-later)."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 

@@ -21,7 +21,7 @@ from codesign.synthesis.jobs import (
 )
 from codesign.synthesis.open_flow import synthesize_verilog
 from codesign.synthesis.place_and_route import FABRICS, place_and_route
-from codesign.tools import require_tool, run_tool
+from codesign.tools import require_module, require_tool, run_tool
 from hw_models.calibration.parsers import read_reports
 
 Progress = Callable[[SynthesisOutcome, int, int], None]
@@ -255,19 +255,13 @@ def open_executor(*, n_workers: int, dask_scheduler: str | None) -> Iterator[Exe
     """
     if dask_scheduler is not None:
         try:
-            from distributed import Client
-        except ImportError as error:
-            raise ToolError(
-                "dask is not installed; install codesign[cluster], or leave out --dask"
-            ) from error
-        try:
-            client = Client(dask_scheduler, timeout="20s")  # type: ignore[no-untyped-call]
+            client = require_module("distributed").Client(dask_scheduler, timeout="20s")
         except (OSError, ValueError) as error:
             raise ToolError(
                 f"no dask scheduler answers at {dask_scheduler} ({error}); start one, or leave out --dask"
             ) from error
         with client:
-            yield client.get_executor()  # type: ignore[no-untyped-call]
+            yield client.get_executor()
     else:
         with worker_pool(n_workers) as pool:
             yield pool

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from codesign.errors import DataError
-from codesign.tasks._prepare import require_module
+from codesign.tools import require_module
 
 
 @contextmanager
@@ -15,9 +15,9 @@ def open_hdf5(path: Path, *, where: str) -> Iterator[Any]:
 
     Raises:
         DataError: it is no HDF5 file.
-        ConfigError: h5py is not installed.
+        ToolError: h5py is not installed.
     """
-    h5py = require_module("h5py", extra="data")
+    h5py = require_module("h5py")
     try:
         file = h5py.File(path, "r")
     except OSError as error:

@@ -8,7 +8,7 @@ Quark, gluon, W, Z and top jets of about 1 TeV in pp collisions at 13 TeV, in fo
 3. a toy detector: smeared tracks, coarse electromagnetic and hadronic cells;
 4. mMDT grooming (z_cut 0.1) and energy-correlation features of the groomed constituents.
 
-Needs the optional package pythia8mc (`pip install 'codesign[generate]'`), which is licensed under the
+Needs the optional package pythia8mc (an extra, `generate`), which is licensed under the
 GPL, version 2 or later; codesign itself does not contain or link it.  Same seed, same bits, whatever
 the number of processes.
 
@@ -34,8 +34,8 @@ import numpy as np
 from codesign.errors import ConfigError, DataError, ToolError
 from codesign.files import replacing
 from codesign.processes import start_worker
-from codesign.tasks._prepare import require_module
 from codesign.tasks.openml import CLASSES, FEATURES
+from codesign.tools import require_module
 
 #: Pythia settings of the hard process of each class.
 PROCESSES: Mapping[str, tuple[str, ...]] = {
@@ -145,10 +145,11 @@ def generate(
         progress: called with the number of jets newly done.
 
     Raises:
-        ConfigError: pythia8mc is not installed, or a number is out of range.
+        ConfigError: a number is out of range.
+        ToolError: pythia8mc is not installed.
         ToolError: Pythia cannot be initialised.
     """
-    require_module("pythia8mc", extra="generate")
+    require_module("pythia8mc")
     if n_processes < 1:
         raise ConfigError(f"processes is {n_processes}; expected at least 1")
     report = progress or (lambda n_done: None)
@@ -238,13 +239,11 @@ def _pythia(settings: tuple[str, ...]) -> Any:
     Raises:
         ToolError: it refuses the settings.
     """
-    pythia = require_module("pythia8mc", extra="generate").Pythia("", False)
+    pythia = require_module("pythia8mc").Pythia("", False)
     for line in ("Print:quiet = on", *settings):
         pythia.readString(line)
     if not pythia.init():
-        raise ToolError(
-            "Pythia 8 could not be initialised; reinstall pythia8mc (codesign[generate])"
-        )
+        raise ToolError("Pythia 8 could not be initialised; reinstall pythia8mc")
     return pythia
 
 
@@ -319,7 +318,7 @@ def _jets(
     events: Path, seed: int, settings: JetSettings
 ) -> Iterator[tuple[list[float], tuple[float, ...], np.ndarray]]:
     """Yield features, (pT, eta, phi, mass) and leading constituents of every selected jet."""
-    pythia8 = require_module("pythia8mc", extra="generate")
+    pythia8 = require_module("pythia8mc")
     pythia = _pythia(
         (
             "Beams:frameType = 4",

@@ -1,9 +1,7 @@
 """The steps that all loaders share between raw tables and `TaskData`."""
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,23 +11,6 @@ from codesign.tasks._labels import reorder_classes
 from codesign.tasks._options import SplitOptions, TaskOptions
 from codesign.tasks._splits import sklearn_split, stratified_split
 from codesign.tasks.base import RESERVED_BENCHMARKS, Check, TaskData, build_task_data
-
-
-def require_module(name: str, *, extra: str) -> ModuleType:
-    """Import an optional package.
-
-    Raises:
-        ConfigError: it is not installed; the message names the extra to install.
-    """
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name.split(".")[0]:
-            raise
-        raise ConfigError(
-            f"the Python package {name!r} is not installed; this task needs it; "
-            f"install codesign with its optional packages: pip install 'codesign[{extra}]'"
-        ) from error
 
 
 def require_path(path: Path, *, kind: str, where: str) -> Path:

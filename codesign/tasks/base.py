@@ -130,7 +130,8 @@ class Task(ABC):
 
         Raises:
             DataError: the data is missing or unusable.
-            ConfigError: an option is wrong, or an optional package is not installed.
+            ConfigError: an option is wrong.
+            ToolError: an optional package is not installed.
         """
 
 

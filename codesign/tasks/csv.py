@@ -5,8 +5,8 @@ from typing import Any
 
 from codesign.errors import DataError
 from codesign.tasks._frames import FrameOptions, load_frames
-from codesign.tasks._prepare import require_module
 from codesign.tasks.base import TASKS, Task, TaskData
+from codesign.tools import require_module
 
 
 class CsvTask(Task):
@@ -23,7 +23,7 @@ class CsvTask(Task):
 
 
 def _read(path: Path) -> Any:
-    pandas = require_module("pandas", extra="data")
+    pandas = require_module("pandas")
     try:
         return pandas.read_csv(path)
     except (

@@ -5,8 +5,8 @@ from typing import Any
 
 from codesign.errors import DataError
 from codesign.tasks._frames import FrameOptions, load_frames
-from codesign.tasks._prepare import require_module
 from codesign.tasks.base import TASKS, Task, TaskData
+from codesign.tools import require_module
 
 
 class ParquetTask(Task):
@@ -27,10 +27,10 @@ def read_parquet(path: Path) -> Any:
 
     Raises:
         DataError: it is no parquet file.
-        ConfigError: pandas or pyarrow is not installed.
+        ToolError: pandas or pyarrow is not installed.
     """
-    pandas = require_module("pandas", extra="data")
-    pyarrow = require_module("pyarrow", extra="data")
+    pandas = require_module("pandas")
+    pyarrow = require_module("pyarrow")
     try:
         return pandas.read_parquet(path, engine="pyarrow")
     except (pyarrow.ArrowInvalid, OSError) as error:

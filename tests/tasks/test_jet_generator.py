@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codesign.errors import ConfigError
+from codesign.errors import ConfigError, ToolError
 from codesign.tasks import _jetgen, load_task
 from codesign.tasks._jetgen import JetSettings, correlation_features
 
@@ -79,13 +79,13 @@ def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) 
 
 
 def test_without_pythia_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from codesign.tasks import _prepare
+    from codesign import tools
 
     def absent(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    monkeypatch.setattr(_prepare.importlib, "import_module", absent)
-    with pytest.raises(ConfigError, match=r"pip install 'codesign\[generate\]'"):
+    monkeypatch.setattr(tools.importlib, "import_module", absent)
+    with pytest.raises(ToolError, match=r"run `pip install 'pythia8mc=="):
         _jetgen.generate(JetSettings(n_per_class=1, seed=1))
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from codesign.errors import ConfigError, DataError
-from codesign.tasks import TaskData, _prepare, cernbox, load_task, openml, zenodo_hdf5
+from codesign import tools
+from codesign.errors import ConfigError, DataError, ToolError
+from codesign.tasks import TaskData, cernbox, load_task, openml, zenodo_hdf5
 from codesign.tasks._detect import task_for_path
 from tests.tasks import sources
 
@@ -376,9 +377,9 @@ def test_a_missing_optional_package_names_the_extra_to_install(
         "parquet": sources.write_parquet(tmp_path / "a.parquet"),
         "cernbox": sources.write_cernbox(tmp_path / "a.z"),
     }
-    monkeypatch.setattr(_prepare.importlib, "import_module", absent)
+    monkeypatch.setattr(tools.importlib, "import_module", absent)
     for name, path in files.items():
-        with pytest.raises(ConfigError, match=r"pip install 'codesign\[data\]'"):
+        with pytest.raises(ToolError, match=r"is not installed; run `pip install '\w+=="):
             load_task(name, {"path": path})
 
 

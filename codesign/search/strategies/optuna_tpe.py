@@ -6,16 +6,15 @@ Source: Ozaki et al., Multiobjective tree-structured Parzen estimator, JAIR 73, 
 in Watanabe and Hutter, c-TPE, IJCAI 2023; implementation: optuna.
 """
 
-import importlib.util
 from typing import Any, Final
 
 import numpy as np
 
-from codesign.errors import ToolError
 from codesign.search.problem import Evaluation, Genomes, Problem
 from codesign.search.strategies._pymoo import finite_objectives
 from codesign.search.strategies._variation import GenomeMemory, mutate_new
 from codesign.search.strategies.base import STRATEGIES, Strategy, StrategySettings, refuse_reward
+from codesign.tools import require_module
 
 BATCH_SIZE: Final = 10
 N_STARTUP: Final = 60
@@ -101,11 +100,7 @@ def make_optuna_tpe(problem: Problem, *, seed: int, settings: StrategySettings) 
         ToolError: optuna is not installed.
     """
     refuse_reward("optuna_tpe", settings)
-    if importlib.util.find_spec("optuna") is None:
-        raise ToolError(
-            "strategy 'optuna_tpe' needs the Python package optuna; install the extra with "
-            "`pip install 'codesign[bayes]'`, or use 'nsga2'"
-        )
+    require_module("optuna")
     batch_size = settings.population_size or BATCH_SIZE
     return OptunaTpe(problem, seed=seed, batch_size=batch_size, initial=settings.initial)
 
