@@ -95,7 +95,7 @@ class JointProblem:
         fits = np.asarray((excess <= 0).all(axis=1))
         mean, std = np.zeros(len(genomes)), np.zeros(len(genomes))
         if fits.any():  # nobody reads the accuracy of a design that cannot be built
-            mean[fits], std[fits] = self.accuracy(take(population, fits))
+            mean[fits], std[fits] = self.accuracy(population.take(fits))
         if self.budget.minimum_accuracy:
             # a chance constraint: P(error <= limit) >= confidence
             error = Attitude(confidence=self.accuracy_confidence).minimised(
@@ -124,7 +124,6 @@ class JointProblem:
                 },
                 "utilization": scores.utilization,
                 "clock_period_ns": scores.clock_period_ns,
-                "is_rtl": scores.is_rtl.astype(np.float64),
             },
         )
 
@@ -186,26 +185,6 @@ def hardware_objective(scores: HardwareScores, name: str, confidence: float) -> 
     if name == "energy_nj":
         return scores.energy_nj
     return pessimistic(scores.metrics[name], confidence)
-
-
-def take(population: Population, members: NDArray[np.bool_]) -> Population:
-    """Return the candidates where `members` is true, in order."""
-    if members.all():
-        return population
-    keep = members[population.candidate]
-    row_number = np.cumsum(keep) - 1
-    candidate_number = np.cumsum(members) - 1
-    edges = population.edges[:, keep[population.edges[0]]]
-    return Population(
-        n_candidates=int(members.sum()),
-        layer_names=population.layer_names,
-        layer=population.layer[keep],
-        candidate=candidate_number[population.candidate[keep]],
-        stage=population.stage[keep],
-        columns={name: values[keep] for name, values in population.columns.items()},
-        edges=row_number[edges],
-        clock_period_ns=population.clock_period_ns[members],
-    )
 
 
 def check_budget(

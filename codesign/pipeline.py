@@ -59,7 +59,6 @@ from hw_models.types import Estimate
 from hw_models.units import cycles_to_ns, period_to_mhz
 
 STAGES: Final = ("prepare", "search", "train", "export", "report")
-IO_TYPE: Final = "io_parallel"
 #: The benchmark id of the bundled jets, for which labels ship.
 BUNDLED_BENCHMARK: Final = "codesign-jets-v1"
 #: Training rows of the bundled jets, of which 2,000 validate.
@@ -122,7 +121,7 @@ def open_setting(study: Study) -> Setting:
         space=load_space(config.space, n_inputs=task.n_features, n_outputs=task.n_classes),
         device=device,
         budget=load_budget(config.budget),
-        scorer=HardwareScorer(device=device, io_type=IO_TYPE, coefficients=coefficients),
+        scorer=HardwareScorer(device=device, coefficients=coefficients),
         coefficients_origin=origin,
     )
 
@@ -294,7 +293,8 @@ def _front_points(setting: Setting, archive: Archive) -> list[dict[str, Any]]:
             {
                 "digest": candidates[i].digest,
                 "genome": archive.genomes[i].tolist(),
-                "flow": "rtl" if values.pop("is_rtl") else "hls",
+                "flow": candidates[i].hardware.flow,
+                "io_type": candidates[i].hardware.io_type,
                 "clock_mhz": float(period_to_mhz(values["clock_period_ns"])),
                 **values,
             }
@@ -304,9 +304,7 @@ def _front_points(setting: Setting, archive: Archive) -> list[dict[str, Any]]:
 
 def decode_candidates(setting: Setting, genomes: NDArray[np.int64]) -> list[Candidate]:
     """Spell genomes out as candidates for the study's device."""
-    return candidates_from_population(
-        setting.space.decode(genomes), part=setting.device.part, io_type=IO_TYPE
-    )
+    return candidates_from_population(setting.space.decode(genomes), part=setting.device.part)
 
 
 #: Finalists have a predicted accuracy within this of the best one on the front.
@@ -982,9 +980,7 @@ def export_network(
     network = QuantizedNetwork.load(study.weights_file(digest))
     arrays = task_arrays(setting)
     words = network.input_format.words_from_values(arrays.x_test)
-    is_rtl = options.rtl and all(
-        s == "distributed_arithmetic" for s in network.candidate.hardware.strategy.values()
-    )
+    is_rtl = options.rtl and network.candidate.hardware.flow == "rtl"
     folder = study.firmware_folder(digest)
     steps = [0]
     with reporter.stage("exporting and comparing bit for bit", 16.0 if is_rtl else 12.0) as stage:

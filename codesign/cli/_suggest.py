@@ -99,7 +99,7 @@ def suggest_for_study(
         Suggestion(
             digest=candidate.digest,
             is_on_front=candidate.digest in on_front,
-            flow="rtl" if scores.is_rtl[i] else "hls",
+            flow=candidate.hardware.flow,
             lut=float(scores.metrics["lut"].value[i]),
             front_std=choice.front_std,
             project=None,
@@ -116,26 +116,15 @@ def _population_responses(
     setting: Setting, genomes: NDArray[np.int64], coefficients: Coefficients
 ) -> dict[str, Responses]:
     """Differentiate the estimates of genomes, in order, whichever flow they take."""
-    from codesign.hardware.scorer import FLOWS, lower
-    from codesign.joint import take
+    from codesign.hardware.scorer import design_batches, lower
     from codesign.synthesis.experiments import Responses, batch_responses
     from hw_models.calibration.fit import SCALED
-    from hw_models.types import DesignBatch
 
     population = setting.space.decode(genomes)
-    is_rtl = setting.scorer.score(population).is_rtl
     rows: dict[str, dict[int, Any]] = {target: {} for target in SCALED}
-    for flow, members in (("rtl", is_rtl), ("hls", ~is_rtl)):
-        if not members.any():
-            continue
-        part = take(population, members)
-        batch = DesignBatch(
-            n_designs=part.n_candidates, clock_period_ns=part.clock_period_ns,
-            clock_uncertainty_ns=np.full(part.n_candidates, np.nan), part=setting.device.part, tool=FLOWS[flow],
-            tool_version="", io_type=setting.scorer.io_type, ops=lower(part),
-        )  # fmt: skip
+    for members, batch in design_batches(population, lower(population), setting.device, {}):
         for target, found in batch_responses(batch, coefficients).items():
-            rows[target].update(zip(np.flatnonzero(members).tolist(), found.rows, strict=True))
+            rows[target].update(zip(members.tolist(), found.rows, strict=True))
     return {
         target: Responses(rows=tuple(values[i] for i in range(len(genomes))))
         for target, values in rows.items()

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.hardware.device import RESOURCES, Budget, Device
-from codesign.ir import Population, QuantizedNetwork
+from codesign.ir import FLOWS, IO_TYPES, Population, QuantizedNetwork
 from codesign.layers import LAYERS, infer_formats
 from codesign.layers.dense import EXACT_COLUMNS
 from codesign.space import population_from_candidates
 from hw_models.coefficients import Coefficients
 from hw_models.compose import estimate
-from hw_models.types import METRICS, SOLVED, STRATEGIES, DesignBatch, Estimate, OpBatch
+from hw_models.types import METRICS, SOLVED, DesignBatch, Estimate, OpBatch
 from hw_models.units import cycles_to_ns
 from hw_models.weights import count_weights
 
 Float = NDArray[np.float64]
 
-#: How a candidate is realised: a plain RTL design of distributed arithmetic, or an hls4ml project.
-FLOWS = {"rtl": "alkaid", "hls": "vitis_hls"}
-_DISTRIBUTED = STRATEGIES.index("distributed_arithmetic")
+#: The tool that builds a candidate of each flow.
+TOOL_OF_FLOW = {"rtl": "alkaid", "hls": "vitis_hls"}
 #: One-sided normal quantile that the ends of a 90 % interval stand for.
 _Z90 = 1.6448536269514722
 
@@ -38,7 +37,6 @@ class HardwareScores:
         clock_period_ns: float[n], the clock each candidate is expected to reach.
         energy_nj: float[n], NaN where no model applies.
         utilization: float[n], greatest share of the budget's region over all resources.
-        is_rtl: bool[n], realised as plain distributed-arithmetic RTL.
         stage: tool stage whose figures are predicted.
         notes: per candidate, sentences a reader must see; empty tuples unless asked for.
         per_node: per candidate index a list of (layer type, stage, metric mapping); empty unless asked for.
@@ -48,7 +46,6 @@ class HardwareScores:
     clock_period_ns: Float
     energy_nj: Float
     utilization: Float
-    is_rtl: NDArray[np.bool_]
     stage: str
     notes: tuple[tuple[str, ...], ...]
     per_node: tuple[tuple[Mapping[str, object], ...], ...]
@@ -61,13 +58,11 @@ class HardwareScorer:
     Attributes:
         device: where the design goes.
         stage: which tool stage to predict.
-        io_type: "io_parallel" or "io_stream".
         coefficients: of the cost laws; None: those that ship.
     """
 
     device: Device
     stage: str = "implemented"
-    io_type: str = "io_parallel"
     coefficients: Coefficients | None = None
 
     def score(
@@ -91,27 +86,14 @@ class HardwareScorer:
         with_nodes: bool,
     ) -> HardwareScores:
         n = population.n_candidates
-        is_rtl = _is_rtl(population)
         ops = lower(population)
         values = {name: np.empty((3, n)) for name in METRICS}
         clock, energy = np.empty(n), np.empty(n)
         notes: list[tuple[str, ...]] = [()] * n
         per_node: list[tuple[Mapping[str, object], ...]] = [()] * n
-        for flow, members in (("rtl", np.flatnonzero(is_rtl)), ("hls", np.flatnonzero(~is_rtl))):
-            if members.size == 0:
-                continue
+        for members, batch in design_batches(population, ops, self.device, solved):
             metrics = estimate(
-                DesignBatch(
-                    n_designs=members.size,
-                    clock_period_ns=population.clock_period_ns[members],
-                    clock_uncertainty_ns=np.full(members.size, np.nan),
-                    part=self.device.part,
-                    tool=FLOWS[flow],
-                    tool_version="",
-                    io_type=self.io_type,
-                    ops=_restrict(ops, members, n),
-                    solved={name: values[members] for name, values in solved.items()},
-                ),
+                batch,
                 self.coefficients,
                 stage=self.stage,
                 with_notes=with_notes,
@@ -127,9 +109,7 @@ class HardwareScorer:
                     notes[i] = sentences
             if with_nodes:
                 for i, rows in zip(
-                    members,
-                    _rows_per_design(_restrict(ops, members, n), metrics.per_op),
-                    strict=True,
+                    members, _rows_per_design(batch.ops, metrics.per_op), strict=True
                 ):
                     per_node[i] = rows
         estimates = {name: Estimate(value=v[0], low=v[1], high=v[2]) for name, v in values.items()}
@@ -154,7 +134,6 @@ class HardwareScorer:
             clock_period_ns=clock,
             energy_nj=energy,
             utilization=utilization,
-            is_rtl=is_rtl,
             stage=self.stage,
             notes=tuple(notes),
             per_node=tuple(per_node),
@@ -180,7 +159,7 @@ class HardwareScorer:
         exact = _with_exact_weights(population, networks)
         graphs: list[SolvedGraph | None] = [None] * len(networks)
         if solve is not None:
-            for i in np.flatnonzero(_is_rtl(population)).tolist():
+            for i in np.flatnonzero(population.is_rtl).tolist():
                 graphs[i] = solve(networks[i])
         solved = {
             name: np.array([np.nan if g is None else float(getattr(g, name)) for g in graphs])
@@ -189,12 +168,41 @@ class HardwareScorer:
         return self._score(exact, solved, with_notes=with_notes, with_nodes=with_nodes)
 
 
-def _is_rtl(population: Population) -> NDArray[np.bool_]:
-    other = (population.columns["weight_bits"] > 0) & (
-        population.columns["strategy"] != _DISTRIBUTED
-    )
-    count = np.bincount(population.candidate, other, minlength=population.n_candidates)
-    return np.asarray(count == 0)
+def design_batches(
+    population: Population,
+    ops: Sequence[OpBatch],
+    device: Device,
+    solved: Mapping[str, Float],
+) -> Iterator[tuple[NDArray[np.int64], DesignBatch]]:
+    """Divide a population into the batches that one tool builds in one way.
+
+    Args:
+        population: the candidates.
+        ops: what they lower to.
+        device: where they go.
+        solved: as in `DesignBatch`, for all candidates.
+
+    Yields:
+        int64[k], the candidates of a batch, and the batch.
+    """
+    kind = population.flow * len(IO_TYPES) + population.io_type
+    for code in np.unique(kind):
+        members = np.flatnonzero(kind == code)
+        flow, io_type = divmod(int(code), len(IO_TYPES))
+        yield (
+            members,
+            DesignBatch(
+                n_designs=members.size,
+                clock_period_ns=population.clock_period_ns[members],
+                clock_uncertainty_ns=np.full(members.size, np.nan),
+                part=device.part,
+                tool=TOOL_OF_FLOW[FLOWS[flow]],
+                tool_version="",
+                io_type=IO_TYPES[io_type],
+                ops=_restrict(ops, members, population.n_candidates),
+                solved={name: values[members] for name, values in solved.items()},
+            ),
+        )
 
 
 def lower(population: Population) -> tuple[OpBatch, ...]:

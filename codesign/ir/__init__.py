@@ -1,6 +1,6 @@
 """The types that every stage speaks."""
 
-from codesign.ir.candidate import Candidate, HardwareConfig
+from codesign.ir.candidate import FLOWS, IO_TYPES, Candidate, HardwareConfig
 from codesign.ir.fixed_point import FixedPoint, covering_format, integer_bits_for
 from codesign.ir.network import Network, Node
 from codesign.ir.population import COLUMNS, Population
@@ -8,6 +8,8 @@ from codesign.ir.quantized import QuantizedNetwork
 
 __all__ = [
     "COLUMNS",
+    "FLOWS",
+    "IO_TYPES",
     "Candidate",
     "FixedPoint",
     "HardwareConfig",

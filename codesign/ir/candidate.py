@@ -6,10 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from codesign.errors import DesignError
+from codesign.errors import DesignError, unknown_name
 from codesign.ir.network import Network
 
-SCHEMA = 1
+SCHEMA = 2
+#: How a candidate is realised: as one plain RTL design of distributed arithmetic, or as an hls4ml
+#: project whose layers each have a strategy.  Populations hold indices: only append.
+FLOWS = ("rtl", "hls")
+#: How values move between layers: all at once, or one position after another.  Only append.
+IO_TYPES = ("io_parallel", "io_stream")
+#: The one strategy that plain RTL knows.
+RTL_STRATEGY = "distributed_arithmetic"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,16 +26,39 @@ class HardwareConfig:
     Attributes:
         part: device part number, e.g. "xcvu13p-flga2577-2-e".
         clock_period_ns: target clock period.
-        io_type: "io_parallel" or "io_stream".
+        flow: one of `FLOWS`.
+        io_type: one of `IO_TYPES`.
         strategy: per node that has multipliers: one of `hw_models.types.STRATEGIES`.
         reuse_factor: per node that has multipliers: how often each multiplier is used per inference.
     """
 
     part: str
     clock_period_ns: float
+    flow: str
     io_type: str
     strategy: Mapping[str, str]
     reuse_factor: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("flow", self.flow, FLOWS),
+            ("io_type", self.io_type, IO_TYPES),
+        ):
+            if value not in known:
+                raise DesignError(f"hardware configuration: {unknown_name(name, value, known)}")
+        if self.flow != "rtl":
+            return
+        if self.io_type != "io_parallel":
+            raise DesignError(
+                f"hardware configuration: flow rtl takes all inputs at once, got {self.io_type};"
+                " choose io_parallel, or flow hls"
+            )
+        for node, strategy in self.strategy.items():
+            if strategy != RTL_STRATEGY:
+                raise DesignError(
+                    f"{node}: strategy {strategy!r} in flow rtl, which knows {RTL_STRATEGY} only;"
+                    " choose that, or flow hls"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +76,7 @@ class Candidate:
             "hardware": {
                 "part": self.hardware.part,
                 "clock_period_ns": self.hardware.clock_period_ns,
+                "flow": self.hardware.flow,
                 "io_type": self.hardware.io_type,
                 "strategy": dict(self.hardware.strategy),
                 "reuse_factor": dict(self.hardware.reuse_factor),
@@ -54,22 +85,29 @@ class Candidate:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Candidate":
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote, or what version 1 of the schema held.
+
+        Schema 1 did not say the flow; there a candidate was plain RTL where all its strategies are
+        distributed arithmetic.
 
         Raises:
-            DesignError: another schema, or a key is missing.
+            DesignError: another schema, a key is missing, or the hardware configuration is illegal.
         """
-        if value.get("schema") != SCHEMA:
+        schema = value.get("schema")
+        if schema not in (1, SCHEMA):
             raise DesignError(
-                f"candidate has schema {value.get('schema')!r}; this version reads schema {SCHEMA}"
+                f"candidate has schema {schema!r}; this version reads schemas 1 and {SCHEMA}"
             )
         try:
             hardware = value["hardware"]
+            is_rtl = all(s == RTL_STRATEGY for s in hardware["strategy"].values())
+            flow = ("rtl" if is_rtl else "hls") if schema == 1 else str(hardware["flow"])
             return cls(
                 network=Network.from_json(value["network"]),
                 hardware=HardwareConfig(
                     part=str(hardware["part"]),
                     clock_period_ns=float(hardware["clock_period_ns"]),
+                    flow=flow,
                     io_type=str(hardware["io_type"]),
                     strategy=dict(hardware["strategy"]),
                     reuse_factor={k: int(v) for k, v in hardware["reuse_factor"].items()},

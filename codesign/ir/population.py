@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from codesign.ir.candidate import FLOWS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Population:
@@ -29,6 +31,8 @@ class Population:
             weight_bits, pruned_fraction, strategy (code), reuse_factor: of nodes with multipliers.
         edges: int64[2, e], node indices (from, to).
         clock_period_ns: float64[n_candidates].
+        flow: int64[n_candidates], index into `FLOWS`.
+        io_type: int64[n_candidates], index into `IO_TYPES`.
     """
 
     n_candidates: int
@@ -39,6 +43,34 @@ class Population:
     columns: Mapping[str, NDArray[np.float64]]
     edges: NDArray[np.int64]
     clock_period_ns: NDArray[np.float64]
+    flow: NDArray[np.int64]
+    io_type: NDArray[np.int64]
+
+    @property
+    def is_rtl(self) -> NDArray[np.bool_]:
+        """bool[n_candidates], realised as plain distributed-arithmetic RTL."""
+        return np.asarray(self.flow == FLOWS.index("rtl"))
+
+    def take(self, members: NDArray[np.bool_]) -> "Population":
+        """Return the candidates where bool[n_candidates] is true, in order."""
+        if members.all():
+            return self
+        keep = members[self.candidate]
+        row_number = np.cumsum(keep) - 1
+        candidate_number = np.cumsum(members) - 1
+        edges = self.edges[:, keep[self.edges[0]]]
+        return Population(
+            n_candidates=int(members.sum()),
+            layer_names=self.layer_names,
+            layer=self.layer[keep],
+            candidate=candidate_number[self.candidate[keep]],
+            stage=self.stage[keep],
+            columns={name: values[keep] for name, values in self.columns.items()},
+            edges=row_number[edges],
+            clock_period_ns=self.clock_period_ns[members],
+            flow=self.flow[members],
+            io_type=self.io_type[members],
+        )
 
 
 #: Columns that every population has.

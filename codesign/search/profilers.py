@@ -58,7 +58,7 @@ class SpaceProfiler:
                 part=self.scorer.device.part,
                 tool="vitis_hls",
                 tool_version="",
-                io_type=self.scorer.io_type,
+                io_type="io_parallel",
                 ops=lower(population),
             )
             return np.asarray(getattr(count_operations(batch), self.figure))

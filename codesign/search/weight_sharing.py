@@ -41,7 +41,7 @@ STRATEGY: Final = "directed_nsga2"
 #: What the proposals trade: error under shared weights, and two costs.
 OBJECTIVES: Final = ("error", "latency_ns", "lut")
 #: How the names of genes that cannot change the accuracy begin.
-HARDWARE_GENES: Final = ("flow", "clock_mhz", "strategy_", "reuse_factor_")
+HARDWARE_GENES: Final = ("flow", "io_type", "clock_mhz", "strategy_", "reuse_factor_")
 #: Rows of the training set that shared weights are judged on, and that calibrate batch norm.
 N_JUDGED, N_CALIBRATION = 1000, 768
 #: Feasible designs that a supernet is trained for.

@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError
-from codesign.ir import COLUMNS, Candidate, HardwareConfig, Network, Node, Population
+from codesign.ir import (
+    COLUMNS,
+    FLOWS,
+    IO_TYPES,
+    Candidate,
+    HardwareConfig,
+    Network,
+    Node,
+    Population,
+)
 from codesign.layers import LAYERS, check_network
 from codesign.layers.base import InputColumns
 from codesign.space.reuse import greatest_legal_reuse_factor, is_legal_reuse_factor
@@ -27,6 +36,8 @@ def assemble(
     parameters: Mapping[str, Float],
     edges: Int,
     clock_period_ns: Float,
+    flow: Int,
+    io_type: Int,
     round_reuse: bool,
 ) -> Population:
     """Derive stages, widths and bits of all nodes and return the finished population.
@@ -40,6 +51,7 @@ def assemble(
             "reuse_factor" for nodes with multipliers.
         edges: int64[2, e], node indices (from, to).
         clock_period_ns: float64[n_candidates].
+        flow, io_type: int64[n_candidates], as in `Population`.
         round_reuse: replace each reuse factor by the greatest legal one not above it (genomes);
             else an illegal one is an error (candidates).
 
@@ -107,6 +119,8 @@ def assemble(
         columns=columns,
         edges=edges,
         clock_period_ns=np.asarray(clock_period_ns, dtype=np.float64),
+        flow=flow,
+        io_type=io_type,
     )
 
 
@@ -155,6 +169,8 @@ def population_from_candidates(candidates: Sequence[Candidate]) -> Population:
         parameters={name: np.array([row.get(name, 0.0) for row in rows]) for name in names},
         edges=np.array(edges, dtype=np.int64).reshape(-1, 2).T,
         clock_period_ns=np.array([c.hardware.clock_period_ns for c in candidates]),
+        flow=np.array([FLOWS.index(c.hardware.flow) for c in candidates]),
+        io_type=np.array([IO_TYPES.index(c.hardware.io_type) for c in candidates]),
         round_reuse=False,
     )
 
@@ -176,9 +192,7 @@ def _hardware_row(candidate: Candidate, node: Node) -> dict[str, float]:
     }
 
 
-def candidates_from_population(
-    population: Population, *, part: str, io_type: str
-) -> list[Candidate]:
+def candidates_from_population(population: Population, *, part: str) -> list[Candidate]:
     """Spell a population out as candidates, with nodes named after layer type and position."""
     bounds = np.searchsorted(population.candidate, np.arange(population.n_candidates + 1))
     inputs_of: list[list[int]] = [[] for _ in range(population.layer.shape[0])]
@@ -216,7 +230,8 @@ def candidates_from_population(
                 hardware=HardwareConfig(
                     part=part,
                     clock_period_ns=float(population.clock_period_ns[index]),
-                    io_type=io_type,
+                    flow=FLOWS[population.flow[index]],
+                    io_type=IO_TYPES[population.io_type[index]],
                     strategy=strategy,
                     reuse_factor=reuse,
                 ),

@@ -102,9 +102,10 @@ def load_space(reference: str | Path, *, n_inputs: int, n_outputs: int) -> Searc
     for name in template.domain_names:
         if name not in config.domains:
             raise ConfigError(f"{path.name}: domains.{name} is missing; list the values to search")
+    known = (*template.domain_names, *template.optional_domain_names)
     for name in config.domains:
-        if name not in template.domain_names:
-            raise ConfigError(f"{path.name}: {unknown_name('domain', name, template.domain_names)}")
+        if name not in known:
+            raise ConfigError(f"{path.name}: {unknown_name('domain', name, known)}")
     try:
         built = template(config.domains, n_inputs=n_inputs, n_outputs=n_outputs)
     except ConfigError as error:

@@ -22,7 +22,7 @@ def network_record(network: QuantizedNetwork, *, solve_graphs: bool = True) -> d
     """
     ranges = infer_formats(network)
     hardware = network.candidate.hardware
-    is_rtl = set(hardware.strategy.values()) == {"distributed_arithmetic"}
+    is_rtl = hardware.flow == "rtl"
     layers: list[dict[str, Any]] = []
     for node in network.network.nodes:
         known = ranges[node.name]

@@ -114,6 +114,7 @@ def population_of(networks: Sequence[Network]) -> Population:
         hardware = HardwareConfig(
             part="none",
             clock_period_ns=5.0,
+            flow="hls",
             io_type="io_parallel",
             strategy={name: "latency" for name in multiplying},
             reuse_factor={name: 1 for name in multiplying},

@@ -15,9 +15,7 @@ HOMOGENEOUS_SHARE = 0.4
 _NUMBERED = re.compile(r"^(.*)_(\d+)$")
 
 
-def sample_candidates(
-    space: SearchSpace, n: int, *, seed: int, part: str, io_type: str = "io_parallel"
-) -> list[Candidate]:
+def sample_candidates(space: SearchSpace, n: int, *, seed: int, part: str) -> list[Candidate]:
     """Draw n candidates with distinct architecture and precision.
 
     Independent genes nearly never give a network with one activation and one precision throughout,
@@ -29,7 +27,6 @@ def sample_candidates(
         n: how many.
         seed: of the draw.
         part: device part number, for the candidates' hardware configuration.
-        io_type: likewise.
     """
     generator = np.random.default_rng(seed)
     index = {gene.name: i for i, gene in enumerate(space.genes)}
@@ -43,7 +40,7 @@ def sample_candidates(
             if first in index and not name.startswith("width"):
                 genomes[alike, column] = genomes[alike, index[first]]
         population = space.decode(space.canonicalize(genomes))
-        for candidate in candidates_from_population(population, part=part, io_type=io_type):
+        for candidate in candidates_from_population(population, part=part):
             found.setdefault(architecture_digest(candidate.network), candidate)
         if len(found) >= n:
             break

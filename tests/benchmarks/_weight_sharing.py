@@ -100,7 +100,6 @@ def train(shared: SharedSpace, genomes: Genomes, epochs: int, seed: int) -> Floa
     candidates = candidates_from_population(
         shared.space.decode(shared.space.canonicalize(genomes)),
         part=shared.scorer.device.part,
-        io_type="io_parallel",
     )
     options = TrainingOptions(epochs=epochs, device="cpu")
     return train_population(candidates, shared.task, options, seed=seed).validation_accuracy

@@ -61,6 +61,7 @@ def jet_network(seed: int) -> QuantizedNetwork:
     hardware = HardwareConfig(
         part="xcvu13p-flga2577-2-e",
         clock_period_ns=5.0,
+        flow="rtl",
         io_type="io_parallel",
         strategy=dict.fromkeys(weights, "distributed_arithmetic"),
         reuse_factor=dict.fromkeys(weights, 1),

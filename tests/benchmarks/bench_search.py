@@ -496,9 +496,7 @@ def labelled(path: Path) -> Labelled:
             genomes.append(genome)
             accuracy.append(float(np.mean(entry.validation_accuracy)))
             digests.append(entry.digest)
-    candidates = candidates_from_population(
-        problem.space.decode(np.array(genomes)), part="none", io_type="io_parallel"
-    )
+    candidates = candidates_from_population(problem.space.decode(np.array(genomes)), part="none")
     # a network of another template may look like one of this space: decoding tells
     same = np.array(
         [architecture_digest(c.network) == d for c, d in zip(candidates, digests, strict=True)]

@@ -52,6 +52,7 @@ def quantized(network: Network, seed: int) -> QuantizedNetwork:
         hardware=HardwareConfig(
             part="xcvu13p-flga2577-2-e",
             clock_period_ns=2.5,
+            flow="rtl",
             io_type="io_parallel",
             strategy={n.name: "distributed_arithmetic" for n in dense},
             reuse_factor={n.name: 1 for n in dense},
@@ -130,9 +131,7 @@ def test_every_word_lies_in_its_inferred_range(layer, parameters):
 def test_a_candidate_survives_the_population_table(layer, parameters):
     candidate = quantized(network_with(layer, parameters), 1).candidate
     population = population_from_candidates([candidate])
-    back = candidates_from_population(
-        population, part=candidate.hardware.part, io_type="io_parallel"
-    )[0]
+    back = candidates_from_population(population, part=candidate.hardware.part)[0]
     again = population_from_candidates([back])
 
     assert all(np.array_equal(population.columns[k], again.columns[k]) for k in population.columns)

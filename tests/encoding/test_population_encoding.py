@@ -28,6 +28,8 @@ def population() -> Population:
         columns=columns,
         edges=np.array([[0, 1, 3], [1, 2, 4]]),
         clock_period_ns=np.full(2, 5.0),
+        flow=np.zeros(2, dtype=np.int64),
+        io_type=np.zeros(2, dtype=np.int64),
     )
 
 

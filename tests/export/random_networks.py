@@ -113,6 +113,7 @@ def _draw(
     hardware = HardwareConfig(
         part=part,
         clock_period_ns=clock_period_ns,
+        flow="rtl",
         io_type="io_parallel",
         strategy={},
         reuse_factor={},
@@ -145,12 +146,15 @@ def _draw(
     )
     builder.activation("linear", dense, int(rng.integers(max_bits, max_bits + 5)), hardware)
     with_multipliers = [n.name for n in builder.nodes if n.layer == "dense"]
+    strategy = {name: str(rng.choice(strategies)) for name in with_multipliers}
+    is_rtl = set(strategy.values()) == {"distributed_arithmetic"}
     return builder.network(
         HardwareConfig(
             part=part,
             clock_period_ns=clock_period_ns,
+            flow="rtl" if is_rtl else "hls",
             io_type="io_parallel",
-            strategy={name: str(rng.choice(strategies)) for name in with_multipliers},
+            strategy=strategy,
             reuse_factor=dict.fromkeys(with_multipliers, 1),
         )
     )

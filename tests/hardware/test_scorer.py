@@ -1,5 +1,7 @@
 """Scores of populations: the same alone and together, hard budgets, constraints named."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from codesign.hardware.scorer import (
     pessimistic,
     violations,
 )
-from codesign.joint import JointProblem, check_budget, take
+from codesign.joint import JointProblem, check_budget
 from codesign.resources import data_root
 from codesign.space import load_space
 from hw_models.types import METRICS, Estimate
@@ -66,16 +68,30 @@ def test_values_lie_in_their_intervals_and_are_finite(space, scorer, genomes):
 
 
 def test_distributed_arithmetic_uses_no_dsp_and_interval_one(space, scorer, genomes):
-    scores = scorer.score(space.decode(genomes))
-    assert scores.is_rtl.any() and not scores.is_rtl.all()
-    assert (scores.metrics["dsp"].value[scores.is_rtl] == 0).all()
-    assert (scores.metrics["interval_cycles"].value[scores.is_rtl] == 1).all()
+    population = space.decode(genomes)
+    scores, is_rtl = scorer.score(population), population.is_rtl
+    assert is_rtl.any() and not is_rtl.all()
+    assert (scores.metrics["dsp"].value[is_rtl] == 0).all()
+    assert (scores.metrics["interval_cycles"].value[is_rtl] == 1).all()
+
+
+def test_every_flow_and_io_type_is_scored_as_itself(space, scorer, genomes):
+    """A mixed population costs what its parts cost when each is the whole."""
+    population = space.decode(genomes)
+    stream = np.where(population.is_rtl, 0, np.arange(300) % 2)
+    mixed = scorer.score(replace(population, io_type=stream)).metrics
+    parallel = scorer.score(population).metrics
+    all_stream = scorer.score(replace(population, io_type=1 - population.is_rtl)).metrics
+    for name in METRICS:
+        expected = np.where(stream == 1, all_stream[name].value, parallel[name].value)
+        assert np.allclose(mixed[name].value, expected, rtol=1e-9), name
+    assert (all_stream["ff"].value != parallel["ff"].value)[~population.is_rtl].mean() > 0.9
 
 
 def test_taking_candidates_out_changes_none_of_them(space, scorer, genomes):
     population = space.decode(genomes)
     members = np.arange(300) % 3 == 0
-    part = scorer.score(take(population, members))
+    part = scorer.score(population.take(members))
     whole = scorer.score(population)
     assert np.allclose(part.metrics["lut"].value, whole.metrics["lut"].value[members], rtol=1e-12)
 

@@ -23,16 +23,79 @@ def test_every_shipped_space_loads():
 def test_candidates_and_genomes_give_the_same_population(space):
     genomes = space.sample(200, np.random.default_rng(0))
     population = space.decode(genomes)
-    candidates = candidates_from_population(
-        population, part="xcvu13p-flga2577-2-e", io_type="io_parallel"
-    )
+    candidates = candidates_from_population(population, part="xcvu13p-flga2577-2-e")
     again = population_from_candidates(candidates)
 
     assert np.array_equal(population.layer, again.layer)
     assert np.array_equal(population.stage, again.stage)
     for name in population.columns:
         assert np.array_equal(population.columns[name], again.columns[name]), name
-    assert np.array_equal(population.clock_period_ns, again.clock_period_ns)
+    for name in ("clock_period_ns", "flow", "io_type"):
+        assert np.array_equal(getattr(population, name), getattr(again, name)), name
+
+
+def small(genes, genomes):
+    """Move every gene to values on which few others depend, so that designs coincide often."""
+    names = [gene.name for gene in genes]
+    for i, name in enumerate(names):
+        if not name.startswith(("flow", "strategy", "reuse", "depth", "n_cells", "io_type")):
+            genomes[:, i] %= 2
+    return genomes
+
+
+def test_one_candidate_is_one_canonical_genome(space):
+    """Genomes are canonical apart exactly where their candidates are."""
+    generator = np.random.default_rng(4)
+    first = small(space.genes, generator.integers(0, space.upper + 1, (150, space.upper.size)))
+    parts = [first]
+    for _ in range(6):  # neighbours: one gene anew
+        other = first.copy()
+        gene = generator.integers(0, space.upper.size, len(first))
+        other[np.arange(len(first)), gene] = generator.integers(0, space.upper[gene] + 1)
+        parts.append(other)
+    canonical = space.canonicalize(np.concatenate(parts))
+    candidates = candidates_from_population(space.decode(canonical), part="xcvu13p-flga2577-2-e")
+    n_genomes = len(np.unique(canonical, axis=0))
+    pairs = {(tuple(g), c.digest) for g, c in zip(canonical.tolist(), candidates, strict=True)}
+    assert len({digest for _, digest in pairs}) == len(pairs) == n_genomes < len(canonical)
+
+
+def test_a_flow_is_not_guessed_from_strategies(space):
+    """Plain RTL and an hls4ml project of distributed arithmetic only are two designs."""
+    names = [gene.name for gene in space.genes]
+    genomes = space.sample(20, np.random.default_rng(5))
+    for i, gene in enumerate(space.genes):
+        if gene.name.startswith("strategy"):
+            genomes[:, i] = gene.domain.index("distributed_arithmetic")
+    rtl, hls = genomes.copy(), genomes.copy()
+    flows = space.genes[names.index("flow")].domain
+    rtl[:, names.index("flow")] = flows.index("rtl")
+    hls[:, names.index("flow")] = flows.index("hls")
+    populations = [space.decode(space.canonicalize(g)) for g in (rtl, hls)]
+    for name in populations[0].columns:
+        assert np.array_equal(*(p.columns[name] for p in populations)), name
+    digests = [
+        {c.digest for c in candidates_from_population(p, part="xcvu13p-flga2577-2-e")}
+        for p in populations
+    ]
+    assert not digests[0] & digests[1]
+
+
+def test_an_io_type_is_a_gene_where_a_space_says_so(tmp_path):
+    value = yaml.safe_load((data_root("constraints") / "spaces" / "mlp_tiny.yaml").read_text())
+    value["domains"]["io_type"] = ["io_stream", "io_parallel"]
+    path = tmp_path / "space.yaml"
+    path.write_text(yaml.safe_dump(value))
+    space = load_space(str(path), n_inputs=16, n_outputs=5)
+    plain = load_space("mlp_tiny", n_inputs=16, n_outputs=5)
+    assert [g.name for g in space.genes] == [*(g.name for g in plain.genes), "io_type"]
+    genomes = space.sample(200, np.random.default_rng(6))
+    candidates = candidates_from_population(space.decode(genomes), part="xcvu13p-flga2577-2-e")
+    found = {(c.hardware.flow, c.hardware.io_type) for c in candidates}
+    # plain RTL takes all inputs at once
+    assert found == {("rtl", "io_parallel"), ("hls", "io_parallel"), ("hls", "io_stream")}
+    is_rtl = np.array([c.hardware.flow == "rtl" for c in candidates])
+    assert (genomes[is_rtl, -1] == 0).all() and (genomes[~is_rtl, -1] == 1).any()
 
 
 def test_reuse_factors_are_legal_by_construction(space):

@@ -32,9 +32,7 @@ def made_up_labels(n: int) -> list[Label]:
     space = load_space("mlp_l1", n_inputs=16, n_outputs=5)
     generator = np.random.default_rng(1)
     population = space.decode(space.sample(n, generator))
-    candidates = candidates_from_population(
-        population, part="xcvu13p-flga2577-2-e", io_type="io_parallel"
-    )
+    candidates = candidates_from_population(population, part="xcvu13p-flga2577-2-e")
     return [
         Label(
             key=architecture_digest(c.network),

@@ -33,9 +33,7 @@ def task():
 def candidates():
     space = load_space("mlp_tiny", n_inputs=16, n_outputs=5)
     population = space.decode(space.sample(4, np.random.default_rng(1)))
-    return candidates_from_population(
-        population, part="xcvu13p-flga2577-2-e", io_type="io_parallel"
-    )
+    return candidates_from_population(population, part="xcvu13p-flga2577-2-e")
 
 
 class Killed(Exception):

@@ -49,9 +49,7 @@ def blobs(n_features: int = 16, n_classes: int = 5, n: int = 1200) -> TaskArrays
 def sampled(n: int, seed: int = 0) -> list[Candidate]:
     space = load_space("mlp_l1", n_inputs=16, n_outputs=5)
     population = space.decode(space.sample(n, np.random.default_rng(seed)))
-    return candidates_from_population(
-        population, part="xcvu13p-flga2577-2-e", io_type="io_parallel"
-    )
+    return candidates_from_population(population, part="xcvu13p-flga2577-2-e")
 
 
 def candidate_of(nodes: list[Node]) -> Candidate:
@@ -61,6 +59,7 @@ def candidate_of(nodes: list[Node]) -> Candidate:
         hardware=HardwareConfig(
             part="xcvu13p-flga2577-2-e",
             clock_period_ns=2.5,
+            flow="rtl",
             io_type="io_parallel",
             strategy={name: "distributed_arithmetic" for name in dense},
             reuse_factor={name: 1 for name in dense},

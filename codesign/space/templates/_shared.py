@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import ConfigError, unknown_name
-from codesign.ir import Population
+from codesign.ir import FLOWS, IO_TYPES, Population
+from codesign.ir.candidate import RTL_STRATEGY
 from codesign.layers import LAYERS
 from codesign.layers._activation import Activation
 from codesign.space.assemble import assemble
+from codesign.space.reuse import greatest_legal_reuse_factor
 from codesign.space.templates.base import Gene, Value
 from hw_models.types import STRATEGIES
+from hw_models.units import mhz_to_period
 
 Genomes = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -22,12 +26,11 @@ Numbers = NDArray[np.float64]
 
 #: Domains of every dense layer, beside its width.
 HARDWARE = ("weight_bits", "pruned_fraction", "strategy", "reuse_factor")
-#: "rtl" realises the whole network as one distributed-arithmetic design (alkaid RTL); "hls" lets every
-#: layer choose its strategy in one hls4ml project.
-FLOWS = ("rtl", "hls")
+#: Domains that a space may leave out: it then has no such gene.
+OPTIONAL = ("io_type",)
 #: Strategies whose multipliers can be shared; all others use every multiplier once per event.
 _SHARING = ("resource", "resource_unrolled")
-_CATEGORICAL = {"activation", "skip", "strategy", "flow", "batch_norm", "wiring"}
+_CATEGORICAL = {"activation", "skip", "strategy", "flow", "io_type", "batch_norm", "wiring"}
 
 
 def check_domains(
@@ -37,7 +40,7 @@ def check_domains(
 
     Args:
         domains: values by domain name.
-        choices: what domains of names may hold, beside activation, flow and strategy.
+        choices: what domains of names may hold, beside activation, flow, io_type and strategy.
 
     Raises:
         ConfigError: a domain is empty, repeats a value, or holds an illegal one.
@@ -47,6 +50,7 @@ def check_domains(
             la.name for la in LAYERS if isinstance(la, Activation) and la.name != "linear"
         ],
         "flow": FLOWS,
+        "io_type": IO_TYPES,
         "strategy": STRATEGIES,
         **choices,
     }
@@ -89,8 +93,9 @@ class GeneTable:
 
     @classmethod
     def build(cls, domains: Mapping[str, Sequence[Value]], genes: Mapping[str, str]) -> GeneTable:
-        """Make one gene per entry of `genes` (gene name -> domain name)."""
+        """Make one gene per entry of `genes` (gene name -> domain name), and last the optional ones."""
         known = {name: tuple(values) for name, values in domains.items()}
+        genes = {**genes, **{name: name for name in OPTIONAL if name in domains}}
         return cls(
             genes=tuple(
                 Gene(
@@ -128,26 +133,62 @@ class GeneTable:
         for gene in genes:
             genomes[where, self.index(gene)] = 0
 
-    def clear_hardware(self, genomes: Genomes, suffix: str) -> None:
-        """Set the hardware genes that have no effect to 0, in place."""
+    def clear_hardware(
+        self, genomes: Genomes, suffix: str, *, n_in: NDArray[np.int64], n_out: NDArray[np.int64]
+    ) -> None:
+        """Give hardware genes of equal effect equal values, in place.
+
+        Genes without effect become 0, and a reuse factor the first of those wishes that the legal
+        ones of its layer answer alike.
+
+        Args:
+            genomes: int64[n, n_genes].
+            suffix: ends the names of the genes.
+            n_in, n_out: int64[n], shape of the layer's matrix.
+        """
         is_rtl = self.holds(genomes, "flow", "rtl")
+        self.clear(genomes, is_rtl, *(name for name in OPTIONAL if name in self.domain_of))
         self.clear(genomes, is_rtl, f"strategy_{suffix}")
         shares = self.holds(genomes, f"strategy_{suffix}", *_SHARING) & ~is_rtl
         self.clear(genomes, ~shares, f"reuse_factor_{suffix}")
+        rows = np.flatnonzero(shares)
+        strategy = self._strategies()[self.column(genomes, f"strategy_{suffix}")[rows]]
+        wishes = np.array(self.domains["reuse_factor"], dtype=np.int64)
+        answers = greatest_legal_reuse_factor(
+            *(np.repeat(values, wishes.size) for values in (n_in[rows], n_out[rows], strategy)),
+            np.tile(wishes, rows.size),
+        ).reshape(rows.size, wishes.size)
+        column = self.index(f"reuse_factor_{suffix}")
+        answer = np.take_along_axis(answers, genomes[rows, column][:, None], axis=1)
+        genomes[rows, column] = (answers == answer).argmax(axis=1)
+
+    def _strategies(self) -> NDArray[np.int64]:
+        """int64, the code of every value of the domain of strategies."""
+        return np.array([STRATEGIES.index(str(v)) for v in self.domains["strategy"]])
+
+    def deployment(self, genomes: Genomes) -> dict[str, Any]:
+        """Columns of whole candidates: clock_period_ns, flow and io_type."""
+        flows = np.array([FLOWS.index(str(v)) for v in self.domains["flow"]])
+        flow = flows[self.column(genomes, "flow")]
+        io_type = np.full(len(genomes), IO_TYPES.index("io_parallel"))
+        if "io_type" in self.domain_of:
+            codes = np.array([IO_TYPES.index(str(v)) for v in self.domains["io_type"]])
+            # plain RTL takes all inputs at once
+            is_hls = flow == FLOWS.index("hls")
+            io_type = np.where(is_hls, codes[self.column(genomes, "io_type")], io_type)
+        period = mhz_to_period(self.numbers(genomes, "clock_mhz"))
+        return {"clock_period_ns": period, "flow": flow, "io_type": io_type}
 
     def hardware(self, genomes: Genomes, suffix: str) -> dict[str, Numbers]:
         """Columns of the dense layers whose hardware genes end in `suffix`."""
-        codes = np.array(
-            [STRATEGIES.index(str(v)) for v in self.domains["strategy"]], dtype=np.float64
-        )
-        strategy = codes[self.column(genomes, f"strategy_{suffix}")]
+        strategy = self._strategies()[self.column(genomes, f"strategy_{suffix}")]
         is_rtl = self.holds(genomes, "flow", "rtl")
-        strategy = np.where(is_rtl, float(STRATEGIES.index("distributed_arithmetic")), strategy)
+        strategy = np.where(is_rtl, STRATEGIES.index(RTL_STRATEGY), strategy)
         shares = np.isin(strategy, [STRATEGIES.index(name) for name in _SHARING])
         return {
             "weight_bits": self.numbers(genomes, f"weight_bits_{suffix}"),
             "pruned_fraction": self.numbers(genomes, f"pruned_fraction_{suffix}"),
-            "strategy": strategy,
+            "strategy": strategy.astype(np.float64),
             "reuse_factor": np.where(shares, self.numbers(genomes, f"reuse_factor_{suffix}"), 1.0),
         }
 
@@ -193,7 +234,12 @@ class PopulationBuilder:
         return result
 
     def finish(
-        self, *, layer_names: tuple[str, ...], clock_period_ns: NDArray[np.float64]
+        self,
+        *,
+        layer_names: tuple[str, ...],
+        clock_period_ns: NDArray[np.float64],
+        flow: NDArray[np.int64],
+        io_type: NDArray[np.int64],
     ) -> Population:
         """Sort nodes by candidate and derive everything else."""
         owner = np.concatenate(self._owners)
@@ -218,5 +264,7 @@ class PopulationBuilder:
             parameters=parameters,
             edges=rank[np.concatenate(self._edges, axis=1)],
             clock_period_ns=clock_period_ns,
+            flow=flow,
+            io_type=io_type,
             round_reuse=True,
         )

@@ -36,10 +36,12 @@ class Template(ABC):
     Attributes:
         name: registered name.
         domain_names: keys that the space's YAML must give, each a list of values.
+        optional_domain_names: keys that it may give.
     """
 
     name: ClassVar[str]
     domain_names: ClassVar[tuple[str, ...]]
+    optional_domain_names: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def __init__(

@@ -19,9 +19,14 @@ from codesign.errors import ConfigError
 from codesign.ir import Population
 from codesign.layers import LAYERS
 from codesign.space.templates import TEMPLATES
-from codesign.space.templates._shared import HARDWARE, GeneTable, PopulationBuilder, check_domains
+from codesign.space.templates._shared import (
+    HARDWARE,
+    OPTIONAL,
+    GeneTable,
+    PopulationBuilder,
+    check_domains,
+)
 from codesign.space.templates.base import Gene, Template, Value
-from hw_models.units import mhz_to_period
 
 _SHARED = (
     "n_cells",
@@ -42,6 +47,7 @@ class Cell(Template):
 
     name = "cell"
     domain_names = (*_SHARED, *HARDWARE, "nodes_per_cell")
+    optional_domain_names = OPTIONAL
 
     def __init__(
         self, domains: Mapping[str, Sequence[Value]], *, n_inputs: int, n_outputs: int
@@ -95,14 +101,30 @@ class Cell(Template):
     def canonicalize(self, genomes: NDArray[np.int64]) -> NDArray[np.int64]:
         out = genomes.copy()
         first, second, lives = self._wiring(out)
+        # Live nodes move up to the places of dead ones, the last node excepted; dead ones hold 0.
+        members = np.arange(len(out))
+        place = np.vstack([np.zeros_like(members), np.cumsum(lives[1:], axis=0)])
+        place[self._n_nodes] = self._n_nodes
+        wiring = np.zeros((2, *first.shape), dtype=np.int64)
+        for j in range(1, self._n_nodes + 1):
+            who = members[lives[j]]
+            own = place[j, who]
+            sources = np.stack([first[j, who], np.maximum(second[j, who], 0)])
+            low, high = np.sort(place[sources, who], axis=0)
+            is_pair = second[j, who] >= 0  # a sum: the order of its terms does not matter
+            wiring[0, own, who] = np.where(is_pair, low, place[first[j, who], who])
+            wiring[1, own, who] = np.where(is_pair, high, own)
         for j in range(2, self._n_nodes + 1):
-            low, high = np.minimum(first[j], second[j]), np.maximum(first[j], second[j])
-            is_pair = second[j] >= 0  # a sum: the order of its terms does not matter
-            out[:, self._table.index(f"first_{j}")] = np.where(is_pair, low, first[j])
-            out[:, self._table.index(f"second_{j}")] = np.where(is_pair, high, j)
-            self._table.clear(out, ~lives[j], f"first_{j}", f"second_{j}")
+            out[:, self._table.index(f"first_{j}")] = wiring[0, j]
+            out[:, self._table.index(f"second_{j}")] = wiring[1, j]
+        width = self._table.numbers(out, "width").astype(np.int64)
+        shapes = {
+            "stem": (np.full_like(width, self._n_inputs), width),
+            "cell": (width, width),
+            "head": (width, np.full_like(width, self._n_outputs)),
+        }
         for part in _PARTS:
-            self._table.clear_hardware(out, part)
+            self._table.clear_hardware(out, part, n_in=shapes[part][0], n_out=shapes[part][1])
         return out
 
     def decode(self, genomes: NDArray[np.int64]) -> Population:
@@ -146,10 +168,7 @@ class Cell(Template):
             everyone, "dense", [tip], n_out=n_outputs, **table.hardware(genomes, "head")
         )
         builder.add(everyone, "linear", [tip], output_bits=table.numbers(genomes, "output_bits"))
-        return builder.finish(
-            layer_names=LAYERS.names(),
-            clock_period_ns=mhz_to_period(table.numbers(genomes, "clock_mhz")),
-        )
+        return builder.finish(layer_names=LAYERS.names(), **table.deployment(genomes))
 
 
 TEMPLATES.add(Cell.name, Cell)

@@ -22,9 +22,14 @@ from numpy.typing import NDArray
 from codesign.ir import Population
 from codesign.layers import LAYERS
 from codesign.space.templates import TEMPLATES
-from codesign.space.templates._shared import HARDWARE, GeneTable, PopulationBuilder, check_domains
+from codesign.space.templates._shared import (
+    HARDWARE,
+    OPTIONAL,
+    GeneTable,
+    PopulationBuilder,
+    check_domains,
+)
 from codesign.space.templates.base import Gene, Template, Value
-from hw_models.units import mhz_to_period
 
 # the order is that of the first released benchmark: genomes and samples depend on it
 _BLOCK = (
@@ -41,12 +46,15 @@ _BLOCK = (
 _GLOBAL = ("depth", "input_bits", "output_bits", "flow", "clock_mhz")
 _SKIPS = ("none", "add", "concat")
 
+Widths = NDArray[np.int64]
+
 
 class MLP(Template):
     """Multilayer perceptrons: depth, and per layer width, activation, norm, skip, bits and hardware."""
 
     name = "mlp"
     domain_names = (*_GLOBAL, *_BLOCK)
+    optional_domain_names = OPTIONAL
 
     def __init__(
         self, domains: Mapping[str, Sequence[Value]], *, n_inputs: int, n_outputs: int
@@ -70,9 +78,22 @@ class MLP(Template):
         for k in range(1, self._n_blocks + 1):
             table.clear(out, depth < k, *(f"{name}_{k}" for name in _BLOCK))
             table.clear(out, table.holds(out, f"skip_{k}", "add"), f"width_{k}")
-            table.clear_hardware(out, str(k))
-        table.clear_hardware(out, "head")
+        for suffix, (n_in, n_out) in self._shapes(out).items():
+            table.clear_hardware(out, suffix, n_in=n_in, n_out=n_out)
         return out
+
+    def _shapes(self, genomes: NDArray[np.int64]) -> dict[str, tuple[Widths, Widths]]:
+        """Return what every dense layer reads and writes, int64[n] each, by suffix of its genes."""
+        table, depth = self._table, self._table.numbers(genomes, "depth")
+        width = np.full(len(genomes), self._n_inputs)
+        shapes = {}
+        for k in range(1, self._n_blocks + 1):
+            own = table.numbers(genomes, f"width_{k}").astype(np.int64)
+            units = np.where(table.holds(genomes, f"skip_{k}", "add"), width, own)
+            shapes[str(k)] = (width, units)
+            joined = units + np.where(table.holds(genomes, f"skip_{k}", "concat"), width, 0)
+            width = np.where(depth >= k, joined, width)
+        return shapes | {"head": (width, np.full(len(genomes), self._n_outputs))}
 
     def decode(self, genomes: NDArray[np.int64]) -> Population:
         table, n = self._table, genomes.shape[0]
@@ -80,14 +101,15 @@ class MLP(Template):
         codes = {name: i for i, name in enumerate(LAYERS.names())}
         builder = PopulationBuilder(n, codes)
         everyone = np.ones(n, dtype=bool)
-        width = np.full(n, float(self._n_inputs))
+        n_in = np.full(n, float(self._n_inputs))
         tip = builder.add(
-            everyone, "input", [], n_out=width, output_bits=table.numbers(genomes, "input_bits")
+            everyone, "input", [], n_out=n_in, output_bits=table.numbers(genomes, "input_bits")
         )
+        shapes = self._shapes(genomes)
         for k in range(1, self._n_blocks + 1):
             present = depth >= k
             adds = table.holds(genomes, f"skip_{k}", "add")
-            units = np.where(adds, width, table.numbers(genomes, f"width_{k}"))
+            units = shapes[str(k)][1].astype(np.float64)
             block_input = tip
             node = builder.add(
                 present, "dense", [tip], n_out=units, **table.hardware(genomes, str(k))
@@ -104,16 +126,12 @@ class MLP(Template):
             node = builder.add(present & adds, "add", [node, block_input])
             concatenates = present & table.holds(genomes, f"skip_{k}", "concat")
             tip = builder.add(concatenates, "concat", [node, block_input])
-            width = np.where(present, units + np.where(concatenates, width, 0.0), width)
         n_outputs = np.full(n, float(self._n_outputs))
         tip = builder.add(
             everyone, "dense", [tip], n_out=n_outputs, **table.hardware(genomes, "head")
         )
         builder.add(everyone, "linear", [tip], output_bits=table.numbers(genomes, "output_bits"))
-        return builder.finish(
-            layer_names=LAYERS.names(),
-            clock_period_ns=mhz_to_period(table.numbers(genomes, "clock_mhz")),
-        )
+        return builder.finish(layer_names=LAYERS.names(), **table.deployment(genomes))
 
 
 TEMPLATES.add(MLP.name, MLP)
