@@ -192,15 +192,13 @@ def hardware_variants(
         int64[k, n_var], canonical, distinct, grouped in the order of `genomes`.
     """
     names = [gene.name for gene in space.genes]
-    groups = {
-        stem: [i for i, name in enumerate(names) if name.startswith(stem)]
-        for stem in HARDWARE_GENES
-    }
-    domains = [range(len(space.genes[columns[0]].domain)) for columns in groups.values()]
+    stems = [[i for i, name in enumerate(names) if name.startswith(s)] for s in HARDWARE_GENES]
+    groups = [columns for columns in stems if columns]
+    domains = [range(len(space.genes[columns[0]].domain)) for columns in groups]
     choices = np.array(list(itertools.product(*domains)), dtype=np.int64)
     n, n_choices = len(genomes), len(choices)
     every = np.repeat(genomes, n_choices, axis=0)
-    for columns, values in zip(groups.values(), choices.T, strict=True):
+    for columns, values in zip(groups, choices.T, strict=True):
         every[:, columns] = np.tile(values, n)[:, None]
     every = space.canonicalize(every)
     owner = np.repeat(np.arange(n), n_choices)
