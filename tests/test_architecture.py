@@ -19,7 +19,17 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS: tuple[frozenset[str], ...] = (
     frozenset({"hw_models"}),
     frozenset(
-        {"errors", "files", "registry", "config", "resources", "processes", "tools", "reporter"}
+        {
+            "errors",
+            "files",
+            "registry",
+            "config",
+            "resources",
+            "processes",
+            "tools",
+            "pools",
+            "reporter",
+        }
     ),
     frozenset({"ir"}),
     frozenset({"layers", "tasks", "study"}),
@@ -58,7 +68,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "jinja2": frozenset({"export", "report", "synthesis", "validate"}),
     "defusedxml": frozenset({"synthesis", "hw_models"}),
     "plotly": frozenset({"report"}),
-    "distributed": frozenset({"training", "synthesis", "pipeline"}),
+    "distributed": frozenset({"pools"}),
     "typer": frozenset({"cli"}),
     "rich": frozenset({"cli", "report", "synthesis"}),
     "h5py": frozenset({"tasks"}),

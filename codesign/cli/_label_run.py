@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Executor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +10,10 @@ from scipy.stats import kendalltau
 
 from codesign.cli._progress import RichReporter
 from codesign.hardware.device import load_device
-from codesign.processes import worker_pool
+from codesign.pools import open_pool
 from codesign.space import load_space
 from codesign.tasks import dataset_arrays, fit_scaling, load_task
-from codesign.training.labels import dask_pool, label_candidates
+from codesign.training.labels import label_candidates
 from codesign.training.options import TaskArrays, TrainingOptions
 from codesign.training.sampling import sample_candidates
 from codesign.training.store import LabelStore
@@ -27,16 +24,6 @@ def load_task_arrays(name: str) -> TaskArrays:
     data = load_task(name)
     x_train, y_train, x_test, y_test = dataset_arrays(data, fit_scaling(data))
     return TaskArrays(x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
-
-
-@contextmanager
-def _workers(n_workers: int | None, dask: str) -> Iterator[Executor | None]:
-    if not dask:
-        with worker_pool(n_workers) as pool:
-            yield pool
-        return
-    with dask_pool(dask) as pool:
-        yield pool
 
 
 def run_labels(
@@ -62,7 +49,7 @@ def run_labels(
     options = TrainingOptions(epochs=epochs, stop_below=stop_below)
     with (
         LabelStore(store) as opened,
-        _workers(n_workers, dask) as executor,
+        open_pool(n_workers, dask=dask) as executor,
         RichReporter() as reporter,
         reporter.stage(f"training {len(candidates)} candidates", 1.0) as stage,
     ):

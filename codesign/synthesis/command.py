@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codesign.errors import ConfigError, unknown_name
+from codesign.pools import open_pool
 from codesign.study import Study
 from codesign.synthesis.estimates import estimate_design, open_coefficients
 from codesign.synthesis.jobs import STEPS, SynthesisOutcome, Tool, hls_program, plan_jobs
 from codesign.synthesis.place_and_route import require_fabric
-from codesign.synthesis.runner import open_executor, run_jobs
+from codesign.synthesis.runner import run_jobs
 from codesign.tools import find_tool, require_tool
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def synthesize_paths(
             f"[{n_done}/{n_total}] {outcome.name} {outcome.status} in {outcome.wall_s:.1f} s{tail}"
         )
 
-    with open_executor(n_workers=n_workers, dask_scheduler=dask_scheduler) as executor:
+    with open_pool(n_workers, dask=dask_scheduler) as executor:
         outcomes = run_jobs(jobs, executor=executor, progress=say)
     if output is not None:
         append_records(output, outcomes)

@@ -3,15 +3,13 @@
 import importlib.metadata
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from codesign.errors import CodesignError, ReportError, ToolError
+from codesign.errors import CodesignError, ReportError
 from codesign.export.templates import render
-from codesign.processes import worker_pool
 from codesign.synthesis.jobs import (
     SynthesisJob,
     SynthesisOutcome,
@@ -21,7 +19,7 @@ from codesign.synthesis.jobs import (
 )
 from codesign.synthesis.open_flow import synthesize_verilog
 from codesign.synthesis.place_and_route import FABRICS, place_and_route
-from codesign.tools import require_module, require_tool, run_tool
+from codesign.tools import require_tool, run_tool
 from hw_models.calibration.parsers import read_reports
 
 Progress = Callable[[SynthesisOutcome, int, int], None]
@@ -240,28 +238,3 @@ def run_jobs(
             if progress is not None:
                 progress(outcomes[futures[future]], len(outcomes), len(jobs))
     return [outcomes[index] for index in range(len(jobs))]
-
-
-@contextmanager
-def open_executor(*, n_workers: int, dask_scheduler: str | None) -> Iterator[Executor | None]:
-    """Open the executor that jobs run on.
-
-    Args:
-        n_workers: processes of a local pool; 1 runs in this process.
-        dask_scheduler: address of a dask scheduler ("tcp://host:8786"), which wins over `n_workers`.
-
-    Raises:
-        ToolError: dask is not installed or the scheduler does not answer.
-    """
-    if dask_scheduler is not None:
-        try:
-            client = require_module("distributed").Client(dask_scheduler, timeout="20s")
-        except (OSError, ValueError) as error:
-            raise ToolError(
-                f"no dask scheduler answers at {dask_scheduler} ({error}); start one, or leave out --dask"
-            ) from error
-        with client:
-            yield client.get_executor()
-    else:
-        with worker_pool(n_workers) as pool:
-            yield pool

@@ -7,15 +7,13 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor as PoolExecutor
 from concurrent.futures import as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.errors import ConfigError, DesignError
+from codesign.errors import DesignError
 from codesign.ir import Candidate
-from codesign.tools import require_module
 from codesign.training.options import TaskArrays, TrainingOptions, architecture_digest
 from codesign.training.store import Label, LabelStore
 from codesign.training.train import (
@@ -50,26 +48,6 @@ def task_digest(task: TaskArrays) -> str:
         digest.update(str((array.shape, array.dtype)).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
-
-
-@contextmanager
-def dask_pool(address: str) -> Iterator[PoolExecutor]:
-    """Give the workers of a dask scheduler as an executor.
-
-    Args:
-        address: of the scheduler, e.g. "tcp://127.0.0.1:8786".
-
-    Raises:
-        ConfigError: no scheduler answers.
-        ToolError: dask is not installed.
-    """
-    try:
-        with require_module("distributed").Client(address, timeout=30) as client:
-            yield client.get_executor()
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"no dask scheduler answers at {address!r} ({error}); check the address"
-        ) from error
 
 
 def label_candidates(

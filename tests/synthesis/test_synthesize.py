@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from codesign.cli import build_app
 from codesign.config import parse
 from codesign.errors import ConfigError, DesignError, ReportError, ToolError
+from codesign.pools import open_pool
 from codesign.study import Study, StudyConfig
 from codesign.synthesis.command import (
     append_records,
@@ -23,7 +24,7 @@ from codesign.synthesis.command import (
 from codesign.synthesis.jobs import plan_jobs
 from codesign.synthesis.open_flow import count_cells, read_stat_json, synthesize_verilog
 from codesign.synthesis.place_and_route import FABRICS, read_route_report
-from codesign.synthesis.runner import open_executor, run_jobs, yosys_family
+from codesign.synthesis.runner import run_jobs, yosys_family
 from tests.synthesis.report_factory import write_project
 
 ADDER = """module model(input clk, input [7:0] a, input [7:0] b, output reg [8:0] y);
@@ -258,7 +259,7 @@ def test_dask_that_does_not_answer_is_one_sentence():
     pytest.importorskip("distributed", reason="dask is an optional extra")
     with (
         pytest.raises(ToolError, match="dask"),
-        open_executor(n_workers=1, dask_scheduler="bogus://nowhere:1"),
+        open_pool(1, dask="bogus://nowhere:1"),
     ):
         pass
 
@@ -323,7 +324,7 @@ def test_jobs_run_on_a_dask_cluster(tmp_path, vendor):
         distributed.LocalCluster(
             n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
         ) as cluster,
-        open_executor(n_workers=1, dask_scheduler=cluster.scheduler_address) as executor,
+        open_pool(dask=cluster.scheduler_address) as executor,
     ):
         (outcome,) = run_jobs(jobs, executor=executor)
     assert outcome.status == "done", outcome.message
