@@ -63,7 +63,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "onnxruntime": frozenset({"export", "validate"}),
     "qonnx": frozenset({"export"}),
     "hls4ml": frozenset({"export", "layers"}),
-    "alkaid": frozenset({"export", "layers", "synthesis"}),
+    "alkaid": frozenset({"export", "layers", "synthesis", "validate"}),
     "pyosys": frozenset({"synthesis"}),
     "jinja2": frozenset({"export", "report", "synthesis", "validate"}),
     "defusedxml": frozenset({"synthesis", "hw_models"}),

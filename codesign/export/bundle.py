@@ -304,22 +304,10 @@ def load_export(folder: Path) -> ExportResult:
         )
 
     whole = read_plan(folder)
-    rtl: dict[str, RtlExport] = {}
-    for flavor in manifest["rtl"]:
-        plan = whole.below(f"rtl/{flavor}")
-        facts = json.loads(plan.files["rtl.json"])
-        rtl[flavor] = RtlExport(
-            name=name,
-            flavor=flavor,
-            plan=plan,
-            sources=tuple(facts["sources"]),
-            latency_cycles=int(facts["latency_cycles"]),
-            interval_cycles=int(facts["interval_cycles"]),
-            adder_cost=float(facts["predicted"]["lut"]),
-            register_bits=int(facts["predicted"]["ff"]),
-            adder_levels=float(facts["adder_levels"]),
-            levels_per_cycle=float(facts["levels_per_cycle"]),
-        )
+    rtl = {
+        flavor: RtlExport.read(whole.below(f"rtl/{flavor}"), f"{folder}/rtl/{flavor}")
+        for flavor in manifest["rtl"]
+    }
     projects = {}
     for backend in manifest["backends"]:
         plan = whole.below(f"hls4ml_{backend}")

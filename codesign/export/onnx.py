@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.errors import ExportError, ToolError
+from codesign.errors import DesignError, ExportError, ToolError
 from codesign.ir import FixedPoint, QuantizedNetwork
 from codesign.layers import LAYERS, infer_formats
 
 if TYPE_CHECKING:
     import onnx
+    import onnxruntime
 
     from codesign.layers._export import OnnxGraph
 
@@ -345,6 +346,32 @@ def export_qonnx(
     return _export(network, _QonnxGraph(_arithmetic(network)), "qonnx", study, scaling or {}, 1)
 
 
+def onnx_session(content: bytes, origin: str) -> onnxruntime.InferenceSession:
+    """Open a model in ONNX Runtime, on one thread.
+
+    Args:
+        content: the model.
+        origin: where it came from, for errors.
+
+    Raises:
+        ToolError: ONNX Runtime cannot be loaded.
+        DesignError: it is no ONNX model.
+    """
+    try:
+        import onnxruntime
+        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidProtobuf
+    except ImportError as error:
+        raise ToolError(
+            f"onnxruntime cannot be loaded ({error}); install codesign's dependencies"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except (Fail, InvalidProtobuf, ValueError, RuntimeError) as error:
+        raise DesignError(f"{origin} is no ONNX model: {error}; export it again") from error
+
+
 def run_onnx(
     export: OnnxExport, network: QuantizedNetwork, words: NDArray[np.int64]
 ) -> NDArray[np.int64]:
@@ -362,17 +389,7 @@ def run_onnx(
         ToolError: ONNX Runtime cannot be loaded.
         ExportError: the model computes values off the output grid.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ToolError(
-            f"onnxruntime cannot be loaded ({error}); install codesign's dependencies"
-        ) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        export.content, options, providers=["CPUExecutionProvider"]
-    )
+    session = onnx_session(export.content, "the export")
     values = network.input_format.values_from_words(words).astype(export.arithmetic)
     (output,) = session.run(["output"], {"input": values})
     return checked_words(output, network.output_format, "ONNX Runtime")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.errors import ExportError
+from codesign.errors import CodesignError, DesignError, ExportError
 from codesign.export.plan import ProjectPlan
 from codesign.export.templates import check_identifier, check_part, render
 from codesign.hardware.scorer import SolvedGraph
@@ -62,6 +62,45 @@ class RtlExport:
     register_bits: int
     adder_levels: float
     levels_per_cycle: float
+
+    @classmethod
+    def read(cls, plan: ProjectPlan, origin: str) -> RtlExport:
+        """Read an export back from its files.
+
+        Args:
+            plan: the files.
+            origin: where they lie, for errors.
+
+        Raises:
+            DesignError: there is no `rtl.json`, or it is damaged or of another schema.
+            ExportError: a name in it is not allowed.
+        """
+        if "rtl.json" not in plan.files:
+            raise DesignError(f"{origin} holds no RTL export (no rtl.json); export it first")
+        try:
+            facts = json.loads(plan.files["rtl.json"])
+            if facts["schema"] != 1:
+                raise DesignError(
+                    f"{origin}/rtl.json has another schema; export the candidate again"
+                )
+            return cls(
+                name=check_identifier(str(facts["top"])),
+                flavor=str(facts["flavor"]),
+                plan=plan,
+                sources=tuple(map(str, facts["sources"])),
+                latency_cycles=int(facts["latency_cycles"]),
+                interval_cycles=int(facts["interval_cycles"]),
+                adder_cost=float(facts["predicted"]["lut"]),
+                register_bits=int(facts["predicted"]["ff"]),
+                adder_levels=float(facts["adder_levels"]),
+                levels_per_cycle=float(facts["levels_per_cycle"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, CodesignError):
+                raise
+            raise DesignError(
+                f"{origin}/rtl.json lacks or garbles {error}; export the candidate again"
+            ) from error
 
 
 def trace_network(network: QuantizedNetwork) -> CombLogic:

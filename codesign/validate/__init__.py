@@ -5,17 +5,17 @@
 comparison of all exports.
 """
 
-from codesign.validate.device import Device, DeviceDescription
 from codesign.validate.faults import FAULTS, DeviceFault
+from codesign.validate.implementation import DeviceDescription, Implementation
 from codesign.validate.url import DEVICES, DeviceContext, DeviceUrl, open_device
 
 __all__ = [
     "DEVICES",
     "FAULTS",
-    "Device",
     "DeviceContext",
     "DeviceDescription",
     "DeviceFault",
     "DeviceUrl",
+    "Implementation",
     "open_device",
 ]

@@ -12,7 +12,7 @@ from codesign.errors import DesignError, unknown_name
 from codesign.files import write_atomically
 from codesign.resources import data_root
 from codesign.validate import wire
-from codesign.validate.device import DeviceDescription, port_triple
+from codesign.validate.implementation import DeviceDescription, port_triple
 
 
 def board_names() -> tuple[str, ...]:

@@ -15,9 +15,10 @@ from codesign.files import write_atomically
 from codesign.ir import QuantizedNetwork
 from codesign.study import Study
 from codesign.validate.boards import write_board_server
-from codesign.validate.device import DeviceDescription
+from codesign.validate.forms import reference_form
+from codesign.validate.implementation import DeviceDescription
 from codesign.validate.records import append_record, device_record
-from codesign.validate.run import DeviceReport, Reference, validate_device
+from codesign.validate.run import DeviceReport, validate_device
 from codesign.validate.url import DeviceContext, DeviceUrl, open_device
 
 
@@ -101,7 +102,7 @@ def run_device(
     target.results_folder.mkdir(parents=True, exist_ok=True)
     report = validate_device(
         device,
-        Reference.from_network(target.network),
+        reference_form(target.network),
         target.words,
         n_events=n_events,
         soak_s=soak_s,
@@ -134,16 +135,7 @@ def write_server(
     Raises:
         DesignError: an unknown board, or ports that it cannot carry exactly.
     """
-    reference = Reference.from_network(target.network)
-    described = DeviceDescription(
-        kind=board,
-        digest=target.network.digest,
-        input_formats=reference.input_formats,
-        output_formats=reference.output_formats,
-        latency_cycles=None,
-        clock_period_ns=None,
-        stage="measured",
-    )
+    described = DeviceDescription.of(target.network, board, stage="measured")
     options = {"bitstream": bitstream, "batch_events": batch_events}
     write_board_server(folder, board, described, options)
 

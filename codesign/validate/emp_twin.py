@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from codesign.files import write_atomically
-from codesign.validate.device import Device, DeviceDescription
 from codesign.validate.devices.emp import write_stand
 from codesign.validate.emp_files import (
     DEPTH_FRAMES,
@@ -19,6 +18,7 @@ from codesign.validate.emp_files import (
     pack_events,
     unpack_events,
 )
+from codesign.validate.implementation import DeviceDescription, Implementation
 
 #: Changes the text of a capture on its way, None to leave it out: (sequence, text) -> text.
 Spoil = Callable[[int, str], str | None]
@@ -26,7 +26,7 @@ Spoil = Callable[[int, str], str | None]
 
 def capture(
     tx: PatternFile,
-    device: Device,
+    device: Implementation,
     output_links: tuple[int, ...],
     latency_frames: int,
 ) -> PatternFile:
@@ -57,7 +57,7 @@ def capture(
 @contextlib.contextmanager
 def emp_twin(
     folder: Path,
-    device: Device,
+    device: Implementation,
     *,
     input_links: tuple[int, ...] = (0, 1),
     output_links: tuple[int, ...] = (4,),

@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 
 from codesign.errors import DesignError
 from codesign.validate import wire
-from codesign.validate.device import Device, DeviceDescription, check_words, out_of_range
 from codesign.validate.faults import DeviceFault
+from codesign.validate.implementation import (
+    DeviceDescription,
+    Implementation,
+    check_words,
+    out_of_range,
+)
 from codesign.validate.links import Link, receive_exactly
 
 
-class FramedDevice(Device):
+class FramedDevice(Implementation):
     """Client of the board server.
 
     One request is outstanding at a time, so every answer can be told from every other by its sequence
@@ -96,7 +101,7 @@ class FramedDevice(Device):
         except wire.WireError as error:
             raise DeviceFault(error.fault, str(error)) from error
 
-    # ---- Device ---------------------------------------------------------------------------------
+    # ---- Implementation ---------------------------------------------------------------------------------
     def load(self) -> None:
         self._link.open()
         self._max_payload_bytes = (
@@ -113,10 +118,7 @@ class FramedDevice(Device):
             raise DeviceFault("bad-description", f"welcome lacks or garbles {error}") from error
         if not 1024 <= limit <= wire.MAX_PAYLOAD_BYTES:
             raise DeviceFault("bad-description", f"payload limit of {limit} bytes")
-        if self._expected_digest and described.digest != self._expected_digest:
-            raise DeviceFault(
-                "wrong-firmware", f"expected {self._expected_digest}, found {described.digest}"
-            )
+        described.require_digest(self._expected_digest)
         self._events_at_load = self._events_done
         self._max_payload_bytes = min(limit, self._limit_bytes)
         formats = welcome["description"]

@@ -14,8 +14,8 @@ import numpy as np
 
 from codesign.errors import DesignError, DeviceError
 from codesign.validate import ipbus, ipbus_map
-from codesign.validate.device import Device, port_triple
 from codesign.validate.devices.ipbus import join_words, split_words
+from codesign.validate.implementation import Implementation, port_triple
 from codesign.validate.ipbus_map import REGISTERS
 from codesign.validate.url import open_device
 
@@ -26,7 +26,7 @@ N_KEPT = 16
 class RegisterFile:
     """The registers and buffers of `ipbus_map`, with a device behind them."""
 
-    def __init__(self, device: Device, max_events: int) -> None:
+    def __init__(self, device: Implementation, max_events: int) -> None:
         self._device = device
         described = device.describe()
         inputs = [port_triple(f) for f in described.input_formats]
@@ -201,7 +201,7 @@ Spoil = Callable[[bytes], bytes | None]
 
 @contextlib.contextmanager
 def ipbus_twin(
-    device: Device,
+    device: Implementation,
     *,
     max_events: int = 256,
     spoil_request: Spoil | None = None,

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.errors import DesignError, ExportError, ToolError
+from codesign.errors import DesignError, DeviceError, ExportError, ToolError
 from codesign.export.rtl import RtlExport, pack_hex, unpack_hex
 from codesign.files import write_atomically
-from codesign.ir import QuantizedNetwork
+from codesign.ir import FixedPoint, QuantizedNetwork
 from codesign.layers import infer_formats
 from codesign.tools import cache_folder, require_tool, run_tool
+from codesign.validate.implementation import DeviceDescription
 from codesign.validate.verilator import verilator_environment
 
 #: How Verilator's run-time library is compiled; the same for every network.
@@ -27,63 +30,69 @@ class RtlEmulation:
 
     Args:
         export: a Verilog export.
-        network: its network.
-        library: shared library that `build_emulation` made.
+        library: shared library built from it.
+
+    Raises:
+        DeviceError: the library cannot be loaded.
+        DesignError: the export describes its ports wrongly.
     """
 
-    def __init__(self, export: RtlExport, network: QuantizedNetwork, library: Path) -> None:
-        self.latency_cycles = export.latency_cycles
-        ranges = infer_formats(network)
-        self._n_in = ranges[network.network.nodes[0].name].low.size
-        self._n_out = ranges[network.network.nodes[-1].name].low.size
-        self._library = ctypes.CDLL(str(library))
-        self._library.rtl_open.restype = ctypes.c_void_p
-        self._library.rtl_close.argtypes = [ctypes.c_void_p]
-        self._library.rtl_clock.argtypes = [
-            ctypes.c_void_p,
-            ctypes.c_void_p,
-            ctypes.c_int64,
-            ctypes.c_void_p,
-        ]
-        self._handle = ctypes.c_void_p(self._library.rtl_open())
+    def __init__(self, export: RtlExport, library: Path) -> None:
+        self.description = _describe(export)
+        pointer = ctypes.c_void_p
+        try:
+            self._library = ctypes.CDLL(str(library))
+            self._library.rtl_open.restype = pointer
+            self._library.rtl_close.argtypes = [pointer]
+            self._library.rtl_clock.argtypes = [pointer, pointer, ctypes.c_int64, pointer]
+            self._library.rtl_clock.restype = None
+        except (OSError, AttributeError) as error:
+            raise DeviceError(
+                f"{library} cannot be loaded: {error}; delete it to build it anew"
+            ) from error
+        self._handle: ctypes.c_void_p | None = pointer(self._library.rtl_open())
 
     def clock(self, words: NDArray[np.int64]) -> NDArray[np.int64]:
         """Clock in one vector per edge and return what the output port shows after each edge."""
         words = np.ascontiguousarray(words, dtype=np.int64)
-        if words.ndim != 2 or words.shape[1] != self._n_in:
-            raise DesignError(f"input words have shape {words.shape}; expected (n, {self._n_in})")
-        out = np.empty((len(words), self._n_out), dtype=np.int64)
+        n_in, n_out = self.description.n_inputs, self.description.n_outputs
+        if words.ndim != 2 or words.shape[1] != n_in:
+            raise DesignError(f"input words have shape {words.shape}; expected (n, {n_in})")
+        out = np.empty((len(words), n_out), dtype=np.int64)
         self._library.rtl_clock(self._handle, words.ctypes.data, len(words), out.ctypes.data)
         return out
-
-    def run(self, words: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the output words of input words sent back to back, one per cycle."""
-        words = np.asarray(words, dtype=np.int64)
-        flush = np.zeros((self.latency_cycles, self._n_in), dtype=np.int64)
-        return self.clock(np.concatenate([words, flush]))[self.latency_cycles :]
-
-    def measure_latency_cycles(self, words: NDArray[np.int64], limit_cycles: int = 1000) -> int:
-        """Measure the latency: edges between a change at the input and the change it makes at the output.
-
-        Args:
-            words: int64[2, n_inputs], two vectors with different outputs.
-            limit_cycles: give up after so many edges.
-
-        Raises:
-            DesignError: the output never changes.
-        """
-        before = self.clock(np.repeat(words[:1], limit_cycles, axis=0))[-1]
-        after = self.clock(np.repeat(words[1:2], limit_cycles, axis=0))
-        changed = np.flatnonzero((after != before).any(axis=1))
-        if changed.size == 0:
-            raise DesignError("the two vectors have equal outputs; choose two that differ")
-        return int(changed[0])
 
     def close(self) -> None:
         """End the simulation."""
         if self._handle is not None:
             self._library.rtl_close(self._handle)
-            self._handle = None  # type: ignore[assignment]
+            self._handle = None
+
+
+def _describe(export: RtlExport) -> DeviceDescription:
+    def ports(side: Mapping[str, Any]) -> tuple[FixedPoint, ...]:
+        fmt = FixedPoint(
+            bits=int(side["bits"]),
+            integer_bits=int(side["bits"]) - int(side["fraction_bits"]),
+            signed=bool(side["is_signed"]),
+        )
+        return (fmt,) * int(side["lanes"])
+
+    try:
+        facts = json.loads(export.plan.files["rtl.json"])
+        return DeviceDescription(
+            kind="rtl",
+            digest=str(facts["network_digest"]),
+            input_formats=ports(facts["x"]),
+            output_formats=ports(facts["y"]),
+            latency_cycles=export.latency_cycles,
+            clock_period_ns=float(facts["clock_period_ns"]),
+            stage="emulated",
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DesignError(
+            f"rtl.json lacks or garbles {error}; export the candidate again"
+        ) from error
 
 
 def _run_time_library(
@@ -105,19 +114,13 @@ def _run_time_library(
     return kept
 
 
-def build_emulation(
-    export: RtlExport,
-    network: QuantizedNetwork,
-    folder: Path,
-    *,
-    optimize: bool = True,
-    timeout_s: float = 1800.0,
+def open_emulation(
+    export: RtlExport, folder: Path, *, optimize: bool = True, timeout_s: float = 1800.0
 ) -> RtlEmulation:
-    """Build the Verilog of an export with Verilator.
+    """Open the Verilog of an export, built with Verilator in `folder` unless it was built there before.
 
     Args:
         export: a Verilog export.
-        network: its network.
         folder: where to build; the sources are written there.
         optimize: optimise the C++ (slower to build, faster to run).
         timeout_s: of each tool.
@@ -126,10 +129,19 @@ def build_emulation(
         ToolError: Verilator, g++, make or perl is missing or failed.
         ExportError: the export is VHDL, which Verilator does not read.
     """
+    folder = folder.resolve()
+    library = folder / "sim" / f"lib{export.name}.so"
+    if not library.is_file():
+        _build(export, folder, library, optimize=optimize, timeout_s=timeout_s)
+    return RtlEmulation(export, library)
+
+
+def _build(
+    export: RtlExport, folder: Path, library: Path, *, optimize: bool, timeout_s: float
+) -> None:
     if export.flavor != "verilog":
         raise ExportError("Verilator reads Verilog only; export with flavor='verilog'")
     environment, compiler = verilator_environment(), require_tool("g++")
-    folder = folder.resolve()
     export.plan.write(folder)
     objects, level = folder / "sim" / "objects", "-O1" if optimize else "-O0"
     run_tool(
@@ -159,10 +171,10 @@ def build_emulation(
             environment=environment,
         )
         root = answer.output.strip()
-    library = folder / "sim" / f"lib{export.name}.so"
+    partial = library.with_suffix(".part")  # g++ may be killed
     run_tool(
         [
-            compiler, "-std=c++17", level, "-fPIC", "-shared", "-pthread", "-o", library, "sim/harness.cc",
+            compiler, "-std=c++17", level, "-fPIC", "-shared", "-pthread", "-o", partial, "sim/harness.cc",
             f"-I{objects}", f"-I{root}/include", f"-I{root}/include/vltstd",
             objects / f"libV{export.name}.a",
             _run_time_library(objects, export.name, environment, timeout_s),
@@ -170,9 +182,9 @@ def build_emulation(
         folder=folder,
         timeout_s=timeout_s,
     )  # fmt: skip
-    if not library.is_file():
-        raise ToolError(f"g++ wrote no {library.name}; look at {folder}")
-    return RtlEmulation(export, network, library)
+    if not partial.is_file():
+        raise ToolError(f"g++ wrote no {partial.name}; look at {folder}")
+    partial.replace(library)
 
 
 def run_vhdl(

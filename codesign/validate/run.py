@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,17 @@ from numpy.typing import NDArray
 
 from codesign.errors import DesignError
 from codesign.files import write_atomically
-from codesign.ir import FixedPoint, QuantizedNetwork
-from codesign.layers import infer_formats, run_words
-from codesign.validate.device import (
-    Device,
+from codesign.ir import FixedPoint
+from codesign.validate.compare import WrongWord, difference, first_differing_node, run_checked
+from codesign.validate.faults import PERMANENT, DeviceFault, diagnose
+from codesign.validate.implementation import (
     DeviceDescription,
+    Form,
+    Implementation,
     Timing,
     check_words,
-    out_of_range,
     port_triple,
 )
-from codesign.validate.faults import PERMANENT, DeviceFault, diagnose
 
 SCHEMA = 1
 
@@ -46,47 +47,6 @@ VERDICTS = {
     "failed": "the device could not be brought to finish",
     "refused": "the device is not the one that was expected",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """What a device is compared with.
-
-    Attributes:
-        digest: digest of the network.
-        input_formats, output_formats: one per port.
-        run: int64[n, n_inputs] -> int64[n, n_outputs], exact.
-        trace: the same to the words of every node, in topological order; None when it has no inside.
-    """
-
-    digest: str
-    input_formats: tuple[FixedPoint, ...]
-    output_formats: tuple[FixedPoint, ...]
-    run: Callable[[NDArray[np.int64]], NDArray[np.int64]]
-    trace: Callable[[NDArray[np.int64]], Mapping[str, NDArray[np.int64]]] | None
-
-    @classmethod
-    def from_network(cls, network: QuantizedNetwork) -> Reference:
-        """Take the exact integer evaluation of a quantized network."""
-        ranges = infer_formats(network)
-        nodes = network.network.nodes
-        return cls(
-            digest=network.digest,
-            input_formats=(network.input_format,) * ranges[nodes[0].name].low.size,
-            output_formats=(network.output_format,) * ranges[nodes[-1].name].low.size,
-            run=lambda words: np.asarray(run_words(network, words)),
-            trace=lambda words: dict(run_words(network, words, trace=True)),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mismatch:
-    """One wrong word."""
-
-    event: int
-    output: int
-    expected: int
-    got: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +87,7 @@ class DeviceReport:
     n_events: int
     n_mismatched_events: int
     n_mismatched_words: int
-    mismatches: tuple[Mismatch, ...]
+    mismatches: tuple[WrongWord, ...]
     first_differing_layer: str | None
     faults: tuple[FaultSeen, ...]
     n_faults: int
@@ -201,7 +161,7 @@ class _Progress:
     device_s: float = 0.0
     wall_s: float = 0.0
     first_differing_layer: str | None = None
-    mismatches: list[Mismatch] = field(default_factory=list)
+    mismatches: list[WrongWord] = field(default_factory=list)
     faults: list[FaultSeen] = field(default_factory=list)
 
     def add_fault(self, fault: DeviceFault, *, recovered: bool) -> None:
@@ -231,7 +191,7 @@ class _Checkpoint:
                     f"{self._path} belongs to another comparison; delete it or name another file"
                 )
             state = value["progress"]
-            state["mismatches"] = [Mismatch(**m) for m in state["mismatches"]]
+            state["mismatches"] = [WrongWord(**m) for m in state["mismatches"]]
             state["faults"] = [FaultSeen(**f) for f in state["faults"]]
             return _Progress(**state)
         except (ValueError, KeyError, TypeError) as error:
@@ -260,8 +220,8 @@ class _GaveUp(Exception):
 
 
 def validate_device(
-    device: Device,
-    reference: Reference,
+    device: Implementation,
+    reference: Form,
     words: NDArray[np.int64],
     *,
     n_events: int,
@@ -283,7 +243,7 @@ def validate_device(
 
     Args:
         device: closed or loaded; it is loaded, and closed at the end.
-        reference: the truth.
+        reference: the truth, as `codesign.validate.forms.reference_form` makes it.
         words: int64[n, n_inputs] events that come first (the test set); may be empty.
         n_events: events to compare; random in-range ones follow `words`.
         soak_s: go on with random events until this much time has passed.
@@ -306,12 +266,12 @@ def validate_device(
             " give positive numbers"
         )
     source = EventSource(
-        words=check_words(words, reference.input_formats),
-        formats=reference.input_formats,
+        words=check_words(words, reference.description.input_formats),
+        formats=reference.description.input_formats,
         seed=seed,
         batch_events=batch_events,
     )
-    saved = _Checkpoint(checkpoint, f"{reference.digest}-{source.key}")
+    saved = _Checkpoint(checkpoint, f"{reference.description.digest}-{source.key}")
     state = saved.read()
     run = _Run(
         device=device,
@@ -382,8 +342,8 @@ class _Run:
     def __init__(
         self,
         *,
-        device: Device,
-        reference: Reference,
+        device: Implementation,
+        reference: Form,
         state: _Progress,
         max_retries: int,
         retry_wait_s: float,
@@ -404,7 +364,7 @@ class _Run:
         self._device.load()
         described = self._device.describe()
         self.description = described
-        reference = self._reference
+        reference = self._reference.description
         for way, expected, found in (
             ("input", reference.input_formats, described.input_formats),
             ("output", reference.output_formats, described.output_formats),
@@ -415,10 +375,7 @@ class _Run:
                     f"expected {len(expected)} {way}s of {expected[0].to_hls()}, found {len(found)} of"
                     f" {found[0].to_hls()}",
                 )
-        if described.digest != reference.digest:
-            raise DeviceFault(
-                "wrong-firmware", f"expected {reference.digest}, found {described.digest}"
-            )
+        described.require_digest(reference.digest)
 
     def attempt(self, action: Callable[[], Any]) -> Any:
         """Do one thing with the device, getting over faults."""
@@ -449,56 +406,34 @@ class _Run:
         got = self.attempt(lambda: self._run_checked(words))
         state.device_s += time.perf_counter() - start_s
         expected = self._reference.run(words)
-        wrong = expected != got
-        if wrong.any():
+        wrong = difference(expected, got)
+        if wrong is not None:
             name = diagnose(expected, got, self._previous)
             again = self.attempt(lambda: self._run_checked(words))
             kept = "the same when repeated" if (again == got).all() else "other words when repeated"
-            events = np.flatnonzero(wrong.any(axis=1))
+            events = wrong.events
             state.add_fault(
                 DeviceFault(name, f"{len(events)} of {len(words)} events differ, {kept}"),
                 recovered=True,
             )
             if state.n_mismatched_events == 0:
                 state.first_differing_layer = self._first_differing_layer(words[events[:1]])
-            for event, output in np.argwhere(wrong)[: max(0, N_LISTED - len(state.mismatches))]:
-                state.mismatches.append(
-                    Mismatch(
-                        event=state.n_events + int(event),
-                        output=int(output),
-                        expected=int(expected[event, output]),
-                        got=int(got[event, output]),
-                    )
-                )
+            for word in itertools.islice(wrong.words(), max(0, N_LISTED - len(state.mismatches))):
+                state.mismatches.append(replace(word, event=state.n_events + word.event))
             state.n_mismatched_events += len(events)
-            state.n_mismatched_words += int(wrong.sum())
+            state.n_mismatched_words += wrong.n_words
         self._previous = got
         state.n_events += len(words)
 
     def _run_checked(self, words: NDArray[np.int64]) -> NDArray[np.int64]:
-        got = self._device.run(words)
-        formats = self._reference.output_formats
-        if got.shape != (len(words), len(formats)):
-            raise DeviceFault(
-                "wrong-count", f"results of shape {got.shape} for {len(words)} events"
-            )
-        outside = out_of_range(got, formats)
-        if outside is not None:
-            event, port = outside
-            raise DeviceFault("word-out-of-range", f"event {event}, output {port}: {got[outside]}")
-        return got
+        return run_checked(self._device, words, self._reference.description.output_formats)
 
     def _first_differing_layer(self, words: NDArray[np.int64]) -> str | None:
         """Return the first node whose words differ for one event, when both sides show them."""
         if self._reference.trace is None:
             return None
         got = self.attempt(lambda: self._device.trace(words))
-        if got is None:
-            return None
-        for name, expected in self._reference.trace(words).items():
-            if name in got and not np.array_equal(got[name], expected):
-                return str(name)
-        return None
+        return first_differing_node(self._reference.trace(words), got)
 
     def round_trips_us(self, words: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the times of up to `N_ROUND_TRIPS` single events, float64[n], in microseconds."""

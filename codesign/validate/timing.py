@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.ir import FixedPoint
-from codesign.validate.device import Timing
 from codesign.validate.faults import DeviceFault
+from codesign.validate.implementation import Timing
 
 #: One row per clock edge in, what the output port shows after each edge out.
 Clock = Callable[[NDArray[np.int64]], NDArray[np.int64]]
@@ -72,8 +72,9 @@ def measure_timing(clock: Clock, formats: tuple[FixedPoint, ...], *, seed: int =
         seed: of the events.
 
     Raises:
-        DeviceFault: "stuck-output" when the output never depends on the input, "wrong-latency" when
-            there is no delay at which all results appear, or they do not with random gaps.
+        DeviceFault: "stuck-output" when the output depends so little on the input that its delay cannot
+            be told, "wrong-latency" when there is no delay at which all results appear, or they do not
+            with random gaps.
     """
     rng = np.random.default_rng(seed)
     idle = random_idle(formats, rng)
@@ -90,10 +91,10 @@ def measure_timing(clock: Clock, formats: tuple[FixedPoint, ...], *, seed: int =
         raise DeviceFault("wrong-latency", f"no delay up to {n_settle} cycles explains the results")
     random_gaps = interval - 1 + rng.integers(0, 8, size=len(events))
     common = delays & _delays(clock, events, settled, random_gaps, idle, n_settle)
-    if len(common) != 1:
-        raise DeviceFault(
-            "wrong-latency", f"with random gaps results appear after {sorted(common)} cycles"
-        )
+    if not common:
+        raise DeviceFault("wrong-latency", "with random gaps results appear at another delay")
+    if len(common) > 1:
+        raise DeviceFault("stuck-output", f"results appear after any of {sorted(common)} cycles")
     return Timing(
         latency_cycles=common.pop(),
         interval_cycles=interval,

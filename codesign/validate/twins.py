@@ -19,7 +19,7 @@ from pathlib import Path
 
 from codesign.errors import DeviceError
 from codesign.validate.boards import write_board_server
-from codesign.validate.devices.emulator import EmulatorLibrary
+from codesign.validate.forms import EmulatorLibrary
 from codesign.validate.links import set_raw_mode
 
 #: Seconds that a twin may take to start.

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from codesign.errors import DesignError
 from codesign.ir import QuantizedNetwork
 from codesign.registry import Registry
-from codesign.validate.device import Device
+from codesign.validate.implementation import Implementation
 
 #: Seconds within which an answer must be complete, unless the URL says otherwise.
 DEFAULT_TIMEOUT_S = 10.0
@@ -152,11 +152,11 @@ class DeviceContext:
         return path
 
 
-Opener = Callable[[DeviceUrl, DeviceContext], Device]
+Opener = Callable[[DeviceUrl, DeviceContext], Implementation]
 DEVICES: Registry[Opener] = Registry(kind="device", package="codesign.validate.devices")
 
 
-def open_device(text: str, context: DeviceContext | None = None) -> Device:
+def open_device(text: str, context: DeviceContext | None = None) -> Implementation:
     """Create the device that a URL names; it connects when it is loaded.
 
     Args:

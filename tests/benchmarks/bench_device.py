@@ -22,7 +22,8 @@ from codesign.export.emulator import build_emulator, write_emulator
 from codesign.export.rtl import export_rtl
 from codesign.ir import Candidate, FixedPoint, HardwareConfig, Network, Node, QuantizedNetwork
 from codesign.validate import DeviceContext, open_device
-from codesign.validate.run import DeviceReport, Reference, validate_device
+from codesign.validate.forms import reference_form
+from codesign.validate.run import DeviceReport, validate_device
 from codesign.validate.twins import tcp_twin
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,7 +100,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     network = jet_network(0)
-    reference, context = Reference.from_network(network), DeviceContext(network=network)
+    reference, context = reference_form(network), DeviceContext(network=network)
     no_words = np.empty((0, 16), dtype=np.int64)
 
     def run(url: str, n_events: int) -> DeviceReport:

@@ -18,7 +18,7 @@ from codesign.export.onnx import export_onnx, export_qonnx, run_onnx, run_qonnx
 from codesign.export.rtl import export_rtl, run_trace, trace_network
 from codesign.layers import run_torch
 from codesign.processes import n_worker_processes
-from codesign.validate.rtl_emulation import build_emulation
+from codesign.validate.forms import verilog_form
 from codesign.validate.vectors import corner_words
 from tests.export.random_networks import random_network, random_words, reference
 
@@ -63,7 +63,7 @@ def compiled_outputs(seed: int, folder: Path):
     c_simulation = build_c_simulation(
         export_hls4ml(network), network, folder / "hls", optimize=False
     )
-    rtl = build_emulation(export_rtl(network), network, folder / "rtl", optimize=False)
+    rtl = verilog_form(export_rtl(network), folder / "rtl", optimize=False)
     write_emulator(network, folder / "emulator", name="net", version=1)
     library = ctypes.CDLL(str(build_emulator(folder / "emulator")))
     run = getattr(library, f"{emulator_prefix('net', 1)}_run")

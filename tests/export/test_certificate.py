@@ -11,14 +11,9 @@ from codesign.errors import ExportError, MismatchError, StudyError
 from codesign.export.bundle import export_candidate, load_export
 from codesign.export.plan import ProjectPlan
 from codesign.layers import infer_formats, run_words
-from codesign.validate.certificate import (
-    audit_inputs,
-    audit_layers,
-    certify,
-    first_differing_layer,
-    prefix_network,
-    recheck,
-)
+from codesign.validate.audit import audit_inputs, audit_layers
+from codesign.validate.certificate import certify, recheck
+from codesign.validate.exported import first_differing_layer, prefix_network
 from codesign.validate.vectors import corner_words
 from tests.export.random_networks import random_network, random_words, reference
 
@@ -134,7 +129,7 @@ def test_the_first_differing_layer_is_found_by_cutting_the_network(tmp_path, mon
     result, words = exported(tmp_path / "a", backends=(), with_rtl=False)
     network = result.network
     rounding = [n.name for n in network.network.nodes[1:] if n.name in network.result]
-    import codesign.validate.certificate as module
+    import codesign.validate.forms as module
 
     broken_at = rounding[1]
 

@@ -6,7 +6,7 @@ from codesign.errors import ToolError
 from codesign.export.emulator import build_emulator, write_emulator
 from codesign.tools import require_tool
 from codesign.validate import DeviceContext
-from codesign.validate.run import Reference
+from codesign.validate.forms import reference_form
 from codesign.validate.twins import tcp_twin
 from tests.export.random_networks import random_network, random_words
 
@@ -19,7 +19,7 @@ def network():
 
 @pytest.fixture(scope="session")
 def reference(network):
-    return Reference.from_network(network)
+    return reference_form(network)
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,9 @@ from codesign.export.rtl import export_rtl
 from codesign.tools import require_tool
 from codesign.validate import DeviceContext, DeviceFault, open_device
 from codesign.validate.command import find_target, report_lines, run_device
+from codesign.validate.forms import reference_form
 from codesign.validate.records import append_record, device_record
-from codesign.validate.run import Reference, validate_device
+from codesign.validate.run import validate_device
 from codesign.validate.verilator import verilator_environment
 from hw_models.calibration.fit import Dataset
 from hw_models.calibration.records import load_records
@@ -31,7 +32,7 @@ def compare(url, network, n_events=500, **options):
     words = random_words(network, 200, seed=1)
     return validate_device(
         open_device(url, context),
-        Reference.from_network(network),
+        reference_form(network),
         words,
         n_events=n_events,
         **options,

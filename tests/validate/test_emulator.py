@@ -11,7 +11,7 @@ from codesign.export.emulator import build_emulator, emulator_files, emulator_pr
 from codesign.layers import run_words
 from codesign.tools import require_tool, run_tool
 from codesign.validate import DeviceContext, DeviceFault, open_device
-from codesign.validate.run import Reference
+from codesign.validate.forms import reference_form
 from tests.export.random_networks import random_network, random_words
 
 
@@ -126,4 +126,4 @@ def test_random_networks_are_bit_exact(seed, tmp_path):
     library = build_emulator(tmp_path)
     words = random_words(network, 1000, seed=seed)
     with open_device(f"emulator:{library}", DeviceContext(network=network)) as device:
-        assert np.array_equal(device.run(words), Reference.from_network(network).run(words))
+        assert np.array_equal(device.run(words), reference_form(network).run(words))

@@ -37,7 +37,7 @@ def mutated(data, rng):
 
 def test_mutated_pattern_files_are_read_or_named(words, reference):
     rng = np.random.default_rng(0)
-    data = pack_events(words[:12], reference.input_formats, 2)
+    data = pack_events(words[:12], reference.description.input_formats, 2)
     flags = np.ones(data.shape, dtype=bool)
     good = PatternFile(
         board="x", links=(0, 1), data=data, valid=flags, start_of_orbit=flags, start_of_packet=flags,

@@ -8,9 +8,9 @@ import pytest
 
 from codesign.errors import DesignError, DeviceError
 from codesign.ir import FixedPoint
-from codesign.validate.device import Device, DeviceDescription, Timing
 from codesign.validate.faults import DeviceFault
-from codesign.validate.run import EventSource, Reference, validate_device
+from codesign.validate.implementation import DeviceDescription, Form, Implementation, Timing
+from codesign.validate.run import EventSource, validate_device
 
 INPUT = FixedPoint(bits=6, integer_bits=3)
 OUTPUT = FixedPoint(bits=16, integer_bits=9)
@@ -25,16 +25,23 @@ def evaluate(words):
     return hidden(words) @ WEIGHTS[1][:, :3]
 
 
-REFERENCE = Reference(
-    digest="0123456789abcdef",
-    input_formats=(INPUT,) * 4,
-    output_formats=(OUTPUT,) * 3,
+DIGEST = "0123456789abcdef"
+REFERENCE = Form(
+    description=DeviceDescription(
+        kind="reference",
+        digest=DIGEST,
+        input_formats=(INPUT,) * 4,
+        output_formats=(OUTPUT,) * 3,
+        latency_cycles=None,
+        clock_period_ns=None,
+        stage="emulated",
+    ),
     run=evaluate,
     trace=lambda words: {"input": words, "hidden": hidden(words), "output": evaluate(words)},
 )
 
 
-class Scripted(Device):
+class Scripted(Implementation):
     """Computes the integer network, but misbehaves as told.
 
     Args:
@@ -42,7 +49,7 @@ class Scripted(Device):
         faults: faults to raise, by number of the call.
     """
 
-    def __init__(self, *, break_at=None, faults=None, digest=REFERENCE.digest, n_outputs=3):
+    def __init__(self, *, break_at=None, faults=None, digest=DIGEST, n_outputs=3):
         self.break_at, self.faults = break_at, dict(faults or {})
         self.digest, self.n_outputs = digest, n_outputs
         self.n_calls = self.n_events = self.n_loads = 0
@@ -232,7 +239,7 @@ def test_the_report_is_json_and_says_what_the_verdict_means():
     value = json.loads(json.dumps(compare(Scripted(break_at=500)).to_json(), allow_nan=False))
     assert value["verdict"] == "mismatch"
     assert value["meaning"] == "words differ from the reference"
-    assert value["description"]["digest"] == REFERENCE.digest
+    assert value["description"]["digest"] == DIGEST
     assert value["mismatches"][0].keys() == {"event", "output", "expected", "got"}
 
 

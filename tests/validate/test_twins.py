@@ -379,8 +379,10 @@ def test_ipbus_agrees_with_uhal(library, context, reference, words):
 # ---- EMP ----------------------------------------------------------------------------------------
 def test_events_survive_packing_into_any_number_of_links(reference, words):
     for n_links in (1, 2, 3, 5):
-        packed = pack_events(words, reference.input_formats, n_links)
-        assert np.array_equal(unpack_events(packed, reference.input_formats, n_links), words)
+        packed = pack_events(words, reference.description.input_formats, n_links)
+        assert np.array_equal(
+            unpack_events(packed, reference.description.input_formats, n_links), words
+        )
 
 
 V2 = """

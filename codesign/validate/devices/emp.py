@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from codesign.errors import DesignError
 from codesign.files import write_atomically
-from codesign.validate.device import Device, DeviceDescription, Timing, check_words
 from codesign.validate.emp_files import (
     DEPTH_FRAMES,
     MAX_FILE_BYTES,
@@ -28,13 +27,14 @@ from codesign.validate.emp_files import (
     unpack_events,
 )
 from codesign.validate.faults import DeviceFault
+from codesign.validate.implementation import DeviceDescription, Implementation, Timing, check_words
 from codesign.validate.url import DEVICES, DeviceContext, DeviceUrl
 
 #: How often the folder is looked at.
 POLL_S = 0.005
 
 
-class EmpDevice(Device):
+class EmpDevice(Implementation):
     """Plays files and waits for captures."""
 
     def __init__(self, folder: Path, *, expected_digest: str | None, timeout_s: float) -> None:
@@ -51,10 +51,7 @@ class EmpDevice(Device):
     def load(self) -> None:
         stand = read_stand(self._folder)
         described = DeviceDescription.from_json(stand["description"])
-        if self._expected_digest and described.digest != self._expected_digest:
-            raise DeviceFault(
-                "wrong-firmware", f"expected {self._expected_digest}, found {described.digest}"
-            )
+        described.require_digest(self._expected_digest)
         self._links = (tuple(stand["input_links"]), tuple(stand["output_links"]))
         self._margin_frames = int(stand["margin_frames"])
         taken = [int(p.stem[3:]) for p in self._folder.glob("[tr]x_*.txt") if p.stem[3:].isdigit()]

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from codesign.errors import DesignError, ToolError
 from codesign.tools import requirement_of
 from codesign.validate import ipbus_map
-from codesign.validate.device import Device, DeviceDescription, check_words
 from codesign.validate.faults import DeviceFault
+from codesign.validate.implementation import DeviceDescription, Implementation, check_words
 from codesign.validate.ipbus import UdpClient
 from codesign.validate.ipbus_map import REGISTERS
 from codesign.validate.url import DEVICES, DeviceContext, DeviceUrl
@@ -90,7 +90,7 @@ class UhalBus:
         self._client = None
 
 
-class IpbusDevice(Device):
+class IpbusDevice(Implementation):
     """Fills the input buffer, starts, waits, reads the output buffer."""
 
     def __init__(self, bus: Bus, *, expected_digest: str | None, timeout_s: float) -> None:

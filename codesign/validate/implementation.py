@@ -1,25 +1,29 @@
-"""One protocol for everything that computes a network on raw words: emulators, simulators, boards.
+"""One protocol for everything that computes a network on raw words: evaluators, simulators, boards.
 
-A raw word is the two's-complement integer of one fixed-point port value.  A leaf of `Device` lives in
-one file of `codesign.validate.devices` and is opened by URL (`codesign.validate.open_device`).
+A raw word is the two's-complement integer of one fixed-point port value.  The certificate compares
+implementations that it makes from an export (`codesign.validate.forms`); a device under test is an
+implementation that a URL names (`codesign.validate.devices`, `open_device`).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.errors import DesignError, DeviceError
-from codesign.ir import FixedPoint
+from codesign.errors import DesignError, DeviceError, ExportError
+from codesign.ir import FixedPoint, QuantizedNetwork
+from codesign.layers import infer_formats
 from codesign.validate.faults import DeviceFault
 
 SCHEMA = 1
+
+Words = NDArray[np.int64]
 
 #: What a device's figures may be called: a board measures, everything else emulates.
 STAGES = ("emulated", "measured")
@@ -27,10 +31,10 @@ STAGES = ("emulated", "measured")
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceDescription:
-    """What a device says it is.
+    """What an implementation says it is.
 
     Attributes:
-        kind: transport or evaluator ("tcp", "rtl", ...).
+        kind: evaluator or transport ("torch", "onnx", "csim-vitis", "emulator", "rtl", "tcp", ...).
         digest: digest of the firmware, that is of the quantized network it computes.
         input_formats, output_formats: one format per port, in port order.  Only `bits`,
             `integer_bits` and `signed` matter; rounding and overflow are the network's business.
@@ -54,6 +58,32 @@ class DeviceDescription:
             )
         if self.stage not in STAGES:
             raise DeviceError(f"device stage is one of {STAGES}, got {self.stage!r}")
+
+    @classmethod
+    def of(
+        cls, network: QuantizedNetwork, kind: str, *, stage: str = "emulated"
+    ) -> DeviceDescription:
+        """Describe an implementation of `network` that knows no clock."""
+        ranges = infer_formats(network)
+        nodes = network.network.nodes
+        return cls(
+            kind=kind,
+            digest=network.digest,
+            input_formats=(network.input_format,) * ranges[nodes[0].name].low.size,
+            output_formats=(network.output_format,) * ranges[nodes[-1].name].low.size,
+            latency_cycles=None,
+            clock_period_ns=None,
+            stage=stage,
+        )
+
+    def require_digest(self, expected: str | None) -> None:
+        """Insist on a network; None takes any.
+
+        Raises:
+            DeviceFault: it is another one ("wrong-firmware").
+        """
+        if expected and self.digest != expected:
+            raise DeviceFault("wrong-firmware", f"expected {expected}, found {self.digest}")
 
     @property
     def n_inputs(self) -> int:
@@ -137,7 +167,7 @@ def _formats(triples: Any) -> tuple[FixedPoint, ...]:
     )
 
 
-def check_words(words: NDArray[np.int64], formats: tuple[FixedPoint, ...]) -> NDArray[np.int64]:
+def check_words(words: Words, formats: tuple[FixedPoint, ...]) -> Words:
     """Return input words as contiguous int64[n, n_ports] after checking shape and ranges.
 
     Raises:
@@ -169,25 +199,26 @@ def out_of_range(
     return int(event), int(port)
 
 
-class Device(ABC):
+class Implementation(ABC):
     """Interface of everything that runs batches of raw words."""
 
     @abstractmethod
     def describe(self) -> DeviceDescription:
-        """Say what the device is.  Available after `load`."""
+        """Say what it is.  Available after `load`."""
 
     @abstractmethod
     def load(self) -> None:
-        """Open or reopen the device, bring it into a known state and check who it is.
+        """Open or reopen it, bring it into a known state and check who it is.
 
         Callable again after a fault; that is how a run resumes.
 
         Raises:
-            DeviceFault: the device cannot be reached or is not the expected one.
+            DeviceFault: it cannot be reached or is not the expected one.
+            ToolError: a tool that it needs is missing or failed.
         """
 
     @abstractmethod
-    def run(self, words: NDArray[np.int64]) -> NDArray[np.int64]:
+    def run(self, words: Words) -> Words:
         """Compute a batch.
 
         Args:
@@ -197,7 +228,7 @@ class Device(ABC):
             int64[n, n_outputs] raw words.
 
         Raises:
-            DeviceFault: the device misbehaved; the fault has a name.
+            DeviceFault: it misbehaved; the fault has a name.
             DesignError: the words do not fit the ports.
         """
 
@@ -206,18 +237,18 @@ class Device(ABC):
         """Read the counters; "events" counts the events computed since `load`."""
 
     @abstractmethod
-    def trace(self, words: NDArray[np.int64]) -> Mapping[str, NDArray[np.int64]] | None:
+    def trace(self, words: Words) -> Mapping[str, Words] | None:
         """Return the words of every inner node for a batch, or None when nothing inside shows."""
 
     @abstractmethod
     def measure_timing(self) -> Timing | None:
-        """Measure latency and interval in clock cycles, or None when the device shows no clock."""
+        """Measure latency and interval in clock cycles, or None when it shows no clock."""
 
     @abstractmethod
     def close(self) -> None:
-        """Release the device; harmless when it is closed already."""
+        """Release it; harmless when it is closed already."""
 
-    def __enter__(self) -> Device:
+    def __enter__(self) -> Implementation:
         self.load()
         return self
 
@@ -228,3 +259,85 @@ class Device(ABC):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """A form of a network, opened in this process.
+
+    Attributes:
+        description: what it is.
+        run: int64[n, n_inputs] words in, int64[n, n_outputs] words out.
+        trace: the words of every node it can show, in topological order; None when nothing inside shows.
+        timing: measures a clocked form; None for one that is not.
+        counters: counts of its own.
+        close: ends it.
+    """
+
+    description: DeviceDescription
+    run: Callable[[Words], Words]
+    trace: Callable[[Words], Mapping[str, Words]] | None = None
+    timing: Callable[[], Timing] | None = None
+    counters: Callable[[], Mapping[str, int]] = field(default=dict)
+    close: Callable[[], None] = lambda: None
+
+
+class InProcess(Implementation):
+    """A form that runs in this process: its words are checked, its events counted, its digest verified.
+
+    Args:
+        open: makes the form ready; called by `load`.
+        expected_digest: of the network; None takes any.
+    """
+
+    def __init__(self, open: Callable[[], Form], *, expected_digest: str | None) -> None:
+        self._open = open
+        self._expected_digest = expected_digest
+        self._form: Form | None = None
+        self._n_events = 0
+
+    def _loaded(self) -> Form:
+        if self._form is None:
+            raise DeviceFault("link-dropped", "not loaded; load the device first")
+        return self._form
+
+    def describe(self) -> DeviceDescription:
+        return self._loaded().description
+
+    def load(self) -> None:
+        self.close()
+        form = self._open()
+        try:
+            form.description.require_digest(self._expected_digest)
+        except DeviceFault:
+            form.close()
+            raise
+        self._form, self._n_events = form, 0
+
+    def run(self, words: Words) -> Words:
+        form = self._loaded()
+        words = check_words(words, form.description.input_formats)
+        try:
+            out = form.run(words)
+        except ExportError as error:  # values off the output grid
+            raise DeviceFault("wrong-values", str(error)) from error
+        self._n_events += len(words)
+        return out
+
+    def counters(self) -> Mapping[str, int]:
+        return {"events": self._n_events, **self._loaded().counters()}
+
+    def trace(self, words: Words) -> Mapping[str, Words] | None:
+        form = self._loaded()
+        if form.trace is None:
+            return None
+        return form.trace(check_words(words, form.description.input_formats))
+
+    def measure_timing(self) -> Timing | None:
+        form = self._loaded()
+        return None if form.timing is None else form.timing()
+
+    def close(self) -> None:
+        if self._form is not None:
+            self._form.close()
+        self._form = None

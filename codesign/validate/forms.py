@@ -1,0 +1,276 @@
+"""Every form of a network that this process can run, opened from what the exporters wrote.
+
+The certificate makes them from an export, `codesign.validate.devices` from URLs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from codesign.errors import DesignError, DeviceError, ToolError
+from codesign.export.backends import BACKENDS
+from codesign.export.hls4ml import HlsProject, build_c_simulation
+from codesign.export.onnx import OnnxExport, checked_words, onnx_session, run_qonnx
+from codesign.export.rtl import RtlExport, run_trace
+from codesign.ir import FixedPoint, QuantizedNetwork
+from codesign.layers import infer_formats, run_torch, run_words
+from codesign.tools import require_tool
+from codesign.validate.faults import DeviceFault
+from codesign.validate.implementation import DeviceDescription, Form, Timing, Words
+from codesign.validate.rtl_emulation import open_emulation, run_vhdl
+from codesign.validate.timing import measure_timing, random_idle, stream
+from codesign.validate.verilator import verilator_environment
+
+if TYPE_CHECKING:
+    from alkaid.types import CombLogic
+
+_LIBRARY = re.compile(r"^lib([a-z][a-z0-9_]*_v[0-9]+)\.so$")
+
+
+class Unavailable(ToolError):
+    """A form cannot run on this machine; the message is the reason."""
+
+
+def needs(*tools: str) -> None:
+    """Check that tools are there.
+
+    Raises:
+        Unavailable: one is not.
+    """
+    for tool in tools:
+        try:
+            require_tool(tool)
+        except ToolError as error:
+            raise Unavailable(str(error)) from error
+
+
+def reference_form(network: QuantizedNetwork) -> Form:
+    """The exact integer evaluation: what every other form is compared with."""
+    return Form(
+        description=DeviceDescription.of(network, "reference"),
+        run=lambda words: np.asarray(run_words(network, words)),
+        trace=lambda words: dict(run_words(network, words, trace=True)),
+    )
+
+
+def torch_form(network: QuantizedNetwork) -> Form:
+    """Torch, in float64 on real values.
+
+    Raises:
+        Unavailable: a word is wider than the significand of a float64.
+    """
+    bits = max(known.format.bits for known in infer_formats(network).values())
+    if bits > 53:
+        raise Unavailable(f"a word has {bits} bits; float64, in which torch computes, holds 53")
+    return Form(
+        description=DeviceDescription.of(network, "torch"),
+        run=lambda words: run_torch(network, words),
+    )
+
+
+def onnx_form(content: bytes, origin: str) -> Form:
+    """Standard ONNX in ONNX Runtime; formats and digest come from the model's metadata.
+
+    Args:
+        content: the model.
+        origin: where it came from, for errors.
+
+    Raises:
+        DesignError: it is no model of ours.
+        ToolError: ONNX Runtime cannot be loaded.
+    """
+    session = onnx_session(content, origin)
+    metadata = session.get_modelmeta().custom_metadata_map
+    try:
+        (source,), (sink,) = session.get_inputs(), session.get_outputs()
+        arithmetic = np.dtype(metadata["codesign_arithmetic"])
+        in_format = FixedPoint.from_hls(metadata["codesign_input_format"])
+        out_format = FixedPoint.from_hls(metadata["codesign_output_format"])
+        described = DeviceDescription(
+            kind="onnx",
+            digest=metadata["codesign_network_digest"],
+            input_formats=(in_format,) * int(source.shape[-1]),
+            output_formats=(out_format,) * int(sink.shape[-1]),
+            latency_cycles=None,
+            clock_period_ns=None,
+            stage="emulated",
+        )
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise DesignError(
+            f"{origin} lacks codesign's metadata ({error!r}); export it again"
+        ) from error
+
+    def run(words: Words) -> Words:
+        values = in_format.values_from_words(words).astype(arithmetic)
+        (output,) = session.run([sink.name], {source.name: values})
+        return checked_words(output, out_format, "ONNX Runtime")
+
+    return Form(description=described, run=run)
+
+
+def qonnx_form(export: OnnxExport, network: QuantizedNetwork) -> Form:
+    """QONNX, executed by its own library."""
+    return Form(
+        description=DeviceDescription.of(network, "qonnx"),
+        run=lambda words: run_qonnx(export, network, words),
+    )
+
+
+def adder_graph_form(logic: CombLogic, network: QuantizedNetwork) -> Form:
+    """The adder graph in front of RTL generation, in alkaid's interpreter."""
+    return Form(
+        description=DeviceDescription.of(network, "alkaid"),
+        run=lambda words: run_trace(logic, network, words),
+    )
+
+
+def c_simulation_form(
+    project: HlsProject, network: QuantizedNetwork, folder: Path, *, optimize: bool = True
+) -> Form:
+    """hls4ml's C++, compiled with g++ in `folder`.
+
+    The C++ carries no digest of the network, so the form answers for the network it is given.
+
+    Raises:
+        Unavailable: g++ is missing, or the back end needs its vendor's compiler.
+        ToolError: g++ failed.
+    """
+    if not BACKENDS.get(project.backend).has_c_simulation:
+        raise Unavailable(f"{project.backend} projects compile with the vendor's compiler only")
+    needs("g++")
+    simulation = build_c_simulation(project, network, folder, optimize=optimize)
+    return Form(
+        description=DeviceDescription.of(network, f"csim-{project.backend}"), run=simulation.run
+    )
+
+
+class EmulatorLibrary:
+    """The C interface of one emulator library."""
+
+    def __init__(self, path: Path) -> None:
+        match = _LIBRARY.match(path.name)
+        if match is None:
+            raise DesignError(f"{path} is no emulator library; expected a name like libjets_v1.so")
+        self.prefix = match.group(1)
+        try:
+            library = ctypes.CDLL(str(path.resolve()))
+            self._run = getattr(library, f"{self.prefix}_run")
+            self._trace = getattr(library, f"{self.prefix}_trace")
+            describe = getattr(library, f"{self.prefix}_description")
+        except (OSError, AttributeError) as error:
+            raise DeviceError(f"{path} cannot be loaded: {error}; build it again") from error
+        for function in (self._run, self._trace):
+            function.restype = ctypes.c_int64
+            function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+        describe.restype = ctypes.c_char_p
+        value = json.loads(describe())
+        self._nodes: list[tuple[str, int]] = [(str(n), int(w)) for n, w in value["nodes"]]
+        no_clock = {"latency_cycles": None, "clock_period_ns": None}
+        self.description = DeviceDescription.from_json(
+            value | no_clock | {"kind": "emulator", "stage": "emulated"}
+        )
+
+    def run(self, words: Words) -> Words:
+        """Return the output words of a batch."""
+        return self._call(self._run, words, self.description.n_outputs)
+
+    def trace(self, words: Words) -> dict[str, Words]:
+        """Return the words of every node of a batch."""
+        table = self._call(self._trace, words, sum(width for _, width in self._nodes))
+        ends = np.cumsum([width for _, width in self._nodes])
+        parts = np.split(table, ends[:-1], axis=1)
+        return {name: part for (name, _), part in zip(self._nodes, parts, strict=True)}
+
+    def _call(self, function: ctypes._NamedFuncPointer, words: Words, n_columns: int) -> Words:
+        out = np.empty((len(words), n_columns), dtype=np.int64)
+        bad = function(words.ctypes.data, out.ctypes.data, len(words))
+        if bad:
+            raise DeviceFault("refused", f"event {bad - 1} lies outside the input format")
+        return out
+
+
+def emulator_form(library: Path) -> Form:
+    """A versioned emulator library.
+
+    Raises:
+        DesignError: the file is none.
+        DeviceError: it cannot be loaded.
+    """
+    emulator = EmulatorLibrary(library)
+    return Form(description=emulator.description, run=emulator.run, trace=emulator.trace)
+
+
+def verilog_form(
+    export: RtlExport, folder: Path, *, optimize: bool = True, max_gap_cycles: int = 0
+) -> Form:
+    """The exported Verilog, Verilated in `folder` (or taken from there) and driven clock by clock.
+
+    Args:
+        export: the Verilog.
+        folder: where it is built.
+        optimize: optimise the C++ (slower to build, faster to run).
+        max_gap_cycles: up to so many idle cycles with random words follow each event.
+
+    Raises:
+        Unavailable: Verilator, g++, make or perl is missing.
+        ToolError: one of them failed.
+    """
+    try:
+        verilator_environment()
+    except ToolError as error:
+        raise Unavailable(str(error)) from error
+    emulation = open_emulation(export, folder, optimize=optimize)
+    described = emulation.description
+    n_cycles = 0
+
+    def clock(words: Words) -> Words:
+        nonlocal n_cycles
+        n_cycles += len(words)
+        return emulation.clock(words)
+
+    def run(words: Words) -> Words:
+        rng = np.random.default_rng(n_cycles)
+        gaps = np.full(len(words), export.interval_cycles - 1)
+        if max_gap_cycles:
+            gaps += rng.integers(0, max_gap_cycles, size=len(words), endpoint=True)
+        idle = random_idle(described.input_formats, rng)
+        inputs, cycles = stream(words, gaps, idle, export.latency_cycles)
+        return clock(inputs)[cycles + export.latency_cycles]
+
+    def timing() -> Timing:
+        measured = measure_timing(clock, described.input_formats)
+        stated = (export.latency_cycles, export.interval_cycles)
+        if (measured.latency_cycles, measured.interval_cycles) != stated:
+            raise DeviceFault(
+                "wrong-latency",
+                f"measured latency {measured.latency_cycles} and interval {measured.interval_cycles} cycles,"
+                f" rtl.json states {stated[0]} and {stated[1]}",
+            )
+        return measured
+
+    return Form(
+        description=described,
+        run=run,
+        timing=timing,
+        counters=lambda: {"cycles": n_cycles},
+        close=emulation.close,
+    )
+
+
+def vhdl_form(export: RtlExport, network: QuantizedNetwork, folder: Path) -> Form:
+    """The exported VHDL, simulated with GHDL and its own testbench.
+
+    Raises:
+        Unavailable: GHDL is missing.
+    """
+    needs("ghdl")
+    return Form(
+        description=DeviceDescription.of(network, "vhdl"),
+        run=lambda words: run_vhdl(export, network, words, folder),
+    )
