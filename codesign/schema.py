@@ -92,6 +92,8 @@ def reference_page() -> str:
         text = (template.__doc__ or "").strip().partition("\n")[0]
         domains = ", ".join(f"`{name}`" for name in template.domain_names)
         lines.append(f"- `{template.name}`: {text} Domains: {domains}.")
+        if optional := ", ".join(f"`{name}`" for name in template.optional_domain_names):
+            lines[-1] += f" Optional: {optional}."
     return "\n".join(lines) + "\n"
 
 

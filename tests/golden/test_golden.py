@@ -29,7 +29,7 @@ def digest(content) -> str:
 
 
 def digests_of(network) -> dict[str, str]:
-    """Return digests per form, the network's own digest (which names its file format) left out."""
+    """Return digests per form, those of network and candidate (which name their schemas) left out."""
     forms = {
         "onnx": {"model.onnx": export_onnx(network).content},
         "qonnx": {"model_qonnx.onnx": export_qonnx(network).content},
@@ -44,7 +44,7 @@ def digests_of(network) -> dict[str, str]:
     def whole(files) -> str:
         lines = []
         for name, content in sorted(files.items()):
-            for known in (network.digest, network.digest[:8]):
+            for known in (network.digest, network.digest[:8], network.candidate.digest):
                 content = content.replace(known.encode(), b"." * len(known))
             lines.append(f"{name} {digest(content)}\n")
         return digest("".join(lines).encode())
