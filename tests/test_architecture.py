@@ -32,7 +32,7 @@ ROWS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"ir"}),
-    frozenset({"layers", "tasks", "study"}),
+    frozenset({"layers", "metrics", "tasks", "study"}),
     frozenset({"space", "encoding", "hardware", "training"}),
     frozenset({"predictor", "search", "export", "synthesis"}),
     frozenset({"validate", "joint"}),
