@@ -108,13 +108,13 @@ class Metric(Strict, ABC):
         outputs = np.asarray(outputs, dtype=np.float64)
         outputs = outputs[:, None] if outputs.ndim == 1 else outputs
         truth = np.asarray(truth)
-        if self.truth == "values":
-            truth = truth.astype(np.float64).reshape(len(truth), -1)
         if len(outputs) == 0 or len(outputs) != len(truth):
             raise DataError(
                 f"metric {self.name}: {len(outputs)} outputs and {len(truth)} true values; expected one for"
                 " each row, and at least one row"
             )
+        if self.truth == "values":
+            truth = truth.astype(np.float64).reshape(len(truth), -1)
         if self.truth == "values" and truth.shape != outputs.shape:
             raise DataError(
                 f"metric {self.name}: outputs of shape {outputs.shape} cannot be compared with values of shape"
