@@ -5,8 +5,9 @@ the largest interval.  HLS, io_stream: every operation runs at once (dataflow), 
 and the others add their fill.  RTL (alkaid): one combinational graph, cut every few adder levels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from hw_models.types import (
     DesignBatch,
     Estimate,
     HardwareMetrics,
+    OpBatch,
 )
 from hw_models.units import pj_to_nj
 
@@ -511,3 +513,33 @@ def _per_op(
                 total = total * raw.lut_scale[op.design]
             rows[target].append(total)
     return {name: {k: np.concatenate(v) for k, v in rows.items()} for name, rows in joined.items()}
+
+
+def operation_shares(
+    ops: Sequence[OpBatch], per_op: Mapping[str, Mapping[str, Array]], n_designs: int
+) -> list[tuple[dict[str, Any], ...]]:
+    """Return, per design, what each of its operations contributes, in order of their stages.
+
+    Args:
+        ops: operations of the designs.
+        per_op: contributions, as `estimate` returns them for these operations.
+        n_designs: how many designs.
+
+    Returns:
+        Rows of "primitive", "stage", "origin" (None where the batch has none) and one number per metric.
+    """
+    rows: list[list[dict[str, Any]]] = [[] for _ in range(n_designs)]
+    offset: dict[str, int] = {}
+    for op in ops:
+        start = offset.get(op.primitive, 0)
+        for k, design in enumerate(op.design.tolist()):
+            rows[design].append(
+                {
+                    "primitive": op.primitive,
+                    "stage": int(op.stage[k]),
+                    "origin": None if op.origin is None else int(op.origin[k]),
+                    **{name: float(v[start + k]) for name, v in per_op[op.primitive].items()},
+                }
+            )
+        offset[op.primitive] = start + op.design.size
+    return [tuple(sorted(row, key=lambda r: int(r["stage"]))) for row in rows]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hw_models.coefficients import Coefficients
 from hw_models.errors import ModelError
 from hw_models.primitives import get_primitive
-from hw_models.types import DesignBatch, HardwareMetrics
+from hw_models.types import HardwareMetrics, OpBatch
 from hw_models.units import pj_to_nj
 
 Array = NDArray[np.float64]
@@ -43,30 +43,17 @@ class OperationCounts:
     ebops: Array
 
 
-def effective_bits(weight_words: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return the bits between the first and the last one of each |integer|; 0 for zero."""
-    magnitude = np.abs(np.asarray(weight_words, dtype=np.int64))
-    odd = np.where(magnitude > 0, magnitude // np.maximum(magnitude & -magnitude, 1), 0)
-    return np.where(odd > 0, np.frexp(odd.astype(np.float64))[1], 0).astype(np.int64)
-
-
-def exact_ebops(weight_words: NDArray[np.integer], input_bits: int) -> float:
-    """Return the EBOPs of one matrix of known weights and inputs of one width."""
-    return float(effective_bits(weight_words).sum() * input_bits)
-
-
-def count_operations(batch: DesignBatch) -> OperationCounts:
+def count_operations(ops: Sequence[OpBatch], n_designs: int) -> OperationCounts:
     """Count the operations of every design of a population.
 
     Weights unknown: every weight that is not pruned counts with its declared width less its sign.
     """
-    n = batch.n_designs
-    totals = {name: np.zeros(n) for name in ("parameters", "flops", "macs", "bops", "ebops")}
+    totals = {name: np.zeros(n_designs) for name in OperationCounts.__dataclass_fields__}
 
     def add(name: str, design: NDArray[np.int64], value: Array) -> None:
-        totals[name] += np.bincount(design, value, minlength=n)
+        totals[name] += np.bincount(design, value, minlength=n_designs)
 
-    for op in batch.ops:
+    for op in ops:
         p = get_primitive(op.primitive).resolve(op.parameters, op.design.size)
         if op.primitive == "matvec":
             weights = p["n_in"] * p["n_out"] * (1 - np.nan_to_num(p["zero_fraction"]))
@@ -77,13 +64,25 @@ def count_operations(batch: DesignBatch) -> OperationCounts:
             add("flops", op.design, 2 * products + biases * p["n_positions"] * p["n_instances"])
             width = p["weight_bits"] * p["input_bits"] + p["weight_bits"] + p["input_bits"]
             add("bops", op.design, products * (width + np.log2(np.maximum(p["n_in"], 1))))
+            declared = weights * np.maximum(p["weight_bits"] - 1, 1)
+            bits = np.where(np.isnan(p["effective_bits"]), declared, p["effective_bits"])
+            add("ebops", op.design, bits * p["input_bits"] * p["n_positions"] * p["n_instances"])
+        elif op.primitive == "product":
+            products = p["n_in"] * p["n_out"] * p["n_positions"] * p["n_instances"]
+            add("macs", op.design, products)
+            add("flops", op.design, 2 * products)
+            width = p["weight_bits"] * p["input_bits"]
+            add("ebops", op.design, products * width)
             add(
-                "ebops", op.design, products * np.maximum(p["weight_bits"] - 1, 1) * p["input_bits"]
+                "bops",
+                op.design,
+                products
+                * (width + p["weight_bits"] + p["input_bits"] + np.log2(np.maximum(p["n_in"], 1))),
             )
-        elif "n_lanes" in p:
-            lanes = p["n_lanes"] * p.get("n_positions", 1.0)
-            if op.primitive != "merge":
-                add("flops", op.design, lanes)
+        elif op.primitive == "reduce":
+            add("flops", op.design, p["n_lanes"] * p["n_window"] * p["n_outputs"])
+        elif "n_lanes" in p and op.primitive != "merge":
+            add("flops", op.design, p["n_lanes"] * p["n_positions"])
     return OperationCounts(**totals)
 
 

@@ -41,12 +41,15 @@ class OpBatch:
             parallel, different stages follow one another.
         parameters: one array[m] per parameter that the primitive declares.  NaN in a float
             parameter means "unknown": the primitive then uses its prior and widens the interval.
+        origin: int[m], what each operation belongs to (a population's row, a record's layer), for
+            tables of shares; None where nobody asks.
     """
 
     primitive: str
     design: NDArray[np.int64]
     stage: NDArray[np.int64]
     parameters: Mapping[str, NDArray[np.generic]]
+    origin: NDArray[np.int64] | None = None
 
 
 #: Facts of a solved and pipelined adder graph: LUTs by its own cost, registers, cycles.

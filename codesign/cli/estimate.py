@@ -112,9 +112,15 @@ def estimates_of(
         record = onnx_record(design, config)
     elif (design / "study.yaml").is_file():
         from codesign.api import load_network
-        from codesign.synthesis.networks import network_record
+        from codesign.hardware.device import load_device
+        from codesign.study import Study
 
-        record = network_record(load_network(design, candidate))
+        return estimates.estimate_network(
+            load_network(design, candidate),
+            load_device(Study.open(design).config.device),
+            stage=stage,
+            coefficients=coefficients,
+        )
     elif design.is_dir():
         record = estimates.project_record(design)
     else:

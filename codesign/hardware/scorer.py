@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from codesign.hardware.device import RESOURCES, Budget, Device
 from codesign.ir import FLOWS, IO_TYPES, Population, QuantizedNetwork
 from codesign.layers import LAYERS, infer_formats
-from codesign.layers.dense import EXACT_COLUMNS
 from codesign.space import population_from_candidates
 from hw_models.coefficients import Coefficients
-from hw_models.compose import estimate
+from hw_models.compose import estimate, operation_shares
+from hw_models.lowering import WEIGHT_FACTS
 from hw_models.types import METRICS, SOLVED, DesignBatch, Estimate, OpBatch
 from hw_models.units import cycles_to_ns
-from hw_models.weights import count_weights
+from hw_models.weights import weight_facts
 
 Float = NDArray[np.float64]
 
@@ -39,7 +39,8 @@ class HardwareScores:
         utilization: float[n], greatest share of the budget's region over all resources.
         stage: tool stage whose figures are predicted.
         notes: per candidate, sentences a reader must see; empty tuples unless asked for.
-        per_node: per candidate index a list of (layer type, stage, metric mapping); empty unless asked for.
+        per_node: per candidate the shares of its operations, as `operation_shares` returns them (an
+            origin is the number of a node); empty unless asked for.
     """
 
     metrics: Mapping[str, Estimate]
@@ -109,7 +110,9 @@ class HardwareScorer:
                     notes[i] = sentences
             if with_nodes:
                 for i, rows in zip(
-                    members, _rows_per_design(batch.ops, metrics.per_op), strict=True
+                    members,
+                    operation_shares(batch.ops, metrics.per_op, members.size),
+                    strict=True,
                 ):
                     per_node[i] = rows
         estimates = {name: Estimate(value=v[0], low=v[1], high=v[2]) for name, v in values.items()}
@@ -155,11 +158,10 @@ class HardwareScorer:
             solve: solves and cuts the adder graph of a whole network, for plain RTL; None uses the
                 fast law.
         """
-        population = population_from_candidates([q.candidate for q in networks])
-        exact = _with_exact_weights(population, networks)
+        exact = exact_population(networks)
         graphs: list[SolvedGraph | None] = [None] * len(networks)
         if solve is not None:
-            for i in np.flatnonzero(population.is_rtl).tolist():
+            for i in np.flatnonzero(exact.is_rtl).tolist():
                 graphs[i] = solve(networks[i])
         solved = {
             name: np.array([np.nan if g is None else float(getattr(g, name)) for g in graphs])
@@ -206,15 +208,31 @@ def design_batches(
 
 
 def lower(population: Population) -> tuple[OpBatch, ...]:
-    """Describe a population as primitive operations, one batch per primitive and layer type."""
+    """Describe a population as primitive operations, in batches of one primitive each.
+
+    An operation's origin is the number of its node within its candidate.
+    """
+    has_fifo = None
+    is_stream = population.io_type == IO_TYPES.index("io_stream")
+    if is_stream.any():
+        last = np.zeros(population.n_candidates, dtype=population.stage.dtype)
+        np.maximum.at(last, population.candidate, population.stage)
+        # the last one writes to the ports
+        is_last = population.stage == last[population.candidate]
+        has_fifo = is_stream[population.candidate] & ~is_last
+    first = np.full(population.n_candidates, population.layer.size)
+    np.minimum.at(first, population.candidate, np.arange(population.layer.size))
     ops: list[OpBatch] = []
     for code in np.unique(population.layer):
         rows = np.flatnonzero(population.layer == code)
-        ops += LAYERS.get(population.layer_names[code]).lower(
+        for op in LAYERS.get(population.layer_names[code]).lower(
             {name: values[rows] for name, values in population.columns.items()},
             design=population.candidate[rows],
             stage=population.stage[rows],
-        )
+            has_fifo=None if has_fifo is None else has_fifo[rows],
+        ):
+            of = rows if op.primitive != "fifo" or has_fifo is None else rows[has_fifo[rows]]
+            ops.append(replace(op, origin=of - first[population.candidate[of]]))
     return tuple(ops)
 
 
@@ -233,6 +251,7 @@ def _restrict(ops: Sequence[OpBatch], members: NDArray[np.int64], n: int) -> tup
                     design=design[rows],
                     stage=op.stage[rows],
                     parameters={name: values[rows] for name, values in op.parameters.items()},
+                    origin=None if op.origin is None else op.origin[rows],
                 )
             )
     return tuple(result)
@@ -257,10 +276,11 @@ class SolvedGraph:
 NetworkSolver = Callable[[QuantizedNetwork], SolvedGraph | None]
 
 
-def _with_exact_weights(population: Population, networks: Sequence[QuantizedNetwork]) -> Population:
-    """Replace what training has settled: word widths, zeros, digit counts."""
+def exact_population(networks: Sequence[QuantizedNetwork]) -> Population:
+    """Return trained networks as a population: word widths, zeros and digits as training has settled them."""
+    population = population_from_candidates([q.candidate for q in networks])
     columns = {name: values.copy() for name, values in population.columns.items()}
-    exact = {name: np.full(population.layer.shape, np.nan) for name in EXACT_COLUMNS}
+    exact = {name: np.full(population.layer.shape, np.nan) for name in WEIGHT_FACTS}
     row = 0
     for network in networks:
         ranges = infer_formats(network)
@@ -276,39 +296,10 @@ def _with_exact_weights(population: Population, networks: Sequence[QuantizedNetw
                 words = network.weight_words.get(node.name)
                 if words is not None:
                     columns["pruned_fraction"][row] = float((words == 0).mean())
-                    counts = count_weights(words, int(columns["input_bits"][row]))
-                    for name in (
-                        "n_multipliers",
-                        "n_lut_multipliers",
-                        "constant_adders",
-                        "csd_digits",
-                    ):
-                        exact[name][row] = getattr(counts, name)
+                    for name, value in weight_facts(words, int(columns["input_bits"][row])).items():
+                        exact[name][row] = value
             row += 1
     return replace(population, columns={**columns, **exact})
-
-
-def _rows_per_design(
-    ops: Sequence[OpBatch], per_op: Mapping[str, Mapping[str, Float]]
-) -> list[tuple[Mapping[str, object], ...]]:
-    rows: dict[int, list[Mapping[str, object]]] = {}
-    offset: dict[str, int] = {}
-    for op in ops:
-        start = offset.get(op.primitive, 0)
-        for k in range(op.design.size):
-            rows.setdefault(int(op.design[k]), []).append(
-                {
-                    "primitive": op.primitive,
-                    "stage": int(op.stage[k]),
-                    **{
-                        name: float(v[start + k])
-                        for name, v in per_op.get(op.primitive, {}).items()
-                    },
-                }
-            )
-        offset[op.primitive] = start + op.design.size
-    n = max(rows, default=-1) + 1
-    return [tuple(sorted(rows.get(i, []), key=lambda r: int(str(r["stage"])))) for i in range(n)]
 
 
 def pessimistic(known: Estimate, confidence: float) -> Float:

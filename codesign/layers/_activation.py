@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from codesign.ir import FixedPoint, Node, QuantizedNetwork
 from codesign.layers._export import cpp_loop, cpp_variable
 from codesign.layers.base import FloatColumns, InputColumns, Layer, Parameter, WordRange
-from hw_models.types import OpBatch
+from hw_models.lowering import Described, activation
 
 if TYPE_CHECKING:
     import torch
@@ -179,22 +179,12 @@ def add_hls_activation(
     )
 
 
-def lower_elementwise(
-    kind: str, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
-) -> list[OpBatch]:
-    """Describe k activations as the primitive `elementwise` of one kind."""
-    from hw_models.primitives.elementwise import KINDS
-
-    return [
-        OpBatch(
-            primitive="elementwise",
-            design=design,
-            stage=stage,
-            parameters={
-                "kind": np.full(design.shape, KINDS.index(kind), dtype=np.int64),
-                "n_lanes": columns["n_out"],
-                "input_bits": columns["input_bits"],
-                "output_bits": columns["output_bits"],
-            },
-        )
-    ]
+def describe_activation(function: str, columns: FloatColumns, **table: Any) -> Described:
+    """Describe k nodes that apply a function to every lane and saturate; `table` as `lowering.activation` has it."""
+    return activation(
+        function,
+        n_lanes=columns["n_out"],
+        input_bits=columns["input_bits"],
+        output_bits=columns["output_bits"],
+        **table,
+    )

@@ -17,10 +17,15 @@ import torch
 from numpy.typing import NDArray
 
 from codesign.ir import FixedPoint, Node, QuantizedNetwork
-from codesign.layers._activation import Activation, add_hls_activation, quantize_rtl
+from codesign.layers._activation import (
+    Activation,
+    add_hls_activation,
+    describe_activation,
+    quantize_rtl,
+)
 from codesign.layers._export import cpp_cast, cpp_loop, cpp_variable
 from codesign.layers.base import FloatColumns, WordRange
-from hw_models.types import OpBatch
+from hw_models.lowering import Described
 
 if TYPE_CHECKING:
     from alkaid.trace import FVArray
@@ -71,22 +76,17 @@ class TableActivation(Activation):
         words = np.arange(index.min_word, index.max_word + 1)
         return result.words_from_values(self.function(index.values_from_words(words)))
 
-    def lower(
-        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
-    ) -> list[OpBatch]:
-        return [
-            OpBatch(
-                primitive="table",
-                design=design,
-                stage=stage,
-                parameters={
-                    "n_lanes": columns["n_out"],
-                    "input_bits": np.full(design.shape, float(TABLE_BITS)),
-                    "output_bits": columns["output_bits"],
-                    "table_size": np.full(design.shape, float(2**TABLE_BITS)),
-                },
-            )
-        ]
+    def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
+        index_bits = np.full_like(columns["n_out"], float(TABLE_BITS))
+        return (
+            describe_activation("linear", {**columns, "output_bits": index_bits}),
+            describe_activation(
+                self.name,
+                {**columns, "input_bits": index_bits},
+                table_size=float(2**TABLE_BITS),
+                table_bits=columns["output_bits"],
+            ),
+        )
 
     def apply_words(
         self, words: NDArray[np.int64], source: FixedPoint, result: FixedPoint

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from codesign.errors import DesignError
 from codesign.ir import FixedPoint, Node, QuantizedNetwork, covering_format
 from codesign.layers import LAYERS
-from codesign.layers._activation import lower_elementwise
 from codesign.layers._export import cpp_aligned, cpp_loop, exact
 from codesign.layers.base import FloatColumns, InputColumns, Layer, WordRange
-from hw_models.types import OpBatch
+from hw_models.lowering import Described, combination
 
 if TYPE_CHECKING:
     import torch
@@ -40,10 +39,15 @@ class Add(Layer):
             "output_signed": inputs.is_signed,
         }
 
-    def lower(
-        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
-    ) -> list[OpBatch]:
-        return lower_elementwise("add", columns, design=design, stage=stage)
+    def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
+        return (
+            combination(
+                "add",
+                n_lanes=columns["n_out"],
+                input_bits=columns["input_bits"],
+                output_bits=columns["output_bits"],
+            ),
+        )
 
     def train_module(self, nodes: TrainNodes) -> TrainModule:
         from codesign.layers._train_merge import AddModule

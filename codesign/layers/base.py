@@ -1,6 +1,6 @@
 """What a layer type is: one file that says everything about it.
 
-Order of use over a layer's life: `propagate` while a population is decoded, `lower` while it is
+Order of use over a layer's life: `propagate` while a population is decoded, `describe` while it is
 costed, `train_*` while it is trained, `infer` and `run_words` once it is quantized (the exact
 integer reference), and the `to_*` methods when the winner is exported.  Every method is abstract: a
 layer that forgets one cannot be created, so nothing is ever free or silently skipped.
@@ -11,13 +11,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError
 from codesign.ir import FixedPoint, Node, QuantizedNetwork
+from hw_models.lowering import Described, Product, op_batches
 from hw_models.types import OpBatch
 
 if TYPE_CHECKING:
@@ -114,16 +115,38 @@ class Layer(ABC):
         """Derive n_out, output_bits and output_signed of k nodes from their parameters and inputs."""
 
     @abstractmethod
+    def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
+        """Describe what k nodes of this type do in hardware: products, lanes, tables, ...; () for wires.
+
+        Everything that is counted or priced is derived from it: cost, products, bits of sums, EBOPs.
+
+        Args:
+            columns: the population columns, restricted to these nodes, float64[k] each.
+        """
+
+    @final
+    def products(self, columns: FloatColumns) -> tuple[Product, ...]:
+        """Return the matrix products among what k nodes do."""
+        return tuple(part for part in self.describe(columns) if isinstance(part, Product))
+
+    @final
     def lower(
-        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
+        self,
+        columns: FloatColumns,
+        *,
+        design: NDArray[np.int64],
+        stage: NDArray[np.int64],
+        has_fifo: NDArray[np.bool_] | None = None,
     ) -> list[OpBatch]:
-        """Describe k nodes of this type as primitive hardware operations.
+        """Turn k nodes of this type into primitive hardware operations.
 
         Args:
             columns: the population columns, restricted to these nodes, float64[k] each.
             design: int64[k], index of each node's candidate.
             stage: int64[k], position of each node along the data flow.
+            has_fifo: bool[k], nodes that write into a FIFO; None: none (io_parallel).
         """
+        return op_batches(self.describe(columns), design=design, stage=stage, has_fifo=has_fifo)
 
     # ---- training -----------------------------------------------------------------------------
     @abstractmethod

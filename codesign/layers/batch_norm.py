@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from codesign.layers import LAYERS
 from codesign.layers._export import refuse
 from codesign.layers.base import FloatColumns, InputColumns, Layer
-from hw_models.types import OpBatch
+from hw_models.lowering import Described
 
 
 class BatchNorm(Layer):
@@ -27,10 +27,8 @@ class BatchNorm(Layer):
     ) -> dict[str, NDArray[np.float64]]:
         return {"n_out": inputs.n_in, "output_bits": inputs.bits, "output_signed": inputs.is_signed}
 
-    def lower(
-        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
-    ) -> list[OpBatch]:
-        return []  # folded into the dense layer before it
+    def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
+        return ()  # folded into the dense layer before it
 
     # trained inside the dense layer before it, folded before a network is quantized
     train_module = infer = run_words = torch_exact = to_onnx = to_hls4ml = to_rtl = to_cpp = refuse

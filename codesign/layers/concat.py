@@ -13,7 +13,7 @@ from codesign.ir import FixedPoint, Node, QuantizedNetwork, covering_format
 from codesign.layers import LAYERS
 from codesign.layers._export import cpp_aligned, cpp_loop, exact
 from codesign.layers.base import FloatColumns, InputColumns, Layer, WordRange
-from hw_models.types import OpBatch
+from hw_models.lowering import Copy, Described
 
 if TYPE_CHECKING:
     from alkaid.trace import FVArray
@@ -34,10 +34,8 @@ class Concat(Layer):
     ) -> dict[str, NDArray[np.float64]]:
         return {"n_out": inputs.n_in, "output_bits": inputs.bits, "output_signed": inputs.is_signed}
 
-    def lower(
-        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
-    ) -> list[OpBatch]:
-        return []  # wires in io_parallel
+    def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
+        return (Copy(n_lanes=columns["n_out"], bits=columns["output_bits"]),)
 
     def train_module(self, nodes: TrainNodes) -> TrainModule:
         from codesign.layers._train_merge import ConcatModule

@@ -13,24 +13,13 @@ from codesign.ir import FixedPoint, Node, QuantizedNetwork, covering_format
 from codesign.layers import LAYERS
 from codesign.layers._export import cpp_variable, exact
 from codesign.layers.base import FloatColumns, InputColumns, Layer, Parameter, WordRange
-from hw_models.types import OpBatch
+from hw_models.lowering import WEIGHT_FACTS, Described, Product, sum_bits
 
 if TYPE_CHECKING:
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
     from codesign.layers._training import TrainModule, TrainNodes
-
-
-#: Counts of a trained layer's constants, when they are known; the primitive `matvec` documents them.
-EXACT_COLUMNS = (
-    "n_multipliers",
-    "n_lut_multipliers",
-    "constant_adders",
-    "csd_digits",
-    "adder_graph_cost",
-    "adder_graph_depth",
-)
 
 
 class Dense(Layer):
@@ -63,40 +52,31 @@ class Dense(Layer):
     def propagate(
         self, parameters: FloatColumns, inputs: InputColumns
     ) -> dict[str, NDArray[np.float64]]:
-        terms = np.maximum(inputs.n_in * (1.0 - parameters["pruned_fraction"]), 1.0)
         return {
             "n_out": parameters["n_out"],
-            # worst-case growth of a sum of products; training knows the weights and needs fewer bits
-            "output_bits": inputs.bits
-            + parameters["weight_bits"]
-            - 1
-            + np.ceil(np.log2(terms + 1)),
+            # worst case; training knows the weights and needs fewer bits
+            "output_bits": sum_bits(
+                inputs.n_in, parameters["pruned_fraction"], inputs.bits, parameters["weight_bits"]
+            ),
             "output_signed": np.ones_like(inputs.n_in),
         }
 
-    def lower(
-        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
-    ) -> list[OpBatch]:
-        return [
-            OpBatch(
-                primitive="matvec",
-                design=design,
-                stage=stage,
-                parameters={
-                    "n_in": columns["n_in"],
-                    "n_out": columns["n_out"],
-                    "reuse_factor": columns["reuse_factor"],
-                    "strategy": columns["strategy"].astype(np.int64),
-                    "weight_bits": columns["weight_bits"],
-                    "input_bits": columns["input_bits"],
-                    "input_is_signed": columns["input_signed"],
-                    "accumulator_bits": columns["output_bits"],
-                    "zero_fraction": columns["pruned_fraction"],
-                    "has_bias": np.ones_like(columns["n_in"]),
-                    **{name: columns[name] for name in EXACT_COLUMNS if name in columns},
-                },
-            )
-        ]
+    def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
+        return (
+            Product(
+                n_in=columns["n_in"],
+                n_out=columns["n_out"],
+                reuse_factor=columns["reuse_factor"],
+                strategy=columns["strategy"],
+                weight_bits=columns["weight_bits"],
+                input_bits=columns["input_bits"],
+                input_is_signed=columns["input_signed"],
+                accumulator_bits=columns["output_bits"],
+                output_bits=columns["output_bits"],
+                zero_fraction=columns["pruned_fraction"],
+                facts={name: columns[name] for name in WEIGHT_FACTS if name in columns},
+            ),
+        )
 
     def train_module(self, nodes: TrainNodes) -> TrainModule:
         from codesign.layers._train_dense import DenseModule

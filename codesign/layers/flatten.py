@@ -12,7 +12,7 @@ from codesign.ir import FixedPoint, Node, QuantizedNetwork
 from codesign.layers import LAYERS
 from codesign.layers._export import cpp_loop, cpp_variable
 from codesign.layers.base import FloatColumns, InputColumns, Layer, WordRange
-from hw_models.types import OpBatch
+from hw_models.lowering import Described
 
 if TYPE_CHECKING:
     import torch
@@ -33,10 +33,8 @@ class Flatten(Layer):
     ) -> dict[str, NDArray[np.float64]]:
         return {"n_out": inputs.n_in, "output_bits": inputs.bits, "output_signed": inputs.is_signed}
 
-    def lower(
-        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
-    ) -> list[OpBatch]:
-        return []  # wires
+    def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
+        return ()  # wires
 
     def train_module(self, nodes: TrainNodes) -> TrainModule:
         from codesign.layers._train_merge import FlattenModule

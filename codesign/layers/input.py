@@ -13,7 +13,7 @@ from codesign.layers import LAYERS
 from codesign.layers._activation import RESULT_BITS
 from codesign.layers._export import refuse
 from codesign.layers.base import FloatColumns, InputColumns, Layer, Parameter, WordRange
-from hw_models.types import OpBatch
+from hw_models.lowering import Described
 
 if TYPE_CHECKING:
     from alkaid.trace import FVArray
@@ -44,10 +44,8 @@ class Input(Layer):
             "output_signed": np.ones_like(parameters["n_out"]),
         }
 
-    def lower(
-        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
-    ) -> list[OpBatch]:
-        return []  # ports: the first layer's registers belong to it
+    def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
+        return ()  # ports: the first layer's registers belong to it
 
     def train_module(self, nodes: TrainNodes) -> TrainModule:
         from codesign.layers._train_input import InputModule

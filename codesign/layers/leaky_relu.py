@@ -13,12 +13,12 @@ from codesign.ir import FixedPoint, Node, QuantizedNetwork
 from codesign.layers import LAYERS
 from codesign.layers._activation import (
     Activation,
+    describe_activation,
     floor_and_saturate,
-    lower_elementwise,
 )
 from codesign.layers._export import cpp_cast
 from codesign.layers.base import FloatColumns, WordRange
-from hw_models.types import OpBatch
+from hw_models.lowering import Described
 
 if TYPE_CHECKING:
     from alkaid.trace import FVArray
@@ -35,10 +35,8 @@ class LeakyReLU(Activation):
     name = "leaky_relu"
     result_is_signed = True
 
-    def lower(
-        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
-    ) -> list[OpBatch]:
-        return lower_elementwise("leaky_relu", columns, design=design, stage=stage)
+    def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
+        return (describe_activation("leaky_relu", columns),)
 
     def train_function(self, values: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.leaky_relu(values, 2.0**LOG2_SLOPE)

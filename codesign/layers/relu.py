@@ -14,12 +14,12 @@ from codesign.layers import LAYERS
 from codesign.layers._activation import (
     Activation,
     add_hls_activation,
+    describe_activation,
     floor_and_saturate,
-    lower_elementwise,
 )
 from codesign.layers._export import cpp_cast
 from codesign.layers.base import FloatColumns, WordRange
-from hw_models.types import OpBatch
+from hw_models.lowering import Described
 
 if TYPE_CHECKING:
     from alkaid.trace import FVArray
@@ -33,10 +33,8 @@ class ReLU(Activation):
     name = "relu"
     result_is_signed = False
 
-    def lower(
-        self, columns: FloatColumns, *, design: NDArray[np.int64], stage: NDArray[np.int64]
-    ) -> list[OpBatch]:
-        return lower_elementwise("relu", columns, design=design, stage=stage)
+    def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
+        return (describe_activation("relu", columns),)
 
     def train_function(self, values: torch.Tensor) -> torch.Tensor:
         return values  # saturation to an unsigned word cuts negative values

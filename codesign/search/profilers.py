@@ -16,7 +16,6 @@ from codesign.search.compose import SwitchedProfiler, precompute_profiler
 from codesign.search.problem import Floats, Genomes
 from codesign.space import SearchSpace
 from hw_models.profile import count_operations
-from hw_models.types import DesignBatch
 
 #: Counted on the network alone; see `hw_models.profile`.
 COUNTED: Final = ("parameters", "flops", "macs", "bops", "ebops")
@@ -50,18 +49,8 @@ class SpaceProfiler:
         if self.figure == "memory_bytes":
             return memory_bytes(population)
         if self.figure in COUNTED:
-            n = population.n_candidates
-            batch = DesignBatch(
-                n_designs=n,
-                clock_period_ns=population.clock_period_ns,
-                clock_uncertainty_ns=np.full(n, np.nan),
-                part=self.scorer.device.part,
-                tool="vitis_hls",
-                tool_version="",
-                io_type="io_parallel",
-                ops=lower(population),
-            )
-            return np.asarray(getattr(count_operations(batch), self.figure))
+            counts = count_operations(lower(population), population.n_candidates)
+            return np.asarray(getattr(counts, self.figure))
         scores = self.scorer.score(population)
         if self.figure == "energy_nj":
             return scores.energy_nj

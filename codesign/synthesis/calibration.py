@@ -24,9 +24,10 @@ from hw_models.calibration import (
 from hw_models.calibration.calibrate import fold_groups
 from hw_models.calibration.fit import SCALED, Dataset, predict, smape
 from hw_models.calibration.parsers import Rejection, read_reports
-from hw_models.calibration.stages import stage_step
+from hw_models.calibration.stages import stage_pairs, stage_step
 from hw_models.compose import RESOURCES
 from hw_models.errors import ModelError
+from hw_models.records import Record, read_record
 from hw_models.types import METRICS
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class CalibrationRun:
 
 
 def calibrate_offsets(
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[Record],
     *,
     base: Coefficients,
     stage: str,
@@ -181,10 +182,9 @@ def calibrate_offsets(
         before=before,
         after=after,
         groups=tuple(str(group) for group in groups),
-        identifiers=tuple(str(record.get("id")) for record in dataset.records),
+        identifiers=tuple(str(record.id) for record in dataset.records),
         layer_types=tuple(
-            tuple(sorted({str(layer["type"]) for layer in record["layers"]}))
-            for record in dataset.records
+            tuple(sorted({layer.type for layer in record.layers})) for record in dataset.records
         ),
         stage=stage,
     )
@@ -203,7 +203,7 @@ def next_user_file() -> Path:
 
 def collect_records(
     paths: Sequence[Path], *, progress: Callable[[int, int], None] | None = None
-) -> tuple[list[dict[str, Any]], list[Rejection]]:
+) -> tuple[list[Record], list[Rejection]]:
     """Read records below `paths`; the corpus that ships when there is none.
 
     Raises:
@@ -220,7 +220,7 @@ def collect_records(
         raise CalibrationError(
             f"no report could be read ({reasons}); give folders or files of synthesis reports"
         )
-    return records, rejections
+    return [read_record(record, where=str(record.get("id"))) for record in records], rejections
 
 
 def run_calibration(
@@ -248,11 +248,11 @@ def run_calibration(
         coefficients = load_coefficients(base)
     except ModelError as error:
         raise CalibrationError(str(error)) from error
-    source = ", ".join(sorted({str(record.get("source")) for record in records})[:8])
+    source = ", ".join(sorted({record.source for record in records})[:8])
     results: dict[str, CalibrationResult] = {}
     skipped: dict[str, str] = {}
     for stage, targets in FITTED_STAGES.items():
-        usable = [record for record in records if record.get(stage) and record.get("layers")]
+        usable = [record for record in records if record.report(stage) and record.layers]
         if len(usable) < MIN_RECORDS:
             skipped[stage] = f"{len(usable)} records with an architecture, {MIN_RECORDS} needed"
             continue
@@ -278,7 +278,7 @@ def run_calibration(
         )
     run = CalibrationRun(
         n_records=len(records),
-        n_without_architecture=sum(not record.get("layers") for record in records),
+        n_without_architecture=sum(not record.layers for record in records),
         rejections=tuple(rejections),
         results=results,
         steps=steps,
@@ -294,7 +294,7 @@ def run_calibration(
 
 
 def refit_steps(
-    records: Sequence[Mapping[str, Any]], coefficients: Coefficients
+    records: Sequence[Record], coefficients: Coefficients
 ) -> tuple[Coefficients, dict[str, dict[str, StepError]]]:
     """Refit the steps from csynth to later stages where held-out designs are predicted better.
 
@@ -306,23 +306,12 @@ def refit_steps(
     stages = {stage: dict(steps) for stage, steps in coefficients.stages.items()}
     judged: dict[str, dict[str, StepError]] = {}
     for field, stage in LATER_STAGES:
-        pairs = [record for record in records if record.get("csynth") and record.get(field)]
         for target in RESOURCES:
-            rows = [
-                (
-                    float(pair["csynth"][target]),
-                    float(pair[field][target]),
-                    str(pair["source"]),
-                    str(pair["id"]),
-                )
-                for pair in pairs
-                if pair["csynth"].get(target) is not None and pair[field].get(target) is not None
-            ]
-            if len(rows) < MIN_PAIRS:
+            known = stage_pairs(records, field, target)
+            if len(known) < MIN_PAIRS:
                 continue
-            # one source alone: hold out design by design
-            column = 2 if len({row[2] for row in rows}) >= 2 else 3
-            known = [(early, late, (*rest,)[column - 2]) for early, late, *rest in rows]
+            if len({source for _, _, source in known}) < 2:  # one source alone: design by design
+                known = [(early, late, str(i)) for i, (early, late, _) in enumerate(known)]
             factor = float(stages.get(stage, {}).get(target, {}).get("factor", 1.0))
             error = StepError(
                 n=len(known),

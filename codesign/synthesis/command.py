@@ -13,6 +13,7 @@ from codesign.synthesis.jobs import STEPS, SynthesisOutcome, Tool, hls_program, 
 from codesign.synthesis.place_and_route import require_fabric
 from codesign.synthesis.runner import run_jobs
 from codesign.tools import find_tool, require_tool
+from hw_models.records import read_record
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -111,7 +112,9 @@ def obtained(record: Mapping[str, Any], field: str) -> dict[str, int | None]:
 def predicted(record: Mapping[str, Any], field: str) -> dict[str, dict[str, int]]:
     """Estimate what one stage of a record should report; empty where no law covers the design."""
     coefficients, _ = open_coefficients(None)
-    summary = estimate_design(record, stage=_STAGES[field], coefficients=coefficients).summary
+    summary = estimate_design(
+        read_record(record), stage=_STAGES[field], coefficients=coefficients
+    ).summary
     return {metric: summary[metric] for metric in _SHOWN} if summary["supported"] else {}
 
 

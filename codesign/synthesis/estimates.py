@@ -1,19 +1,25 @@
 """The work behind `codesign estimate`: designs of any kind to estimates, in all and layer by layer."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codesign.errors import CalibrationError, ConfigError, DesignError, ReportError, unknown_name
+from codesign.export.rtl import solve_network
 from codesign.files import write_atomically
+from codesign.hardware.device import Device
+from codesign.hardware.scorer import HardwareScorer
+from codesign.ir import QuantizedNetwork
 from codesign.tools import cache_folder
-from hw_models.calibration import Coefficients, estimate_records, load_coefficients, load_records
+from hw_models.calibration import Coefficients, estimate_records, load_coefficients
+from hw_models.calibration.estimate import estimate_documents, summarize
 from hw_models.calibration.parsers import read_project
-from hw_models.calibration.records import batch_records, lower_record
-from hw_models.compose import estimate
+from hw_models.compose import estimate, operation_shares
 from hw_models.errors import ModelError
+from hw_models.record_lowering import batch_records, lower_record
+from hw_models.records import Record, load_documents, read_record
 from hw_models.types import METRICS
 
 if TYPE_CHECKING:
@@ -96,7 +102,7 @@ def check_stage(stage: str) -> None:
         raise ConfigError(unknown_name("stage", stage, STAGES))
 
 
-def project_record(folder: Path) -> dict[str, Any]:
+def project_record(folder: Path) -> Record:
     """Describe an hls4ml project, reports or not, as a synthesis record.
 
     Raises:
@@ -112,38 +118,44 @@ def project_record(folder: Path) -> dict[str, Any]:
             f"{folder}: no layer in firmware/*.cpp; write the project with hls4ml first"
         )
     backend = str(project.get("backend") or "vitis")
-    return {
-        "schema": 1,
-        "id": folder.resolve().name,
-        "source": "hls4ml project",
-        "tool": _TOOLS.get(backend.lower(), backend),
-        "tool_version": None,
-        **{key: value for key, value in project.items() if key not in ("top", "config_numbers")},
-        "part": project.get("part") or "hls4ml",
-        "clock_period_ns": project.get("clock_period_ns") or 5.0,
-    }
+    try:
+        record = read_record({"schema": 1, **project}, where=str(folder))
+    except ModelError as error:
+        raise ReportError(str(error)) from error
+    return replace(
+        record,
+        id=folder.resolve().name,
+        source="hls4ml project",
+        tool=_TOOLS.get(backend.lower(), backend),
+        part=record.part or "hls4ml",
+        clock_period_ns=record.clock_period_ns or 5.0,
+        others={},
+    )
 
 
-def _operations_per_layer(record: Mapping[str, Any]) -> list[dict[str, int]]:
-    """Count, per layer, the operations of each primitive that it lowers to.
+def _shares(
+    rows: Iterable[Mapping[str, Any]], layers: Sequence[tuple[str, str]]
+) -> tuple[LayerShare, ...]:
+    """Sum what the operations of one design contribute, per layer.
 
-    Lowering goes layer by layer in order, so the operations of the first k layers are the first ones.
+    Args:
+        rows: shares of its operations, as `operation_shares` returns them.
+        layers: (name, kind) of each layer, in the order of the origins.
     """
-    counts: list[dict[str, int]] = []
-    before: dict[str, int] = {}
-    layers = record["layers"]
-    for n_layers in range(1, len(layers) + 1):
-        rows = lower_record({**record, "layers": layers[:n_layers]}).rows
-        now = {name: len(operations) for name, operations in rows.items()}
-        counts.append(
-            {name: n - before.get(name, 0) for name, n in now.items() if n > before.get(name, 0)}
-        )
-        before = now
-    return counts
+    totals = [dict.fromkeys(METRICS, 0.0) for _ in layers]
+    for row in rows:
+        known = totals[row["origin"]]
+        for metric in METRICS:
+            both = known[metric], float(row[metric])
+            known[metric] = max(both) if metric == "interval_cycles" else sum(both)
+    return tuple(
+        LayerShare(name=name, kind=kind, metrics=total)
+        for (name, kind), total in zip(layers, totals, strict=True)
+    )
 
 
 def estimate_design(
-    record: Mapping[str, Any], *, stage: str = "csynth", coefficients: Coefficients | None = None
+    record: Record, *, stage: str = "csynth", coefficients: Coefficients | None = None
 ) -> DesignEstimate:
     """Estimate one design, with its layers' shares.
 
@@ -154,27 +166,46 @@ def estimate_design(
     (summary,) = estimate_records([record], stage, coefficients)
     if not summary["supported"]:
         return DesignEstimate(summary=summary, layers=(), clock_period_ns=None)
-    lowered = lower_record(record)
-    ((_, batch),) = batch_records([record], [lowered])
+    ((_, batch),) = batch_records([record], [lower_record(record)])
     metrics = estimate(batch, coefficients, stage=stage, with_per_op=True)
-    position: dict[str, int] = {}
-    shares = []
-    for layer, counts in zip(record["layers"], _operations_per_layer(record), strict=True):
-        total = dict.fromkeys(METRICS, 0.0)
-        for primitive, n in counts.items():
-            start = position.get(primitive, 0)
-            position[primitive] = start + n
-            for metric in METRICS:
-                values = metrics.per_op[primitive][metric][start : start + n]
-                if metric == "interval_cycles":
-                    total[metric] = max(total[metric], float(values.max(initial=0.0)))
-                else:
-                    total[metric] += float(values.sum())
-        shares.append(
-            LayerShare(name=str(layer.get("name")), kind=str(layer["type"]), metrics=total)
-        )
+    (rows,) = operation_shares(batch.ops, metrics.per_op, 1)
     return DesignEstimate(
-        summary=summary, layers=tuple(shares), clock_period_ns=float(metrics.clock_period_ns[0])
+        summary=summary,
+        layers=_shares(rows, [(str(layer.name), layer.type) for layer in record.layers]),
+        clock_period_ns=float(metrics.clock_period_ns[0]),
+    )
+
+
+def estimate_network(
+    network: QuantizedNetwork,
+    device: Device,
+    *,
+    stage: str = "csynth",
+    coefficients: Coefficients | None = None,
+) -> DesignEstimate:
+    """Estimate a trained candidate, as the search and its finalists are scored, with its layers' shares.
+
+    Raises:
+        ConfigError: unknown stage.
+    """
+    check_stage(stage)
+    scorer = HardwareScorer(device=device, stage=stage, coefficients=coefficients)
+    scores = scorer.score_quantized(
+        [network], with_notes=True, with_nodes=True, solve=solve_network
+    )
+    return DesignEstimate(
+        summary={
+            "id": network.digest,
+            "supported": True,
+            "stage": scores.stage,
+            **summarize(scores.metrics, 0),
+            "notes": list(scores.notes[0]),
+        },
+        layers=_shares(
+            scores.per_node[0],
+            [(node.name, node.layer) for node in network.candidate.network.nodes],
+        ),
+        clock_period_ns=float(scores.clock_period_ns[0]),
     )
 
 
@@ -192,8 +223,7 @@ def estimate_file(
     """
     check_stage(stage)
     try:
-        records = load_records([records_path])
-        results = estimate_records(records, stage, coefficients)
+        results = estimate_documents(load_documents([records_path]), stage, coefficients)
     except ModelError as error:
         raise ReportError(str(error)) from error
     write_atomically(output, "".join(json.dumps(result) + "\n" for result in results))

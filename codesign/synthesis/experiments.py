@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from codesign.errors import DesignError
 from hw_models.calibration.fit import FACTOR_PRIOR, OFFSET_PRIOR, SCALED
-from hw_models.calibration.records import Record, batch_records, lower_record
 from hw_models.coefficients import Coefficients
 from hw_models.compose import RawCosts, raw_costs
 from hw_models.errors import ModelError
+from hw_models.record_lowering import batch_records, lower_record
+from hw_models.records import Record
 from hw_models.types import STRATEGIES, DesignBatch
 
 Array = NDArray[np.float64]

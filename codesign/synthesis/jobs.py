@@ -17,6 +17,7 @@ from codesign.tools import find_tool, override_variable
 from hw_models.calibration.parsers import ReportError as UnreadableReport
 from hw_models.calibration.parsers import read_project
 from hw_models.calibration.parsers.project import is_project
+from hw_models.records import record_json
 
 #: Steps of a synthesis run in order.
 STEPS = ("csynth", "cosim", "vsynth", "impl")
@@ -193,7 +194,7 @@ def _network_beside(folder: Path, projects: Mapping[Path, Mapping[str, Any]]) ->
     """Return what the export around an RTL folder says of its network: its weights, else its hls4ml project."""
     export = folder.parent.parent
     if (export / "weights.npz").is_file():
-        return network_record(QuantizedNetwork.load(export / "weights.npz"))
+        return record_json(network_record(QuantizedNetwork.load(export / "weights.npz")))
     return next((project for home, project in projects.items() if home.parent == export), {})
 
 

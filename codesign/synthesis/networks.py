@@ -1,92 +1,150 @@
-"""A trained candidate as a synthesis record: the form in which records, estimates and reports meet."""
+"""A trained candidate as a synthesis record: the form in which records, estimates and reports meet.
 
+The record is what the layers write of themselves for hls4ml, read as a reader of the project reads it,
+so a candidate, its project and its record speak of one design.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from codesign.export.rtl import solve_network
-from codesign.ir import QuantizedNetwork
-from codesign.layers import infer_formats
-from codesign.synthesis.adder_graph import ConstantMatrix, solve_adder_graph
+from codesign.ir import FixedPoint, QuantizedNetwork
+from codesign.layers import LAYERS, infer_formats
+from hw_models.records import LayerRecord, Record
 from hw_models.weights import layer_counts
 
-#: Record types of the layers without constants; every other one is an activation of its own name.
-_TYPES = {"input": "InputLayer", "flatten": "Flatten", "add": "add", "concat": "concatenate"}
+
+class _RecordGraph:
+    """Layers of a record under construction.  Implements `layers._export.HlsGraph`."""
+
+    def __init__(self, network: QuantizedNetwork) -> None:
+        self.layers: dict[str, LayerRecord] = {}
+        self._formats: dict[str, FixedPoint] = {}
+        self._hardware = network.candidate.hardware
+
+    def add(
+        self,
+        class_name: str,
+        name: str,
+        inputs: Sequence[str],
+        *,
+        precision: Mapping[str, FixedPoint],
+        configuration: Mapping[str, Any] | None = None,
+        **attributes: Any,
+    ) -> str:
+        # of several inputs the widest decides what the logic costs
+        widest = max(
+            (self._formats[source] for source in inputs), key=lambda fmt: fmt.bits, default=None
+        )
+        in_shapes = [self.layers[source].out_shape or () for source in inputs]
+        in_shape = _shape(attributes.get("n_in")) or (in_shapes[0] if in_shapes else None)
+        out_shape = (
+            _shape(attributes.get("n_out")) or _shape(attributes.get("input_shape")) or in_shape
+        )
+        if class_name == "Concatenate":
+            out_shape = (*in_shapes[0][:-1], sum(shape[-1] for shape in in_shapes))
+        hardware = configuration or {}
+        layer = LayerRecord(
+            type=attributes["op"] if class_name == "Merge" else class_name,
+            name=name,
+            in_shape=in_shape,
+            out_shape=out_shape,
+            activation=attributes.get("activation"),
+            strategy=hardware.get("Strategy"),
+            reuse_factor=hardware.get("ReuseFactor"),
+            input_precision=None if widest is None else _hls_type(widest),
+            **{
+                f"{role}_precision": _hls_type(precision[role])
+                for role in ("weight", "bias", "accum", "result", "table")
+                if role in precision
+            },
+        )
+        if "table_data" in attributes:
+            layer = replace(layer, table_size=len(attributes["table_data"]))
+        if "weight_data" in attributes and widest is not None:
+            words = np.rint(np.asarray(attributes["weight_data"]) / precision["weight"].lsb)
+            counts = layer_counts(words.astype(np.int64), widest.bits)
+            layer = replace(layer, units=words.shape[-1], **counts)
+        self.layers[name] = layer
+        self._formats[name] = precision["result"]
+        return name
+
+    def table(
+        self,
+        name: str,
+        source: str,
+        *,
+        function: str,
+        words: NDArray[np.int64],
+        n_lanes: int,
+        result: FixedPoint,
+    ) -> str:
+        return self.add(
+            "UnaryLUT",
+            name,
+            [source],
+            precision={"result": result, "table": result},
+            activation="unary_lut",
+            n_in=n_lanes,
+            table_data=words,
+        )
+
+    def hardware(self, name: str) -> Mapping[str, Any]:
+        return {
+            "Strategy": self._hardware.strategy[name],
+            "ReuseFactor": self._hardware.reuse_factor[name],
+        }
 
 
-def network_record(network: QuantizedNetwork, *, solve_graphs: bool = True) -> dict[str, Any]:
+def _shape(value: Any) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    return tuple(int(n) for n in np.atleast_1d(value))
+
+
+def _hls_type(fmt: FixedPoint) -> str:
+    text = fmt.to_hls()
+    return text if text.startswith("ap_") else f"ap_{text}"
+
+
+def network_record(network: QuantizedNetwork, *, solve_graphs: bool = True) -> Record:
     """Describe a quantized network as a synthesis record without reports.
 
     Args:
         network: the network; its weights are counted digit by digit.
-        solve_graphs: also solve adder graphs: of the whole network and its pipeline in plain RTL, of every
-            distributed-arithmetic layer in HLS.
+        solve_graphs: also solve and cut the adder graph of a network that is plain RTL.
     """
     ranges = infer_formats(network)
     hardware = network.candidate.hardware
     is_rtl = hardware.flow == "rtl"
-    layers: list[dict[str, Any]] = []
+    graph = _RecordGraph(network)
+    written: dict[str, str] = {}
     for node in network.network.nodes:
-        known = ranges[node.name]
-        sources = [ranges[name] for name in node.inputs]
-        layer: dict[str, Any] = {
-            "name": node.name,
-            "type": _TYPES.get(node.layer, "Activation"),
-            "in_shape": [int(sources[0].low.size) if sources else int(known.low.size)],
-            "out_shape": [int(known.low.size)],
-            "result_precision": _hls_type(known.format.to_hls()),
-        }
-        if sources:
-            layer["input_precision"] = _hls_type(sources[0].format.to_hls())
-        words = network.weight_words.get(node.name)
-        if words is not None:
-            layer |= {
-                "type": "Dense",
-                "units": int(words.shape[1]),
-                "strategy": hardware.strategy[node.name],
-                "reuse_factor": int(hardware.reuse_factor[node.name]),
-                "weight_precision": _hls_type(network.weight_format[node.name].to_hls()),
-                "accum_precision": _hls_type(known.format.to_hls()),
-                **layer_counts(words, sources[0].format.bits),
-            }
-            if solve_graphs and not is_rtl and layer["strategy"] == "distributed_arithmetic":
-                solved = solve_adder_graph(
-                    ConstantMatrix(
-                        weights_in_out=words, input_low=sources[0].low, input_high=sources[0].high
-                    )
-                )
-                layer |= {
-                    "adder_cost": solved.adder_cost,
-                    "n_adders": solved.n_adders,
-                    "delay": solved.delay,
-                }
-        elif layer["type"] == "Activation":
-            layer["activation"] = node.layer
-        layers.append(layer)
+        written[node.name] = LAYERS.get(node.layer).to_hls4ml(
+            node,
+            network,
+            graph,
+            [written[source] for source in node.inputs],
+            [*(ranges[source] for source in node.inputs), ranges[node.name]],
+        )
     strategies = set(hardware.strategy.values())
-    graph = solve_network(network) if is_rtl and solve_graphs else None
-    facts = {}
-    if graph is not None:
-        facts = {
-            "adder_cost": graph.adder_cost,
-            "register_bits": graph.register_bits,
-            "pipeline_cycles": graph.latency_cycles,
-        }
-    return {
-        **facts,
-        "schema": 1,
-        "id": network.digest,
-        "source": "codesign candidate",
-        "tool": "alkaid" if is_rtl else "Vitis HLS",
-        "tool_version": None,
-        "part": hardware.part,
-        "clock_period_ns": hardware.clock_period_ns,
-        "backend": "alkaid" if is_rtl else "Vitis",
-        "strategy": strategies.pop() if len(strategies) == 1 else None,
-        "io_type": hardware.io_type,
-        "family": "MLP",
-        "flags": [],
-        "layers": layers,
-    }
-
-
-def _hls_type(text: str) -> str:
-    return text if text.startswith("ap_") else f"ap_{text}"
+    solved = solve_network(network) if is_rtl and solve_graphs else None
+    return Record(
+        id=network.digest,
+        source="codesign candidate",
+        tool="alkaid" if is_rtl else "Vitis HLS",
+        part=hardware.part,
+        clock_period_ns=hardware.clock_period_ns,
+        backend="alkaid" if is_rtl else "Vitis",
+        strategy=strategies.pop() if len(strategies) == 1 else None,
+        io_type=hardware.io_type,
+        family="MLP",
+        layers=tuple(graph.layers.values()),
+        adder_cost=None if solved is None else float(solved.adder_cost),
+        register_bits=None if solved is None else float(solved.register_bits),
+        pipeline_cycles=None if solved is None else float(solved.latency_cycles),
+    )

@@ -1,12 +1,13 @@
 """The configuration beside an ONNX file: how its layers are to be put on the device."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from codesign.config import Strict, parse, read_yaml
 from codesign.export.read_onnx import onnx_layers
+from hw_models.records import Record, read_layer
 
 
 class LayerSection(Strict):
@@ -42,7 +43,7 @@ class OnnxConfig(Strict):
     layers: dict[str, LayerSection] = Field(default_factory=dict)
 
 
-def onnx_record(path: Path, config_path: Path | None) -> dict[str, Any]:
+def onnx_record(path: Path, config_path: Path | None) -> Record:
     """Describe an ONNX or QONNX file as a synthesis record.
 
     Raises:
@@ -61,17 +62,16 @@ def onnx_record(path: Path, config_path: Path | None) -> dict[str, Any]:
             layer["strategy"] = own.strategy or config.strategy
             layer["reuse_factor"] = own.reuse_factor or config.reuse_factor
     compiler = {"vivado": "Vivado HLS", "vivadoaccelerator": "Vivado HLS", "vitis": "Vitis HLS"}
-    return {
-        "schema": 1,
-        "id": path.name,
-        "source": "ONNX file",
-        "tool": compiler.get(config.backend.lower(), config.backend),
-        "tool_version": config.tool_version or None,
-        "part": config.part,
-        "clock_period_ns": config.clock_period_ns,
-        "backend": config.backend,
-        "strategy": config.strategy,
-        "io_type": config.io_type,
-        "model_precision": config.precision,
-        "layers": layers,
-    }
+    return Record(
+        id=path.name,
+        source="ONNX file",
+        tool=compiler.get(config.backend.lower(), config.backend),
+        tool_version=config.tool_version or None,
+        part=config.part,
+        clock_period_ns=config.clock_period_ns,
+        backend=config.backend,
+        strategy=config.strategy,
+        io_type=config.io_type,
+        model_precision=config.precision,
+        layers=tuple(read_layer(layer, where=f"{path}: {layer['name']}") for layer in layers),
+    )

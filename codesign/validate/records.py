@@ -11,6 +11,7 @@ from codesign.errors import DeviceError
 from codesign.ir import QuantizedNetwork
 from codesign.synthesis.networks import network_record
 from codesign.validate.run import DeviceReport
+from hw_models.records import record_json
 from hw_models.units import cycles_to_ns
 
 #: Group of these records where records are split by source.
@@ -53,7 +54,7 @@ def device_record(network: QuantizedNetwork, report: DeviceReport) -> dict[str, 
         }
         if clock_ns is not None:
             figures["latency_ns"] = float(cycles_to_ns(timing.latency_cycles, clock_ns))
-    record = network_record(network, solve_graphs=False)
+    record = record_json(network_record(network, solve_graphs=False))
     text = json.dumps([record["id"], described.stage, figures], sort_keys=True)
     record |= {
         "id": f"{network.digest}:{described.kind}:{hashlib.sha256(text.encode()).hexdigest()[:8]}",

@@ -2,8 +2,8 @@
 
 from hw_models.calibration.calibrate import CalibrationResult, TargetError, calibrate, load_corpus
 from hw_models.calibration.estimate import estimate_records
-from hw_models.calibration.records import load_records
 from hw_models.coefficients import Coefficients, load_coefficients, save_coefficients
+from hw_models.records import load_records
 
 __all__ = [
     "CalibrationResult",

@@ -4,7 +4,6 @@ import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +19,11 @@ from hw_models.calibration.fit import (
     predict,
     smape,
 )
+from hw_models.calibration.groups import dense_shape
 from hw_models.calibration.intervals import conformal_intervals, coverage, log_residuals
-from hw_models.calibration.records import Record, dense_shape, load_records
 from hw_models.coefficients import Coefficients, load_coefficients
 from hw_models.errors import ModelError
+from hw_models.records import Record, load_records
 from hw_models.types import METRICS
 
 #: Records that the package carries: the project's own open synthesis.
@@ -90,7 +90,7 @@ def fold_groups(dataset: Dataset) -> NDArray[np.object_]:
     """
     if np.unique(dataset.groups).size >= 3:
         return dataset.groups
-    shapes = [str(dense_shape(record)) + str(len(record["layers"])) for record in dataset.records]
+    shapes = [str(dense_shape(record)) + str(len(record.layers)) for record in dataset.records]
     return np.array([f"{g}:{s}" for g, s in zip(dataset.groups, shapes, strict=True)], dtype=object)
 
 
@@ -274,10 +274,8 @@ def calibrate(
         before=before,
         after=after,
         groups=tuple(str(g) for g in groups),
-        identifiers=tuple(str(r.get("id")) for r in dataset.records),
-        layer_types=tuple(
-            tuple(sorted({str(x["type"]) for x in r["layers"]})) for r in dataset.records
-        ),
+        identifiers=tuple(str(r.id) for r in dataset.records),
+        layer_types=tuple(tuple(sorted({x.type for x in r.layers})) for r in dataset.records),
         stage=stage,
     )
 
@@ -292,7 +290,7 @@ def _merged_intervals(
     }
 
 
-def load_corpus() -> list[dict[str, Any]]:
+def load_corpus() -> list[Record]:
     """Read the records that the package carries.
 
     Raises:

@@ -1,13 +1,67 @@
 """Estimates of records: the form of `codesign estimate --records`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hw_models.calibration.records import Lowered, Record, batch_records, lower_record
 from hw_models.coefficients import Coefficients
 from hw_models.compose import estimate
 from hw_models.errors import ModelError
-from hw_models.types import METRICS
+from hw_models.record_lowering import Lowered, batch_records, lower_record
+from hw_models.records import Record, check_schema, read_record
+from hw_models.types import METRICS, Estimate
+
+
+def summarize(metrics: Mapping[str, Estimate], i: int) -> dict[str, dict[str, int]]:
+    """Return the value and interval of each metric of design `i`, JSON-ready."""
+    return {
+        metric: {end: int(getattr(metrics[metric], end)[i]) for end in ("value", "low", "high")}
+        for metric in METRICS
+    }
+
+
+def _unsupported(identifier: object, stage: str, reason: str) -> dict[str, Any]:
+    return {
+        "id": identifier,
+        "supported": False,
+        "stage": stage,
+        **dict.fromkeys(METRICS),
+        "notes": [reason],
+    }
+
+
+def estimate_documents(
+    documents: Iterable[tuple[str, object]],
+    stage: str = "csynth",
+    coefficients: Coefficients | None = None,
+) -> list[dict[str, Any]]:
+    """Estimate parsed lines of a records file; a record with a wrong field is answered with the reason.
+
+    Args:
+        documents: (where, parsed value), as `load_documents` reads them; the first of equal source and id counts.
+        stage, coefficients: as in `estimate_records`.
+
+    Raises:
+        ModelError: a line is not JSON or of another schema.
+    """
+    results: list[dict[str, Any]] = []
+    records: dict[int, Record] = {}
+    seen: set[tuple[object, object]] = set()
+    for where, document in documents:
+        check_schema(document, where=where)
+        assert isinstance(document, Mapping)
+        key = (document.get("source"), document.get("id"))
+        if key in seen:
+            continue
+        seen.add(key)
+        try:
+            records[len(results)] = read_record(document, where=where)
+            results.append({})
+        except ModelError as error:
+            results.append(_unsupported(document.get("id"), stage, str(error)))
+    answers = estimate_records(list(records.values()), stage, coefficients)
+    for i, answer in zip(records, answers, strict=True):
+        results[i] = answer
+    return results
 
 
 def estimate_records(
@@ -18,7 +72,7 @@ def estimate_records(
     """Estimate each record's network; stage fields are ignored as inputs.
 
     Args:
-        records: in the schema of synthesis records.
+        records: typed synthesis records.
         stage: "csynth", "vsynth" or "implemented".
         coefficients: those shipped with the package by default.
 
@@ -30,8 +84,7 @@ def estimate_records(
     kept: list[int] = []
     lowered: list[Lowered] = []
     for i, record in enumerate(records):
-        results.append({"id": record.get("id"), "supported": False, "stage": stage})
-        results[i].update({metric: None for metric in METRICS})
+        results.append(_unsupported(record.id, stage, ""))
         try:
             operations = lower_record(record)
             # one record at a time: a wrong part or tool must not take its neighbours down
@@ -51,12 +104,6 @@ def estimate_records(
         for position, row in enumerate(rows):
             result = results[kept[row]]
             result["supported"] = True
-            for metric in METRICS:
-                known = metrics.metrics[metric]
-                result[metric] = {
-                    "value": int(known.value[position]),
-                    "low": int(known.low[position]),
-                    "high": int(known.high[position]),
-                }
+            result.update(summarize(metrics.metrics, position))
             result["notes"] = [*lowered[row].notes, *metrics.notes[position]]
     return results

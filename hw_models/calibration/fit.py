@@ -14,27 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from hw_models.calibration.modules import LAYER_INDEX, module_records
-from hw_models.calibration.records import (
-    Lowered,
-    Record,
-    batch_records,
-    group_of,
-    lower_record,
-    strategy_name,
-)
+from hw_models.calibration.groups import group_of
+from hw_models.calibration.modules import module_records
 from hw_models.coefficients import Coefficients
 from hw_models.compose import EXACT_TERMS, RESOURCES, raw_costs
 from hw_models.errors import ModelError, UnsupportedError
+from hw_models.record_lowering import Lowered, batch_records, lower_record, strategy_name
+from hw_models.records import Record
 from hw_models.types import METRICS, STRATEGIES
 
 Array = NDArray[np.float64]
 
-#: Field of a record's stage for each metric.
-REPORTED = {
-    "latency_cycles": "latency_cycles_max", "interval_cycles": "interval_cycles_max",
-    "lut": "lut", "ff": "ff", "dsp": "dsp", "bram_18k": "bram_18k",
-}  # fmt: skip
 #: Targets whose terms carry fitted factors.  Cycles, DSP and memory blocks are counts of the structure: a
 #: factor would spoil the exact ones; only constants of their laws are fitted.
 SCALED = ("lut", "ff")
@@ -132,18 +122,17 @@ class Dataset:
         self.lowered: list[Lowered] = []
         self.rejected: list[tuple[str, str]] = []
         for record in records:
-            identifier = str(record.get("id"))
-            report = record.get(stage)
-            if not report:
+            identifier = str(record.id)
+            if record.report(stage) is None:
                 self.rejected.append((identifier, f"no {stage} report"))
                 continue
-            flags = [flag for flag in record.get("flags") or [] if flag in EXCLUDED_FLAGS]
+            flags = [flag for flag in record.flags if flag in EXCLUDED_FLAGS]
             if flags:
                 self.rejected.append((identifier, f"flagged: {flags[0]}"))
                 continue
             try:
                 strategy_name(record)
-                lowered = lower_record(record, only=record.get(LAYER_INDEX))
+                lowered = lower_record(record, only=record.layer_index)
             except (ModelError, UnsupportedError) as error:
                 self.rejected.append((identifier, str(error)))
                 continue
@@ -158,36 +147,36 @@ class Dataset:
             parts = [(i, x) for i, r in enumerate(self.records) for x in module_records(r)]
             if parts:
                 self.modules = Dataset([x for _, x in parts], stage=stage, with_modules=False)
-                owner = {str(x["id"]): i for i, x in parts}
-                self.parent = np.array([owner[str(r["id"])] for r in self.modules.records])
+                owner = {str(x.id): i for i, x in parts}
+                self.parent = np.array([owner[str(r.id)] for r in self.modules.records])
 
     def _drop_shared_reports(self) -> None:
         """Drop rows that carry one report under different networks: at most one of them is true."""
         owner: dict[tuple[object, ...], list[int]] = {}
         for i, record in enumerate(self.records):
-            report = record[self.stage]
-            key = (record.get("source"), record.get("tool_version"), record.get("io_type"),
-                   *(report.get(REPORTED[metric]) for metric in METRICS))  # fmt: skip
+            report = record.reports[self.stage]
+            key = (record.source, record.tool_version, record.io_type,
+                   *(report.value(metric) for metric in METRICS))  # fmt: skip
             owner.setdefault(key, []).append(i)
         drop: set[int] = set()
         for rows in owner.values():
             families = {
-                (self.records[i].get("family"), str(self.records[i].get("model_precision")))
-                for i in rows
+                (self.records[i].family, str(self.records[i].model_precision)) for i in rows
             }
             if len(rows) > 1 and len(families) > 1:
                 drop.update(rows)
         for i, record in enumerate(self.records):
-            kernels = [layer for layer in record["layers"] if str(layer["type"]).startswith("Conv")]
-            if len(kernels) >= 3 and (record[self.stage].get("lut") or 1e9) < 1000:
+            report = record.reports[self.stage]
+            kernels = [layer for layer in record.layers if layer.type.startswith("Conv")]
+            if len(kernels) >= 3 and (report.lut or 1e9) < 1000:
                 drop.add(i)  # a whole network with the report of one module
-            if (record[self.stage].get("interval_cycles_max") or 0) > _longest_schedule(record):
+            if (report.interval_cycles_max or 0) > _longest_schedule(record):
                 drop.add(i)  # loops that were not unrolled (hls4ml's old io_serial)
-        if any(LAYER_INDEX in record for record in self.records):
+        if any(record.layer_index is not None for record in self.records):
             return
         for i in sorted(drop):
             self.rejected.append(
-                (str(self.records[i].get("id")), "its report belongs to another network or module")
+                (str(self.records[i].id), "its report belongs to another network or module")
             )
         keep = [i for i in range(len(self.records)) if i not in drop]
         self.records = [self.records[i] for i in keep]
@@ -200,8 +189,8 @@ class Dataset:
     def reported(self) -> dict[str, Array]:
         """What the tool said: float[n] per metric, NaN where it is missing."""
         result = {}
-        for metric, field in REPORTED.items():
-            values = [record[self.stage].get(field) for record in self.records]
+        for metric in METRICS:
+            values = [record.reports[self.stage].value(metric) for record in self.records]
             result[metric] = np.array([np.nan if v is None else float(v) for v in values])
         return result
 
@@ -245,7 +234,9 @@ class Dataset:
             cycles["interval_cycles"][rows] = costs.interval_cycles
             strategy[rows] = costs.strategy
             is_spatial[rows] = costs.is_spatial
-        is_module = np.array([LAYER_INDEX in record for record in self.records])
+        is_module = np.array(
+            [record.layer_index is not None for record in self.records], dtype=bool
+        )
         for target in RESOURCES:
             for term in (*EXACT_TERMS, *OUTSIDE_MODULES):
                 if term in columns[target]:
@@ -291,10 +282,10 @@ class Dataset:
 def _longest_schedule(record: Record) -> float:
     """Return cycles that no layer with unrolled inner loops needs: every pixel, every reuse, with room for its own start."""
     longest = 1.0
-    for layer in record["layers"]:
-        shape = [n for n in (layer.get("in_shape") or []) if isinstance(n, int)]
+    for layer in record.layers:
+        shape = layer.in_shape or ()
         pixels = math.prod(shape[:-1]) if len(shape) > 1 else 1
-        longest = max(longest, pixels * (float(layer.get("reuse_factor") or 1) + 100.0))
+        longest = max(longest, pixels * (float(layer.reuse_factor or 1) + 100.0))
     return 4 * longest + 1000
 
 
@@ -580,9 +571,9 @@ def fitted_ranges(dataset: Dataset, rows: NDArray[np.intp]) -> dict[str, tuple[f
     chosen = set(rows.tolist())
     values: dict[str, list[float]] = {}
     for i in chosen:
-        for _, parameters in dataset.lowered[i].rows.get("matvec", ()):
+        for parameters in dataset.lowered[i].of("matvec"):
             for name in ("n_in", "n_out", "weight_bits", "input_bits", "reuse_factor"):
-                values.setdefault(f"matvec.{name}", []).append(parameters[name])
+                values.setdefault(f"matvec.{name}", []).append(float(parameters[name]))
     return {name: (float(min(v)), float(max(v))) for name, v in values.items()}
 
 

@@ -42,7 +42,7 @@ def _classes(dataset: Dataset) -> list[tuple[str, ...]]:
     return [
         interval_classes(
             names[code],
-            str(record.get("io_type") or "io_parallel"),
+            record.io_type or "io_parallel",
             "spatial" if spatial else "dense",
         )
         for code, spatial, record in zip(raw.strategy, raw.is_spatial, dataset.records, strict=True)

@@ -7,13 +7,10 @@ A kernel that is not hls4ml's own ("conv_2d_cl_me_...") matches nothing.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
-Record = Mapping[str, Any]
-
-#: Field of a module's record that names the layer it realises.
-LAYER_INDEX = "layer_index"
+from hw_models.records import LayerRecord, Record, StageReport
 
 _KERNEL = re.compile(
     r"^(?P<kernel>dense_latency|dense_resource|dense|conv_[12]d_cl|pointwise_conv_[12]d_cl|"
@@ -36,9 +33,9 @@ def _kind_of_module(kernel: str) -> str:
     return re.sub(r"_?[12]d_cl$", "", kernel)
 
 
-def _kind_of_layer(layer: Record) -> str | None:
+def _kind_of_layer(layer: LayerRecord) -> str | None:
     """Return the kind of module that realises a layer; None for layers without one."""
-    kind = str(layer["type"]).lower()
+    kind = layer.type.lower()
     if kind == "dense":
         return "dense"
     if kind.startswith(("conv1d", "conv2d")):
@@ -51,61 +48,54 @@ def _kind_of_layer(layer: Record) -> str | None:
         return "normalize"
     if kind.startswith("zeropad"):
         return "zeropad"
-    function = str(layer.get("activation") or kind).lower()
+    function = (layer.activation or kind).lower()
     for names in _ACTIVATIONS.values():
         if function in names:
             return names[0]
     return None
 
 
-def module_records(record: Record) -> list[dict[str, Any]]:
+def module_records(record: Record) -> list[Record]:
     """Return one record per module that realises a known layer of `record`.
 
-    Each is the record itself with the module's figures as its `csynth` and `LAYER_INDEX` set: an
+    Each is the record itself with the module's figures as its csynth report and `layer_index` set: an
     estimate of it covers that layer alone, within its network.  A kind of layer whose modules cannot
     be matched one to one (equal layers share a module, names were cut) gives none.
     """
-    numbered: dict[str, list[tuple[int, Record]]] = {}
-    for module in record.get("modules") or ():
-        match = _KERNEL.match(str(module.get("module")))
+    numbered: dict[str, list[tuple[int, StageReport]]] = {}
+    for module in record.modules:
+        match = _KERNEL.match(module.module)
         if match is not None:
             kind = _kind_of_module(match["kernel"])
             numbered.setdefault(kind, []).append((int(match["number"]), module))
     result = []
     for kind, found in numbered.items():
         found.sort(key=lambda item: item[0])
-        places = [i for i, x in enumerate(record["layers"]) if _kind_of_layer(x) == kind]
+        places = [i for i, x in enumerate(record.layers) if _kind_of_layer(x) == kind]
         if len(places) != len(found) or len({number for number, _ in found}) != len(found):
             continue
-        if any(not _fits(record["layers"][i], x) for i, (_, x) in zip(places, found, strict=True)):
+        if any(not _fits(record.layers[i], x) for i, (_, x) in zip(places, found, strict=True)):
             continue
         for i, (_, module) in zip(places, found, strict=True):
-            body = {
-                k: v for k, v in record.items() if k not in ("modules", "vsynth", "impl", "cosim")
-            }
             result.append(
-                body
-                | {
-                    "id": f"{record.get('id')}#{module['module']}",
-                    "csynth": {k: v for k, v in module.items() if k != "module"},
-                    LAYER_INDEX: i,
-                }
+                replace(
+                    record,
+                    id=f"{record.id}#{module.module}",
+                    reports={"csynth": module},
+                    modules=(),
+                    layer_index=i,
+                )
             )
     return result
 
 
-def _fits(layer: Record, module: Record) -> bool:
+def _fits(layer: LayerRecord, module: StageReport) -> bool:
     """Say whether the channels in a stream module's name are those of the layer's output."""
-    channels = _CHANNELS.search(str(module["module"]))
-    shape = layer.get("out_shape") or [layer.get("units")]
-    return (
-        channels is None
-        or not shape
-        or shape[-1] is None
-        or _channels_agree(shape, int(channels[1]))
-    )
+    channels = _CHANNELS.search(module.module)
+    shape = layer.out_shape or ((layer.units,) if layer.units else ())
+    return channels is None or not shape or _channels_agree(shape, int(channels[1]))
 
 
-def _channels_agree(shape: list[Any], channels: int) -> bool:
-    flat = len(shape) == 1 and isinstance(shape[0], int) and shape[0] % channels == 0
+def _channels_agree(shape: Sequence[int], channels: int) -> bool:
+    flat = len(shape) == 1 and shape[0] % channels == 0
     return shape[-1] == channels or flat

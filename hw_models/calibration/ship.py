@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from hw_models.calibration.calibrate import calibrate, load_corpus
-from hw_models.calibration.records import load_records
 from hw_models.calibration.stages import fit_achieved_clock, fit_stage_steps, stage_step
 from hw_models.coefficients import DEFAULT_PATH, Coefficients, save_coefficients
+from hw_models.records import load_records
 
 #: Log half-widths added for what the fit has not seen, from the spread of offsets between keys.
 WIDENING = {"io": 0.4, "tool": 0.3, "version": 0.1, "family": 0.3, "strategy": 0.4, "range": 0.3}
@@ -33,8 +33,8 @@ def ship(records: Path, pairs: Path, post_route: Path) -> Coefficients:
     names = [str(i) for i in range(len(corpus))]
     steps["rtl:vsynth"] = {
         target: stage_step(
-            [float(record[fact]) for record in corpus],
-            [float(record["synthesized"][target]) for record in corpus],
+            [float(getattr(record, fact)) for record in corpus],
+            [float(getattr(record.reports["synthesized"], target)) for record in corpus],
             names,
         )
         for target, fact in (("lut", "adder_cost"), ("ff", "register_bits"))

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hw_models.calibration.intervals import LEVEL, weighted_quantile
-from hw_models.calibration.records import Record
 from hw_models.compose import RESOURCES
+from hw_models.records import Record
 
 #: Prior width (log) of a step, and the log error of one pair: with few pairs a step stays near 1.
 _PRIOR, _NOISE = 1.0, 0.5
@@ -37,6 +37,18 @@ def stage_step(
     }
 
 
+def stage_pairs(pairs: Sequence[Record], stage: str, target: str) -> list[tuple[float, float, str]]:
+    """Return (csynth, later figure, source) of the records that report a target at both stages."""
+    rows = []
+    for pair in pairs:
+        before, later = pair.report("csynth"), pair.report(stage)
+        early = None if before is None else before.value(target)
+        late = None if later is None else later.value(target)
+        if early is not None and late is not None:
+            rows.append((early, late, pair.source))
+    return rows
+
+
 def fit_stage_steps(pairs: Sequence[Record]) -> dict[str, dict[str, dict[str, float]]]:
     """Fit the step from csynth to logic synthesis, from designs that have both reports.
 
@@ -44,14 +56,7 @@ def fit_stage_steps(pairs: Sequence[Record]) -> dict[str, dict[str, dict[str, fl
     """
     steps: dict[str, dict[str, float]] = {}
     for target in RESOURCES:
-        rows = [
-            (float(pair["csynth"][target]), float(later[target]), str(pair["source"]))
-            for pair in pairs
-            for later in (pair.get("vsynth") or {},)
-            if pair.get("csynth")
-            and pair["csynth"].get(target) is not None
-            and later.get(target) is not None
-        ]
+        rows = stage_pairs(pairs, "vsynth", target)
         if len(rows) >= 5:
             steps[target] = stage_step(*(list(column) for column in zip(*rows, strict=True)))
     routed: dict[str, dict[str, float]] = {}
@@ -67,12 +72,7 @@ def fit_stage_steps(pairs: Sequence[Record]) -> dict[str, dict[str, dict[str, fl
 
 def held_out_stage_error(pairs: Sequence[Record], target: str) -> tuple[int, float, float]:
     """Return (n, SMAPE of the step, SMAPE of csynth taken as it is), leaving one source out at a time."""
-    rows = [
-        (float(p["csynth"][target]), float(p["vsynth"][target]), str(p["source"]))
-        for p in pairs
-        if p.get("csynth") and p.get("vsynth")
-        and p["csynth"].get(target) is not None and p["vsynth"].get(target) is not None
-    ]  # fmt: skip
+    rows = stage_pairs(pairs, "vsynth", target)
     fitted: list[float] = []
     plain: list[float] = []
     for source in sorted({row[2] for row in rows}):
@@ -86,8 +86,8 @@ def held_out_stage_error(pairs: Sequence[Record], target: str) -> tuple[int, flo
 
 def fit_achieved_clock(records: Sequence[Record]) -> Mapping[str, float]:
     """Fit achieved_ns = a + b * log2(LUT / 1e4) on post-route designs."""
-    lut = np.array([float(r["lut"]) for r in records])
-    achieved = np.array([float(r["achieved_clock_period_ns"]) for r in records])
+    lut = np.array([float(r.others["lut"]) for r in records])
+    achieved = np.array([float(r.others["achieved_clock_period_ns"]) for r in records])
     features = np.stack([np.ones_like(lut), np.log2(lut / 1e4)], axis=1)
     a, b = np.linalg.lstsq(features, achieved, rcond=None)[0]
     return {"a_ns": float(a), "b_ns": float(b), "n": float(lut.size)}

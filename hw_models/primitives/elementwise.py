@@ -24,6 +24,7 @@ KINDS = (
     "scale_shift",
 )
 
+_QUANTIZE = KINDS.index("quantize")
 # LUT of a lane in HLS: [per input bit, per output bit, constant]
 _LUT = np.array(
     [
@@ -65,6 +66,7 @@ PARAMETERS = (
     Parameter(name="output_bits", unit="bits"),
     Parameter(name="n_positions", unit="vectors per inference (stream)", default=1.0),
     Parameter(name="saturates", unit="0 or 1: the result is clipped, not wrapped", default=1.0),
+    Parameter(name="reuse_factor", unit="lanes that share a multiplier", default=1.0),
 )
 
 
@@ -126,8 +128,13 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
         interval_cycles=np.ones_like(lanes),
         depth_levels=_DEPTH[kind],
         lut={"elementwise.lanes": lut + soft, "elementwise.saturate": saturate},
-        # without a stage of its own the result is registered at one layer boundary in two
-        ff={"elementwise.registers": np.where(cycles > 0, 1.0, 0.5) * lanes * y}
+        # without a stage of its own the result is registered at one layer boundary in two; a word that
+        # keeps its width is wires
+        ff={
+            "elementwise.registers": np.where(
+                (kind == _QUANTIZE) & (x == y), 0.0, np.where(cycles > 0, 1.0, 0.5) * lanes * y
+            )
+        }
         if not context.is_rtl
         else {},
         dsp={"elementwise.multipliers": dsp},

@@ -18,6 +18,8 @@ from hw_models.primitives.base import (
     Primitive,
     bram_18k_for,
     ceil_log2,
+    dsp_per_multiplier,
+    dsp_share,
     stream_interval,
 )
 from hw_models.types import STRATEGIES
@@ -77,6 +79,12 @@ PARAMETERS = (
         default=float("nan"),
     ),
     Parameter(
+        name="effective_bits",
+        unit="bits of all weights between their first and last one",
+        unknown="declared width less the sign",
+        default=float("nan"),
+    ),
+    Parameter(
         name="adder_graph_cost",
         unit="LUTs of the solved adder graph",
         unknown="law",
@@ -102,12 +110,6 @@ SOFT_LOGIC_FACTOR = 14.0
 
 #: Register behind a layer without any cut of its own: there only between layers.
 RELAY = "latency.relay"
-
-
-def dsp_per_multiplier(first_bits: Array, second_bits: Array) -> Array:
-    """Count DSP blocks of one wide product: tiles of 18 x 26 bits (AMD UG579: 27 x 18 two's complement)."""
-    wide, narrow = np.maximum(first_bits, second_bits), np.minimum(first_bits, second_bits)
-    return np.ceil(wide / 26) * np.ceil(narrow / 18)
 
 
 def _weights(p: Mapping[str, Array], context: Context) -> dict[str, Array]:
@@ -282,10 +284,7 @@ def _resource(p: Mapping[str, Array], context: Context) -> OpCost:
     n_in, n_out = p["n_in"], p["n_out"]
     reuse = np.minimum(p["reuse_factor"], n_in * n_out)
     block = np.ceil(n_in * n_out / reuse)
-    # a product of two variables leaves the LUTs where its area in bits passes about 70
-    # (14 x 6 bits: 120 DSPs of 120; 8 x 8 and 16 x 4: none in 250 reports and more)
-    area = x * w
-    share = np.where(area >= 112, 1.0, np.where(area >= 80, 0.95, np.where(area >= 70, 0.5, 0.0)))
+    share = dsp_share(x, w)
     dsp = np.where(share < 1, share * block, block) * dsp_per_multiplier(x, w)
     soft = (1 - share) * block
 

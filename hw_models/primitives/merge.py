@@ -22,8 +22,9 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     if not context.is_stream:
         return OpCost(
             latency_cycles=zero, interval_cycles=np.ones_like(zero), depth_levels=zero,
+            input_bits=p["n_lanes"] * p["bits"] * p["n_positions"],
             cut_bits=p["n_lanes"] * p["bits"],
-        output_bits=p["n_lanes"] * p["bits"],
+            output_bits=p["n_lanes"] * p["bits"],
         )  # fmt: skip
     return OpCost(
         latency_cycles=p["n_positions"] + 2,

@@ -16,7 +16,7 @@ PARAMETERS = (
     Parameter(name="n_gates", unit="3 for GRU, 4 for LSTM"),
     Parameter(name="bits", unit="bits"),
     Parameter(name="n_steps", unit="time steps"),
-    Parameter(name="matvec_cycles", unit="cycles of the products of one step"),
+    Parameter(name="reuse_factor", unit="cycles of the products of one step", default=1.0),
     Parameter(name="table_size", unit="words", default=1024.0),
 )
 
@@ -26,7 +26,7 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     units, gates, bits = p["n_units"], p["n_gates"], p["bits"]
     # constant weights: 6 cycles a step in all (an LSTM of 4 units on an XCU250 at 5 ns); shared multipliers
     # wait for the products, then for gates and state one after another
-    step = p["matvec_cycles"] + np.where(p["matvec_cycles"] > 1, 14.0, 5.0)
+    step = p["reuse_factor"] + np.where(p["reuse_factor"] > 1, 14.0, 5.0)
     return OpCost(
         latency_cycles=p["n_steps"] * step,
         interval_cycles=p["n_steps"] * step,

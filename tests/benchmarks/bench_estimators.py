@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,11 @@ from hw_models import distributed
 from hw_models.calibration.calibrate import calibrate, held_out_calibrations, load_corpus
 from hw_models.calibration.fit import Dataset, fit, predict, smape
 from hw_models.calibration.intervals import covered_records
-from hw_models.calibration.records import load_records
 from hw_models.calibration.stages import held_out_stage_error
 from hw_models.coefficients import Coefficients
 from hw_models.compose import RESOURCES, estimate
 from hw_models.errors import ModelError
+from hw_models.records import Record, load_records
 from hw_models.types import METRICS, DesignBatch, OpBatch
 from hw_models.weights import csd_digits
 
@@ -47,12 +48,12 @@ MODIFIED = "modified-stream-kernels"
 
 def class_masks(dataset: Dataset) -> dict[str, NDArray[np.bool_]]:
     """Return the rows of each table: named sets of records."""
-    family = np.array([str(r["family"]) for r in dataset.records])
-    stream = np.array([r["io_type"] == "io_stream" for r in dataset.records])
+    family = np.array([str(r.family) for r in dataset.records])
+    stream = np.array([r.io_type == "io_stream" for r in dataset.records])
     convolution = np.char.startswith(family, "CNN")
     single, modified = dataset.groups == SINGLE_DENSE, dataset.groups == MODIFIED
     # tests of a pooling layer alone are not networks
-    has_weights = np.array(["matvec" in low.rows for low in dataset.lowered])
+    has_weights = np.array([bool(low.of("matvec")) for low in dataset.lowered])
     return {
         "io_parallel MLP": ~stream & (family == "MLP"),
         "io_parallel MLP, without the single-layer collection": ~stream
@@ -69,7 +70,7 @@ def tree_features(dataset: Dataset) -> Array:
     """Return 22 aggregate features per record: what a generic learned estimator sees."""
     rows = []
     for record, lowered in zip(dataset.records, dataset.lowered, strict=True):
-        dense = [p for _, p in lowered.rows.get("matvec", ())] or [{}]
+        dense = lowered.of("matvec") or [{}]
 
         def column(name: str, dense: Sequence[Mapping[str, float]] = dense) -> Array:
             return np.nan_to_num(np.array([p.get(name, 0.0) for p in dense], dtype=float))
@@ -79,12 +80,12 @@ def tree_features(dataset: Dataset) -> Array:
         nonzero = weights * (1 - column("zero_fraction"))
         rows.append(
             [
-                len(record["layers"]), len(dense), weights.sum(), nonzero.sum(), weights.max(), n_in.max(), n_out.max(),
+                len(record.layers), len(dense), weights.sum(), nonzero.sum(), weights.max(), n_in.max(), n_out.max(),
                 n_out.sum(), column("weight_bits").max(), column("weight_bits").mean(), column("input_bits").max(),
                 column("accumulator_bits").max(), reuse.max(), reuse.mean(), (weights / reuse).sum(),
-                column("n_positions").max(), column("strategy").mean(), float(record["io_type"] == "io_stream"),
-                float(record["clock_period_ns"]), float("Vitis" in str(record["tool"])),
-                float(str(record["part"]).startswith("xc7")), len(lowered.rows.get("table", ())),
+                column("n_positions").max(), column("strategy").mean(), float(record.io_type == "io_stream"),
+                float(record.clock_period_ns), float("Vitis" in str(record.tool)),
+                float(str(record.part).startswith("xc7")), len(lowered.of("table")),
             ]
         )  # fmt: skip
     return np.array(rows, dtype=float)
@@ -118,19 +119,19 @@ RULE4ML_BOARDS = {
 RULE4ML_VIVADO = tuple(f"{year}.{half}" for year in range(2019, 2025) for half in (1, 2))
 
 
-def rule4ml_question(record: Mapping[str, Any]) -> dict[str, Any] | None:
+def rule4ml_question(record: Record) -> dict[str, Any] | None:
     """Describe a record in rule4ml's terms, or None where it does not apply (its README's scope)."""
-    part = str(record["part"])
+    part = str(record.part)
     board = next((b for start, b in RULE4ML_BOARDS.items() if part.startswith(start)), None)
-    width = re.search(r"(?:ap_)?fixed<(\d+),\s*(-?\d+)", str(record["model_precision"]))
-    strategy = str(record["strategy"]).lower()
+    width = re.search(r"(?:ap_)?fixed<(\d+),\s*(-?\d+)", str(record.model_precision))
+    strategy = str(record.strategy).lower()
     layers: list[list[Any]] = []
-    for layer in record["layers"]:
-        kind = str(layer["type"])
+    for layer in record.layers:
+        kind = layer.type
         if kind == "Dense":
-            (n_in,), n_out = layer["in_shape"], int(layer["units"])
+            (n_in,), n_out = layer.in_shape or (0,), int(layer.units or 0)
             layers.append([int(n_in), n_out, None])
-        elif kind == "Activation" and layer.get("activation") in (
+        elif kind == "Activation" and layer.activation in (
             "relu",
             "sigmoid",
             "tanh",
@@ -138,19 +139,19 @@ def rule4ml_question(record: Mapping[str, Any]) -> dict[str, Any] | None:
         ):
             if not layers:
                 return None
-            layers[-1][2] = layer["activation"]
+            layers[-1][2] = layer.activation
         elif kind not in ("InputLayer", "Activation"):
             return None
     if board is None or width is None or strategy not in ("latency", "resource") or not layers:
         return None
-    version = ".".join(str(record["tool_version"]).split(".")[:2])
+    version = ".".join(str(record.tool_version).split(".")[:2])
     return {
         "layers": layers,
         "board": board,
         "strategy": strategy,
         "precision": f"ap_fixed<{width[1]}, {max(1, int(width[2]))}>",
-        "reuse_factor": max(int(layer.get("reuse_factor") or 1) for layer in record["layers"]),
-        "hls4ml_version": "1.1.0" if "Vitis" in str(record["tool"]) else "0.8.1",
+        "reuse_factor": max(int(layer.reuse_factor or 1) for layer in record.layers),
+        "hls4ml_version": "1.1.0" if "Vitis" in str(record.tool) else "0.8.1",
         "vivado_version": min(RULE4ML_VIVADO, key=lambda v: abs(float(v) - float(version))),
     }
 
@@ -284,7 +285,7 @@ def post_route(path: Path) -> dict[str, Any]:
     """Judge distributed arithmetic on post-route designs, leaving one out."""
     records = load_records([path])
     column = {
-        k: np.array([float(r[k]) for r in records])
+        k: np.array([float(r.adder_cost if k == "adder_cost" else r.others[k]) for r in records])
         for k in ("adder_cost", "ebops", "lut", "ff", "latency_cycles")
     }
     cost, lut = column["adder_cost"], column["lut"]
@@ -391,12 +392,14 @@ def corpus_accuracy() -> dict[str, Any]:
         records = load_corpus()
     except ModelError as error:
         return {"skipped": str(error)}
-    graph = ("adder_cost", "adder_cost_rtl", "register_bits", "pipeline_cycles", "delay")
     fast_records = [
-        {k: v for k, v in r.items() if k not in graph}
-        | {"layers": [{k: v for k, v in x.items() if k not in graph} for x in r["layers"]]}
+        replace(
+            r,
+            adder_cost=None, register_bits=None, pipeline_cycles=None, delay=None,
+            layers=tuple(replace(x, adder_cost=None, delay=None) for x in r.layers),
+        )
         for r in records
-    ]
+    ]  # fmt: skip
     result: dict[str, Any] = {"n": len(records)}
     for name, some in (("exact_graph", records), ("fast", fast_records)):
         errors = calibrate(some, stage="synthesized").errors

@@ -56,7 +56,7 @@ def test_the_solved_network_is_what_the_export_builds(seed):
     for fact, name in (
         ("adder_cost", "adder_cost"), ("register_bits", "register_bits"), ("latency_cycles", "pipeline_cycles"),
     ):  # fmt: skip
-        assert getattr(solved, fact) == getattr(export, fact) == record[name]
+        assert getattr(solved, fact) == getattr(export, fact) == getattr(record, name)
     scorer = HardwareScorer(device=load_device("xcvu13p"), coefficients=Coefficients())
     cycles = scorer.score_quantized([network], solve=solve_network).metrics["latency_cycles"]
     assert cycles.low[0] == cycles.value[0] == cycles.high[0] == export.latency_cycles

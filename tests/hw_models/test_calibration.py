@@ -1,6 +1,7 @@
 """Calibration: records are read or refused by name, fits are judged on held-out groups, files are versioned."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,21 @@ from hw_models.calibration import (
     save_coefficients,
 )
 from hw_models.calibration.fit import Dataset, fit, fit_target, predict, smape
+from hw_models.calibration.groups import group_of
 from hw_models.calibration.intervals import weighted_quantile
-from hw_models.calibration.records import group_of, lower_record, parse_type
 from hw_models.calibration.stages import fit_stage_steps, held_out_stage_error
 from hw_models.distributed import post_route_lut
 from hw_models.errors import ModelError, UnsupportedError
+from hw_models.record_lowering import lower_record
+from hw_models.records import (
+    LayerRecord,
+    Record,
+    parse_type,
+    read_layer,
+    read_record,
+    read_report,
+    record_json,
+)
 from hw_models.types import METRICS
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
@@ -42,14 +53,14 @@ def dense_record(i, *, n_in=16, n_out=32, lut_factor=1.0, source="a/b", **change
         "part": "xcu250-figd2104-2L-e", "clock_period_ns": 5.0, "clock_uncertainty_ns": None, "strategy": "Latency",
         "io_type": "io_parallel", "model_precision": "fixed<16,6>", "family": "MLP", "flags": [], "layers": [layer],
     }  # fmt: skip
-    (answer,) = estimate_records([record], coefficients=Coefficients())
+    (answer,) = estimate_records([read_record(record)], coefficients=Coefficients())
     record["csynth"] = {
         "latency_cycles_max": answer["latency_cycles"]["value"], "interval_cycles_max": 1,
         "lut": round(answer["lut"]["value"] * lut_factor), "ff": answer["ff"]["value"],
         "dsp": answer["dsp"]["value"], "bram_18k": 0,
     }  # fmt: skip
     record.update(changes)
-    return record
+    return read_record(record)
 
 
 def population(lut_factor=1.0, n=12):
@@ -82,10 +93,8 @@ def test_what_is_no_precision_is_none(text):
 
 def test_unknown_layers_are_refused_by_name():
     record = dense_record(0)
-    record["layers"] = [
-        *record["layers"],
-        {"name": "attn_3", "type": "MultiHeadAttention", "in_shape": [4]},
-    ]
+    odd = read_layer({"name": "attn_3", "type": "MultiHeadAttention", "in_shape": [4]})
+    record = replace(record, layers=(*record.layers, odd))
     with pytest.raises(UnsupportedError, match="attn_3.*MultiHeadAttention"):
         lower_record(record)
     (answer,) = estimate_records([record])
@@ -96,8 +105,8 @@ def test_unknown_layers_are_refused_by_name():
 
 def test_estimates_ignore_what_the_tools_reported():
     record = dense_record(0)
-    lying = {**record, "csynth": {"lut": 1, "ff": 1, "dsp": 9999}, "vsynth": {"lut": 3}}
-    bare = {k: v for k, v in record.items() if k != "csynth"}
+    lying = replace(record, reports={"csynth": read_report({"lut": 1, "ff": 1, "dsp": 9999})})
+    bare = replace(record, reports={})
     assert estimate_records([record]) == estimate_records([lying]) == estimate_records([bare])
 
 
@@ -131,7 +140,7 @@ def test_broken_files_are_refused_with_their_line(tmp_path, line, message):
 
 def test_duplicates_are_read_once(tmp_path):
     path = tmp_path / "records.jsonl"
-    path.write_text((json.dumps(dense_record(0)) + "\n") * 3)
+    path.write_text((json.dumps(record_json(dense_record(0))) + "\n") * 3)
     assert len(load_records([path, path])) == 1
 
 
@@ -202,13 +211,11 @@ def test_shipped_coefficients_say_where_they_come_from():
 
 
 def test_groups_keep_research_groups_and_forks_together():
-    assert group_of({"source": "YanLunHuang/x", "layers": []}) == group_of(
-        {"source": "ChiRuiChen/y", "layers": []}
-    )
+    assert group_of(Record(source="YanLunHuang/x")) == group_of(Record(source="ChiRuiChen/y"))
     shapes = [(16, 64), (64, 32), (32, 32), (32, 5)]
-    layers = [{"type": "Dense", "in_shape": [a], "out_shape": [b]} for a, b in shapes]
-    assert group_of({"source": "one/tutorial", "layers": layers}) == group_of(
-        {"source": "two/fork", "layers": layers}
+    layers = tuple(LayerRecord(type="Dense", in_shape=(a,), out_shape=(b,)) for a, b in shapes)
+    assert group_of(Record(source="one/tutorial", layers=layers)) == group_of(
+        Record(source="two/fork", layers=layers)
     )
 
 
@@ -238,7 +245,10 @@ def test_the_shipped_corpus_can_be_fitted_and_its_graphs_are_priced_right():
 def test_post_route_lut_of_published_designs():
     records = load_records([DATA / "distributed_arithmetic_post_route.jsonl"])
     cost, ebops, lut = (
-        np.array([float(r[k]) for r in records]) for k in ("adder_cost", "ebops", "lut")
+        np.array([float(value) for value in values])
+        for values in zip(
+            *((r.adder_cost, r.others["ebops"], r.others["lut"]) for r in records), strict=True
+        )
     )
     assert np.mean(np.abs(post_route_lut(cost, ebops) / lut - 1)) < 0.033
     assert np.mean(np.abs(post_route_lut(cost) / lut - 1)) < 0.04

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from hw_models.calibration.fit import Dataset, fit, predict
-from hw_models.calibration.modules import LAYER_INDEX, module_records
-from hw_models.calibration.records import lower_record
+from hw_models.calibration.modules import module_records
 from hw_models.coefficients import Coefficients
+from hw_models.record_lowering import lower_record
+from hw_models.records import Record, read_record
 
 
 def _module(name: str, **figures: int) -> dict:
@@ -23,7 +24,7 @@ def _module(name: str, **figures: int) -> dict:
 
 def _record(
     io_type: str = "io_parallel", modules: tuple[dict, ...] = (), **changes: object
-) -> dict:
+) -> Record:
     fixed = "ap_fixed<16,6>"
     precision = {
         "weight_precision": fixed,
@@ -31,7 +32,7 @@ def _record(
         "result_precision": fixed,
         "input_precision": fixed,
     }
-    return {
+    document = {
         "schema": 1, "id": "d", "source": "s", "tool": "Vivado HLS", "tool_version": "2020.1", "backend": "Vivado",
         "part": "xcu250-figd2104-2L-e", "clock_period_ns": 5.0, "strategy": "latency", "io_type": io_type,
         "model_precision": fixed, "family": "MLP", "flags": [],
@@ -43,6 +44,7 @@ def _record(
         "csynth": {"latency_cycles_max": 5, "interval_cycles_max": 1, "lut": 3000, "ff": 800, "dsp": 100, "bram_18k": 0},
         "modules": list(modules),
     } | changes  # fmt: skip
+    return read_record(document)
 
 
 DENSE_2 = "dense_latency_ap_fixed_16_6_5_3_0_ap_fixed_16_6_5_3_0_config2_s"
@@ -54,8 +56,8 @@ def test_modules_follow_the_order_of_the_network_not_of_the_report():
     found = module_records(
         _record(modules=(_module(DENSE_5, lut=7), _module(RELU_4, lut=8), _module(DENSE_2, lut=9)))
     )
-    assert {x[LAYER_INDEX]: x["csynth"]["lut"] for x in found} == {0: 9, 1: 8, 2: 7}
-    assert all("modules" not in x for x in found)
+    assert {x.layer_index: x.reports["csynth"].lut for x in found} == {0: 9, 1: 8, 2: 7}
+    assert not any(x.modules for x in found)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_unknown_kernels_match_nothing(name):
 
 def test_a_missing_module_leaves_its_kind_out():
     found = module_records(_record(modules=(_module(DENSE_2), _module(RELU_4))))
-    assert [x[LAYER_INDEX] for x in found] == [1]
+    assert [x.layer_index for x in found] == [1]
 
 
 def test_stream_modules_of_other_channels_do_not_match():
@@ -86,11 +88,18 @@ def test_stream_modules_of_other_channels_do_not_match():
 
 def test_one_layer_is_lowered_without_its_neighbours():
     record = _record("io_stream")
-    whole, first = lower_record(record), lower_record(record, only=0)
-    assert len(whole.rows["matvec"]) == 2 and "fifo" in whole.rows
-    assert len(first.rows["matvec"]) == 1 and set(first.rows) == {"matvec"}
-    assert first.rows["matvec"][0][1]["n_in"] == 8
-    assert lower_record(record, only=2).rows["matvec"][0][1]["n_in"] == 16
+    whole = [placed.operation.primitive for placed in lower_record(record).operations]
+    assert whole == [
+        "matvec",
+        "fifo",
+        "elementwise",
+        "fifo",
+        "matvec",
+    ]  # the last writes to the ports
+    for only, n_in in ((0, 8), (2, 16)):
+        (placed,) = lower_record(record, only=only).operations
+        assert (placed.operation.primitive, placed.stage) == ("matvec", 0)
+        assert placed.operation.parameters["n_in"] == n_in
 
 
 def test_modules_are_no_designs_but_teach_the_fit():

@@ -1,5 +1,7 @@
 """Operation counts: by hand, and against brute force."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,12 +10,11 @@ from hw_models.compose import estimate
 from hw_models.errors import ModelError
 from hw_models.profile import (
     count_operations,
-    effective_bits,
-    exact_ebops,
     fit_energy_scale,
     processor_energy_nj,
 )
 from hw_models.types import DesignBatch, OpBatch
+from hw_models.weights import effective_bits, weight_facts
 
 
 def two_layers():
@@ -28,7 +29,7 @@ def two_layers():
 
 
 def test_counts_by_hand():
-    counts = count_operations(two_layers())
+    counts = count_operations(two_layers().ops, 1)
     assert counts.macs[0] == 64 + 32
     assert counts.parameters[0] == 64 + 8 + 32
     assert counts.flops[0] == 2 * 96 + 8
@@ -36,11 +37,17 @@ def test_counts_by_hand():
     assert counts.ebops[0] == 64 * 5 * 8 + 32 * 3 * 5
 
 
+def test_known_weights_count_their_own_bits():
+    (op,) = two_layers().ops
+    known = replace(op, parameters={**op.parameters, "effective_bits": np.array([100.0, np.nan])})
+    assert count_operations([known], 1).ebops[0] == 100 * 8 + 32 * 3 * 5
+
+
 def test_effective_bits_match_the_binary_text():
     words = np.arange(-300, 301)
     expected = [len(bin(abs(w))[2:].strip("0")) for w in words]
     assert effective_bits(words).tolist() == expected
-    assert exact_ebops(words, 7) == 7 * sum(expected)
+    assert weight_facts(words, 7)["effective_bits"] == sum(expected)
 
 
 def test_wider_words_need_more_energy():
@@ -60,5 +67,5 @@ def test_power_reports_scale_the_energy():
 
 
 def test_half_precision_needs_less_energy_on_a_processor():
-    counts = count_operations(two_layers())
+    counts = count_operations(two_layers().ops, 1)
     assert processor_energy_nj(counts, precision="float_16")[0] < processor_energy_nj(counts)[0]

@@ -17,6 +17,7 @@ from hw_models.calibration import (
     load_coefficients,
     save_coefficients,
 )
+from hw_models.records import read_record
 from tests.synthesis.report_factory import CSYNTH_XML, fill, write_project, write_reports
 
 
@@ -39,6 +40,10 @@ def _record(index, n_in, n_out, source):
     }  # fmt: skip
 
 
+def _estimate(records, coefficients):
+    return estimate_records([read_record(r) for r in records], "csynth", coefficients)
+
+
 def _records(factor, n_sources=4):
     """Designs of a tool whose LUT and FF are `factor` times what the bare laws say."""
     shapes = [(4, 4), (8, 16), (16, 8), (32, 16), (10, 5)]
@@ -47,7 +52,7 @@ def _records(factor, n_sources=4):
         for s in range(n_sources)
         for i, shape in enumerate(shapes[s % 2 :])
     ]
-    laws = estimate_records(records, "csynth", Coefficients())
+    laws = _estimate(records, Coefficients())
     for record, law in zip(records, laws, strict=True):
         value = {
             metric: law[metric]["value"]
@@ -86,9 +91,9 @@ def test_a_users_reports_bring_his_estimates_closer(tmp_path, bare):
     fitted, origin = open_coefficients(None)
     assert origin == str(run.output)
     unseen = _record(0, 24, 12, "user9")
-    truth = estimate_records([unseen], "csynth", Coefficients())[0]["lut"]["value"] * 1.6
-    before = estimate_records([unseen], "csynth", Coefficients())[0]["lut"]["value"]
-    after = estimate_records([unseen], "csynth", fitted)[0]["lut"]["value"]
+    truth = _estimate([unseen], Coefficients())[0]["lut"]["value"] * 1.6
+    before = _estimate([unseen], Coefficients())[0]["lut"]["value"]
+    after = _estimate([unseen], fitted)[0]["lut"]["value"]
     assert abs(math.log(after / truth)) < abs(math.log(before / truth))
 
 
@@ -186,9 +191,7 @@ def test_open_synthesis_moves_its_own_key_only(tmp_path, bare):
     assert fitted.factors == {}
     assert set(fitted.offsets["lut"]) == {"tool=yosys"}
     record = _record(0, 16, 8, "user")
-    (with_fit,), (without,) = (
-        estimate_records([record], "csynth", c) for c in (fitted, Coefficients())
-    )
+    (with_fit,), (without,) = (_estimate([record], c) for c in (fitted, Coefficients()))
     assert with_fit["lut"] == without["lut"]
 
 
@@ -204,7 +207,7 @@ def test_cycles_seen_on_a_device_or_in_a_simulator_are_fitted(tmp_path, bare, st
     assert set(errors) == {"latency_cycles"}  # nothing is claimed of what was not seen
     assert errors["latency_cycles"].after < errors["latency_cycles"].before
     assert run.output is not None
-    (before,) = estimate_records(records[:1], "csynth", load_coefficients(bare))
-    (after,) = estimate_records(records[:1], "csynth", load_coefficients(run.output))
+    (before,) = _estimate(records[:1], load_coefficients(bare))
+    (after,) = _estimate(records[:1], load_coefficients(run.output))
     assert after["latency_cycles"]["value"] > before["latency_cycles"]["value"]
     assert after["lut"]["value"] == before["lut"]["value"]

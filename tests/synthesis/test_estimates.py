@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from codesign.export.read_onnx import onnx_layers
 from codesign.synthesis import estimates
 from codesign.synthesis.networks import network_record
 from codesign.synthesis.onnx_config import onnx_record
+from hw_models.records import LayerRecord, StageReport, record_json
 from hw_models.types import METRICS
 from tests.synthesis.report_factory import write_project
 
@@ -43,7 +45,7 @@ def _dense_facts(layers):
         "n_multipliers",
         "weight_precision",
     )
-    return [{key: layer[key] for key in keys} for layer in layers if layer["type"] == "Dense"]
+    return [{key: getattr(layer, key) for key in keys} for layer in layers if layer.type == "Dense"]
 
 
 def test_qonnx_file_and_candidate_give_the_same_constants(tmp_path):
@@ -53,8 +55,8 @@ def test_qonnx_file_and_candidate_give_the_same_constants(tmp_path):
         network = random_networks.random_network(index, activations=("relu", "linear"))
         path = tmp_path / f"{index}.onnx"
         path.write_bytes(export_qonnx(network, study="", scaling={}).content)
-        from_file = _dense_facts(onnx_record(path, None)["layers"])
-        from_candidate = _dense_facts(network_record(network, solve_graphs=False)["layers"])
+        from_file = _dense_facts(onnx_record(path, None).layers)
+        from_candidate = _dense_facts(network_record(network, solve_graphs=False).layers)
         for ours, theirs in zip(from_file, from_candidate, strict=True):
             for key in ("in_shape", "out_shape", "n_weights", "n_zeros", "csd_digits"):
                 assert ours[key] == theirs[key]
@@ -67,8 +69,8 @@ def test_hls4ml_project_and_candidate_give_the_same_constants(tmp_path):
     network = random_networks.random_network(4, strategies=("latency",))
     project = export_hls4ml(network)
     project.plan.write(tmp_path / "p")
-    from_project = _dense_facts(estimates.project_record(tmp_path / "p")["layers"])
-    from_candidate = _dense_facts(network_record(network)["layers"])
+    from_project = _dense_facts(estimates.project_record(tmp_path / "p").layers)
+    from_candidate = _dense_facts(network_record(network).layers)
     for ours, theirs in zip(from_project, from_candidate, strict=True):
         for key in ("in_shape", "out_shape", "n_weights", "n_zeros", "csd_digits"):
             assert ours[key] == theirs[key]
@@ -93,7 +95,8 @@ def test_layer_shares_add_up_to_the_whole(tmp_path):
 
 def test_unknown_layers_are_refused_by_name(tmp_path):
     record = estimates.project_record(write_project(tmp_path / "p"))
-    record["layers"].append({"name": "odd", "type": "Fourier", "in_shape": [2], "out_shape": [2]})
+    odd = LayerRecord(name="odd", type="Fourier", in_shape=(2,), out_shape=(2,))
+    record = replace(record, layers=(*record.layers, odd))
     item = estimates.estimate_design(record)
     assert not item.summary["supported"]
     assert "Fourier" in " ".join(item.summary["notes"])
@@ -140,29 +143,31 @@ def test_convolutions_and_pools_of_an_onnx_file(tmp_path):
         "io_type: io_stream\nreuse_factor: 1\npart: xc7z020clg400-1\nlayers:\n  conv: {strategy: resource, reuse_factor: 9}\n"
     )
     record = onnx_record(path, config)
-    conv, relu, pool = record["layers"]
-    assert (conv["in_shape"], conv["out_shape"], conv["kernel"]) == ([8, 8, 2], [6, 6, 4], [3, 3])
-    assert (conv["strategy"], conv["reuse_factor"]) == ("resource", 9)
-    assert relu["in_shape"] == [6, 6, 4]
-    assert (pool["type"], pool["out_shape"]) == ("Pooling2D", [3, 3, 4])
+    conv, relu, pool = record.layers
+    assert (conv.in_shape, conv.out_shape, conv.kernel) == ((8, 8, 2), (6, 6, 4), (3, 3))
+    assert (conv.strategy, conv.reuse_factor) == ("resource", 9)
+    assert relu.in_shape == (6, 6, 4)
+    assert (pool.type, pool.out_shape) == ("Pooling2D", (3, 3, 4))
     config.write_text("reuse: 1\n")
     with pytest.raises(ConfigError, match="reuse"):
         onnx_record(path, config)
 
 
 def test_records_file_keeps_order_and_answers_every_line(tmp_path):
-    record = estimates.project_record(write_project(tmp_path / "p"))
+    record = record_json(estimates.project_record(write_project(tmp_path / "p")))
     lines = [
         record | {"id": "a"},
         record | {"id": "b", "layers": []},
         record | {"id": "c", "clock_period_ns": 2.5},
+        record | {"id": "d", "clock_period_ns": "fast"},
     ]
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert estimates.estimate_file(source, target, stage="csynth") == (3, 2)
+    assert estimates.estimate_file(source, target, stage="csynth") == (4, 2)
     results = [json.loads(line) for line in target.read_text().splitlines()]
-    assert [result["id"] for result in results] == ["a", "b", "c"]
-    assert [result["supported"] for result in results] == [True, False, True]
+    assert [result["id"] for result in results] == ["a", "b", "c", "d"]
+    assert [result["supported"] for result in results] == [True, False, True, False]
+    assert "clock_period_ns is 'fast', expected a finite number" in results[3]["notes"][0]
     assert set(results[0]) == {"id", "supported", "stage", "notes", *METRICS}
     with pytest.raises(ReportError, match="not JSON"):
         source.write_text("{")
@@ -173,7 +178,7 @@ def test_records_file_keeps_order_and_answers_every_line(tmp_path):
 
 def test_stage_fields_are_no_inputs(tmp_path):
     record = estimates.project_record(write_project(tmp_path / "p"))
-    reported = record | {"csynth": {"lut": 10**6, "ff": 1, "dsp": 9999}}
+    reported = replace(record, reports={"csynth": StageReport(lut=10**6, ff=1, dsp=9999)})
     assert estimates.estimate_design(record).summary == estimates.estimate_design(reported).summary
 
 

@@ -16,7 +16,7 @@ from codesign.validate.records import append_record, device_record
 from codesign.validate.run import validate_device
 from codesign.validate.verilator import verilator_environment
 from hw_models.calibration.fit import Dataset
-from hw_models.calibration.records import load_records
+from hw_models.records import load_records
 from tests.export.random_networks import random_network, random_words
 
 
