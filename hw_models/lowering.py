@@ -104,7 +104,7 @@ class Product(Described):
     n_streamed: Value | None = None
     depth: Value = 1.0
 
-    def sum_bits(self) -> Value:
+    def sum_bits(self) -> NDArray[np.float64]:
         """Return the bits that hold every sum of products, whatever the constants are."""
         return sum_bits(self.n_in, self.zero_fraction, self.input_bits, self.weight_bits)
 
@@ -139,7 +139,9 @@ class Product(Described):
         return Stream(n_channels=channels, bits=self.output_bits, depth=self.depth)
 
 
-def sum_bits(n_in: Value, zero_fraction: Value, input_bits: Value, weight_bits: Value) -> Value:
+def sum_bits(
+    n_in: Value, zero_fraction: Value, input_bits: Value, weight_bits: Value
+) -> NDArray[np.float64]:
     """Return the bits that hold any sum of products: input + weight - 1 + ceil(log2(terms + 1)).
 
     Args:

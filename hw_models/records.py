@@ -275,8 +275,7 @@ def _checked(where: str, key: str, kind: str, value: object) -> object:
     return value
 
 
-@cache
-def _declared(of: type) -> dict[str, str]:
+def _plain_fields(of: type[LayerRecord | Record | StageReport]) -> dict[str, str]:
     """Return the plain fields of a record type with their types, None left out."""
     nested = ("others", "layers", "reports", "modules")
     return {
@@ -289,6 +288,9 @@ def _declared(of: type) -> dict[str, str]:
     }
 
 
+_DECLARED = {of: _plain_fields(of) for of in (LayerRecord, Record, StageReport)}
+
+
 def _read(of: type[_T], document: object, where: str, more: Mapping[str, object]) -> _T:
     """Read the plain fields of one object; `more` are the nested ones, read already.
 
@@ -299,7 +301,7 @@ def _read(of: type[_T], document: object, where: str, more: Mapping[str, object]
         raise ModelError(
             f"{where}: {type(document).__name__}, expected an object; correct the record"
         )
-    declared = _declared(of)
+    declared = _DECLARED[of]
     values: dict[str, Any] = dict(more)
     others = {}
     for key, value in document.items():
@@ -432,7 +434,7 @@ def _written(item: LayerRecord | Record | StageReport) -> dict[str, Any]:
     for f in fields(item):
         value = getattr(item, f.name)
         default = None if f.default is MISSING else f.default
-        if f.name in _declared(type(item)) and (value != default or f.default is MISSING):
+        if f.name in _DECLARED[type(item)] and (value != default or f.default is MISSING):
             document[f.name] = _plain(value)
     return document | dict(item.others)
 

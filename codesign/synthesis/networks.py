@@ -48,6 +48,11 @@ class _RecordGraph:
         if class_name == "Concatenate":
             out_shape = (*in_shapes[0][:-1], sum(shape[-1] for shape in in_shapes))
         hardware = configuration or {}
+        types: dict[str, Any] = {
+            f"{role}_precision": _hls_type(precision[role])
+            for role in ("weight", "bias", "accum", "result", "table")
+            if role in precision
+        }
         layer = LayerRecord(
             type=attributes["op"] if class_name == "Merge" else class_name,
             name=name,
@@ -57,17 +62,13 @@ class _RecordGraph:
             strategy=hardware.get("Strategy"),
             reuse_factor=hardware.get("ReuseFactor"),
             input_precision=None if widest is None else _hls_type(widest),
-            **{
-                f"{role}_precision": _hls_type(precision[role])
-                for role in ("weight", "bias", "accum", "result", "table")
-                if role in precision
-            },
+            **types,
         )
         if "table_data" in attributes:
             layer = replace(layer, table_size=len(attributes["table_data"]))
         if "weight_data" in attributes and widest is not None:
             words = np.rint(np.asarray(attributes["weight_data"]) / precision["weight"].lsb)
-            counts = layer_counts(words.astype(np.int64), widest.bits)
+            counts: dict[str, Any] = dict(layer_counts(words.astype(np.int64), widest.bits))
             layer = replace(layer, units=words.shape[-1], **counts)
         self.layers[name] = layer
         self._formats[name] = precision["result"]
