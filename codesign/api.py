@@ -3,7 +3,7 @@
 from codesign import api
 
 summary = api.run("examples/jets_100ns.yaml", output="runs/mine")
-print(summary["winner"]["digest"], summary["accuracy"]["quantized"], summary["lut"])
+print(summary["winner"]["digest"], summary["score"]["quantized"], summary["lut"])
 
 network = api.load_network("runs/mine")              # the winner, on its fixed-point grid
 words = api.quantize_inputs("runs/mine", raw_inputs)  # raw features -> firmware input words
@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.errors import StudyError
 from codesign.ir import QuantizedNetwork
+from codesign.results import Preparation
 from codesign.study import Study, StudyConfig, load_config
 
 
@@ -31,7 +31,7 @@ def run(
     Args:
         config: a study file, or a configuration built in Python.
         output: study folder; default runs/<name>.
-        until: last stage: "prepare", "search", "train", "export" or "report".
+        until: last kind of stage: one of `codesign.pipeline.STAGES`.
 
     Raises:
         CodesignError: whatever a stage refuses.
@@ -52,17 +52,7 @@ def load_network(folder: str | Path, digest: str | None = None) -> QuantizedNetw
         StudyError: the study has trained no such candidate.
     """
     study = Study.open(Path(folder))
-    if digest is None:
-        winner = study.progress().get("train", {}).get("winner")
-        if winner is None:
-            raise StudyError(f"{folder} has no winner yet; run it to the stage `train` first")
-        digest = str(winner["digest"])
-    path = study.weights_file(digest)
-    if not path.exists():
-        raise StudyError(
-            f"{folder} has trained no candidate {digest!r}; see `codesign report {folder}`"
-        )
-    return QuantizedNetwork.load(path)
+    return QuantizedNetwork.load(study.trained(digest))
 
 
 def quantize_inputs(
@@ -77,7 +67,8 @@ def quantize_inputs(
     """
     from codesign.tasks import scaling_from_json
 
-    scaling = scaling_from_json(Study.open(Path(folder)).progress()["prepare"]["scaling"])
+    prepared = Study.open(Path(folder)).results().require(Preparation, where=str(folder))
+    scaling = scaling_from_json(prepared.scaling)
     return load_network(folder, digest).input_format.words_from_values(scaling.apply(raw))
 
 

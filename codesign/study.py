@@ -1,21 +1,19 @@
 """A run on disk: the only module that knows the names inside a study folder.
 
 <study>/
-  study.yaml            resolved configuration, every default written out; versions; schema
-  progress.json         stages done, seconds each, figures that later stages and the report read
-  search_<round>.db     evaluations of each search round (SQLite, append-only)
-  labels.db             trained labels (SQLite, append-only)
-  predictor/            checkpoint of the accuracy predictor
-  candidates/<digest>/  candidate.json, weights.npz, firmware/ (everything exported)
-  report.html           the page people read
+  study.yaml              resolved configuration, every default written out; versions; schema
+  results/<stage>.json    what each finished stage found (`codesign.results`), one file per stage
+  labels.db               trained labels (SQLite, append-only)
+  search.db               evaluations of all search rounds (SQLite, append-only)
+  predictor_<round>.npz   checkpoint of each round's score predictor
+  candidates/<digest>/    candidate.json, weights.npz, firmware/ (everything exported), devices/
+  report.html             the page people read
 """
 
 from __future__ import annotations
 
-import json
 import platform
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -27,8 +25,12 @@ from pydantic import Field, model_validator
 from codesign.config import Strict, parse, read_yaml
 from codesign.errors import StudyError
 from codesign.files import write_atomically
+from codesign.results import KINDS, Choice, Result, Results, kind_of, read_result
+from codesign.results import SCHEMA as RESULT_SCHEMA
 
 SCHEMA = 1
+#: What makes a study this study; everything else may change while it goes on.
+IDENTITY = ("task", "space", "device", "budget", "seed")
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_\-]{0,60}$")
 
 
@@ -272,29 +274,41 @@ class Study:
 
     @classmethod
     def create_or_open(cls, folder: Path, config: StudyConfig) -> Study:
-        """Create the folder, or open it when it holds the same configuration.
+        """Create the folder, or continue the study in it.
+
+        A study that has begun keeps its `IDENTITY`; whatever else differs is taken over, and the run
+        does those stages again that depend on it.
 
         Raises:
-            StudyError: it holds another configuration or schema, or something that is no study.
+            StudyError: it holds a study of other data, space, device, budget or seed, or of another
+                schema, or something that is no study.
         """
         if (folder / "study.yaml").exists():
             study = cls.open(folder)
-            if study.config != config:
+            if study.config == config:
+                return study
+            differing = [
+                key for key in IDENTITY if getattr(study.config, key) != getattr(config, key)
+            ]
+            if differing and any((folder / "results").glob("*.json")):
                 raise StudyError(
-                    f"{folder} holds a study with another configuration; choose another folder with --output,"
-                    " or delete it"
+                    f"{folder} holds a study with another {' and '.join(differing)}; choose another folder with"
+                    " --output, or delete it (whatever else changes continues the study)"
                 )
-            return study
-        if folder.exists() and any(folder.iterdir()):
+        elif folder.exists() and any(folder.iterdir()):
             raise StudyError(
                 f"{folder} is not empty and holds no study; choose another folder with --output"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        resolved = config.model_dump(mode="json", by_alias=True)
+        written = {
+            "study": config.model_dump(mode="json", by_alias=True),
+            "results_schema": RESULT_SCHEMA,
+            "versions": library_versions(),
+        }
         write_atomically(
             folder / "study.yaml",
             "# Resolved configuration; written by codesign, do not edit.\n"
-            + yaml.safe_dump({"study": resolved, "versions": library_versions()}, sort_keys=False),
+            + yaml.safe_dump(written, sort_keys=False),
         )
         return cls(folder=folder, config=config)
 
@@ -314,11 +328,15 @@ class Study:
         section = value.get("study") if isinstance(value, dict) else None
         if not isinstance(section, dict):
             raise StudyError(f"{path} is damaged: no section `study`; run the study again")
-        if section.get("schema") != SCHEMA:
-            raise StudyError(
-                f"{path} has schema {section.get('schema')!r}; this version of codesign reads schema {SCHEMA};"
-                " use the version that wrote it, or run the study again"
-            )
+        for what, found, expected in (
+            ("schema", section.get("schema"), SCHEMA),
+            ("results of schema", value.get("results_schema", 1), RESULT_SCHEMA),
+        ):
+            if found != expected:
+                raise StudyError(
+                    f"{path} has {what} {found!r}; this version of codesign reads {expected};"
+                    " use the version that wrote it, or run the study again in another folder"
+                )
         return cls(folder=folder, config=parse(StudyConfig, section, where=str(path)))
 
     # ---- names inside the folder ---------------------------------------------------------------
@@ -343,44 +361,72 @@ class Study:
 
     def candidate_folder(self, digest: str) -> Path:
         """Folder of one candidate, created on demand."""
-        if not re.fullmatch(r"[0-9a-f]{8,64}", digest):
-            raise StudyError(f"{digest!r} is no candidate digest; expected hexadecimal digits")
-        folder = self.folder / "candidates" / digest
+        folder = self._candidate_folder(digest)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def _candidate_folder(self, digest: str) -> Path:
+        if not re.fullmatch(r"[0-9a-f]{8,64}", digest):
+            raise StudyError(f"{digest!r} is no candidate digest; expected hexadecimal digits")
+        return self.folder / "candidates" / digest
 
     def weights_file(self, digest: str) -> Path:
         """The trained network of one candidate."""
         return self.candidate_folder(digest) / "weights.npz"
 
+    def winner(self) -> str:
+        """Return the digest of the winner.
+
+        Raises:
+            StudyError: none was chosen yet.
+        """
+        return self.results().require(Choice, where=str(self.folder)).winner
+
+    def trained(self, digest: str | None = None) -> Path:
+        """Return the weights of a trained candidate: the winner, or the one named.
+
+        Raises:
+            StudyError: no winner yet, or no such trained candidate.
+        """
+        digest = self.winner() if digest is None else digest
+        path = self._candidate_folder(digest) / "weights.npz"
+        if not path.exists():
+            raise StudyError(
+                f"{self.folder} has trained no candidate {digest!r}; see `codesign report {self.folder}`"
+            )
+        return path
+
     def firmware_folder(self, digest: str) -> Path:
         """Everything exported for one candidate."""
         return self.candidate_folder(digest) / "firmware"
 
-    # ---- progress -------------------------------------------------------------------------------
-    def progress(self) -> dict[str, Any]:
-        """Return what finished stages left for later ones and for the report.
+    # ---- results -------------------------------------------------------------------------------
+    def result_file(self, name: str) -> Path:
+        """What the stage `name` found."""
+        return self.folder / "results" / f"{name}.json"
+
+    def results(self) -> Results:
+        """Return what the finished stages found, in the order of a run.
 
         Raises:
-            StudyError: the file is damaged.
+            StudyError: a file is damaged; the message names the one to delete.
         """
-        path = self.folder / "progress.json"
-        if not path.exists():
-            return {}
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise StudyError(
-                f"{path} is damaged ({error}); delete it to redo the stages after search"
-            ) from error
-        if not isinstance(value, dict):
-            raise StudyError(f"{path} is damaged: expected a JSON object; delete it")
-        return value
+        known = []
+        for path in (self.folder / "results").glob("*.json"):
+            found = kind_of(path.stem)
+            if found is None:
+                continue
+            kind, number = found
+            text = path.read_text(encoding="utf-8", errors="replace")
+            known.append(
+                ((KINDS.index(kind), number), path.stem, read_result(kind, text, where=str(path)))
+            )
+        return Results({name: result for _, name, result in sorted(known, key=lambda k: k[0])})
 
-    def record(self, stage: str, value: Mapping[str, Any]) -> None:
+    def record(self, name: str, result: Result) -> None:
         """Store what a finished stage found."""
-        progress = self.progress()
-        progress[stage] = dict(value)
-        write_atomically(
-            self.folder / "progress.json", json.dumps(progress, indent=1, allow_nan=False)
-        )
+        write_atomically(self.result_file(name), result.to_json())
+
+    def forget(self, name: str) -> None:
+        """Remove a stage's result: what it depends on has changed."""
+        self.result_file(name).unlink(missing_ok=True)

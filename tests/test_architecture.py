@@ -32,11 +32,11 @@ ROWS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"ir"}),
-    frozenset({"layers", "metrics", "tasks", "study"}),
+    frozenset({"layers", "metrics", "tasks", "study", "results"}),
     frozenset({"space", "encoding", "hardware", "training"}),
     frozenset({"predictor", "search", "export", "synthesis"}),
     frozenset({"validate", "joint"}),
-    frozenset({"pipeline", "report", "catalog", "schema"}),
+    frozenset({"pipeline", "stages", "report", "catalog", "schema"}),
     frozenset({"api", "cli"}),
 )
 

@@ -12,34 +12,54 @@ import numpy as np
 import pytest
 
 from codesign.errors import CodesignError, ConfigError
-from codesign.pipeline import (
-    STAGES,
-    choose_finalists,
-    choose_spread,
-    choose_winner,
-    combine_accuracy,
-    label_offset,
-    run_study,
-)
+from codesign.pipeline import STAGES, digests_of, run_study, stages_of, stale_results
+from codesign.results import Choice, FrontPoint, Interval, PredictedScore, Search, TrainedDesign
 from codesign.space import load_space
-from codesign.study import LabelSection, Study, StudyConfig
-from codesign.tasks import load_task
-from codesign.training.benchmark import load_benchmark
+from codesign.stages.choosing import choose_finalists, choose_spread, choose_winner
+from codesign.stages.setting import open_setting
+from codesign.stages.statistics import combine_scores
+from codesign.study import Study, StudyConfig
+from codesign.training.benchmark import load_benchmark, shipped_offset
 
 
-def point(i, lut, accuracy, flow="rtl"):
-    return {"digest": f"{i:012x}", "lut": lut, "accuracy": accuracy, "flow": flow}
+def point(i, lut, score, flow="rtl"):
+    return FrontPoint(
+        digest=f"{i:012x}",
+        genome=[i],
+        flow=flow,
+        io_type="io_parallel",
+        score=score,
+        score_std=0.01,
+        clock_mhz=360.0,
+        latency_cycles=3.0,
+        latency_ns=9.0,
+        lut=lut,
+        ff=lut,
+        dsp=0.0,
+        bram_18k=0.0,
+        utilization=0.01,
+    )
 
 
-def row(i, lut, accuracy, flow="rtl", fits=True):
-    return {
-        "digest": f"{i:012x}",
-        "flow": flow,
-        "fits": fits,
-        "worst_excess": -0.1 if fits else 0.3,
-        "estimated_accuracy": accuracy,
-        "predicted_with_weights": {"lut": {"value": lut, "low": lut / 2, "high": lut * 2}},
-    }
+def design(i, lut, score, flow="rtl", fits=True):
+    costs = {"lut": Interval(value=lut, low=lut / 2, high=lut * 2)}
+    return TrainedDesign(
+        digest=f"{i:012x}",
+        network_digest=f"{i:012x}",
+        candidate={},
+        flow=flow,
+        clock_mhz=360.0,
+        predicted_score=PredictedScore(mean=score, std=0.01),
+        validation_score=score,
+        estimated_score=score,
+        test_score=score,
+        predicted=costs,
+        predicted_with_weights=costs,
+        fits=fits,
+        worst_excess=-0.1 if fits else 0.3,
+        nodes=[],
+        notes=[],
+    )
 
 
 def test_first_labels_are_distinct_and_spread_over_size():
@@ -64,10 +84,10 @@ def test_finalists_span_costs_and_both_flows_and_leave_out_the_hopeless():
     ]
     points.append(point(999, 10.0, 0.3))
     chosen = choose_finalists(points, 12)
-    assert len(chosen) == len({p["digest"] for p in chosen}) == 12
-    assert {p["flow"] for p in chosen} == {"rtl", "hls"}
-    assert min(p["accuracy"] for p in chosen) >= 0.70
-    assert chosen[0]["lut"] < 1000 and chosen[-1]["lut"] > 10000
+    assert len(chosen) == len({p.digest for p in chosen}) == 12
+    assert {p.flow for p in chosen} == {"rtl", "hls"}
+    assert min(p.score for p in chosen) >= 0.70
+    assert chosen[0].lut < 1000 and chosen[-1].lut > 10000
 
 
 def test_few_points_are_all_finalists():
@@ -77,43 +97,41 @@ def test_few_points_are_all_finalists():
 
 def test_the_winner_is_the_smallest_accurate_one_and_provable_where_possible():
     rows = [
-        row(1, 500, 0.700),
-        row(2, 2000, 0.720),
-        row(3, 900, 0.719, "hls"),
-        row(4, 9000, 0.722),
-        row(5, 100, 0.9, fits=False),
+        design(1, 500, 0.700),
+        design(2, 2000, 0.720),
+        design(3, 900, 0.719, "hls"),
+        design(4, 9000, 0.722),
+        design(5, 100, 0.9, fits=False),
     ]
     winner, sentence = choose_winner(rows, 0.004)
-    assert winner["digest"] == rows[1]["digest"]
+    assert winner is rows[1]
     assert "4 fit the budget" in sentence
-    without_rtl = [r for r in rows if r["flow"] == "hls"]
+    without_rtl = [r for r in rows if r.flow == "hls"]
     assert choose_winner(without_rtl, 0.004)[0] is without_rtl[0]
 
 
 def test_no_fitting_finalist_is_an_error_that_says_how_far_off():
     with pytest.raises(CodesignError, match="comes nearest .30 % over"):
-        choose_winner([row(1, 5, 0.7, fits=False)], 0.01)
+        choose_winner([design(1, 5, 0.7, fits=False)], 0.01)
 
 
 def test_a_combined_accuracy_lies_between_and_nearer_the_surer_one():
-    combined = combine_accuracy(0.72, 0.004, 0.70, 2000)
+    combined = combine_scores(0.72, 0.004, 0.70, 2000)
     assert 0.715 < combined < 0.72
-    assert 0.70 < combine_accuracy(0.72, 0.05, 0.70, 2000) < 0.705
+    assert 0.70 < combine_scores(0.72, 0.05, 0.70, 2000) < 0.705
 
 
 def test_own_labels_join_those_that_ship_at_their_level():
     """What the same trained networks reach on both kinds of rows must agree once corrected."""
-    task = load_task("jets")
-    offset = label_offset(LabelSection(n_shipped=100), task)
+    offset = shipped_offset("codesign-jets-v1", n_train=16_000)
     entries = load_benchmark()
     own = np.array([np.mean(e.split_accuracy) for e in entries]) - offset
     shipped = np.array([np.mean(e.validation_accuracy) for e in entries])
     assert offset != 0.0
     # what is left is the sampling error of single pairs, 0.01 each at most, over more than a thousand
     assert abs((own - shipped).mean()) < 1e-4
-    assert label_offset(LabelSection(start_from="shipped"), task) == offset
-    assert label_offset(LabelSection(), task) == 0.0
-    assert label_offset(LabelSection(n_shipped=100), replace(task, benchmark="mine")) == 0.0
+    assert shipped_offset("mine", n_train=16_000) == 0.0
+    assert shipped_offset("codesign-jets-v1", n_train=8_000) == 0.0
 
 
 def test_an_unknown_stage_is_named(tmp_path):
@@ -121,6 +139,53 @@ def test_an_unknown_stage_is_named(tmp_path):
     with pytest.raises(ConfigError, match="did you mean 'train'"):
         run_study(study, until="trian")
     assert STAGES[-1] == "report"
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    config = StudyConfig(name="s", space="mlp_tiny")
+    return open_setting(Study.create_or_open(tmp_path_factory.mktemp("setting") / "s", config))
+
+
+@pytest.mark.parametrize(
+    ("change", "first_touched"),
+    [
+        ({"export": {"backends": ["quartus"]}}, "export"),
+        ({"train": {"accuracy_tolerance": 0.01}}, "choose"),
+        ({"train": {"n_finalists": 3}}, "train"),
+        ({"search": {"n_evaluations": 90_000}}, "search_1"),
+        ({"search": {"n_workers": 2}}, None),
+        ({"labels": {"predictor": "ridge"}}, "fit_1"),
+        ({"labels": {"n_per_round": 8}}, "search_1"),
+        ({"labels": {"epochs": 3}}, "label_1"),
+        ({"seed": 9}, "prepare"),
+        ({"name": "other"}, "report"),
+    ],
+)
+def test_a_change_touches_the_stages_that_depend_on_it_and_all_after_them(
+    setting, change, first_touched
+):
+    """So that `codesign run` with a changed file continues instead of starting anew."""
+
+    def digests(config):
+        study = Study(folder=setting.study.folder, config=config)
+        return digests_of(stages_of(config), replace(setting, study=study))
+
+    before = digests(setting.study.config)
+    after = digests(StudyConfig.model_validate({"name": "s", "space": "mlp_tiny"} | change))
+    touched = [name for name in before if before[name] != after[name]]
+    names = list(before)
+    assert touched == ([] if first_touched is None else names[names.index(first_touched) :])
+
+
+def test_results_of_what_has_changed_are_found_stale(setting):
+    study = setting.study
+    digests = digests_of(stages_of(study.config), setting)
+    choice = Choice(winner="0" * 12, reason="why", depends_on=digests["choose"])
+    study.record("choose", choice)
+    assert stale_results(study, digests) == []
+    assert stale_results(study, digests | {"choose": "other"}) == ["choose"]
+    study.forget("choose")
 
 
 STUDY = """
@@ -178,8 +243,9 @@ def test_a_study_killed_in_mid_search_resumes_to_the_same_archive_and_ends_prove
     resumed = run_verb("search", config, "--output", killed)
     assert resumed.returncode == 0, resumed.stderr
 
-    expected = json.loads((unbroken / "progress.json").read_text())["front"]
-    assert json.loads((killed / "progress.json").read_text())["front"] == expected
+    found, expected = (Study.open(folder).results().of(Search) for folder in (killed, unbroken))
+    assert [r.points for r in found] == [r.points for r in expected]
+    assert [r.front_genomes for r in found] == [r.front_genomes for r in expected]
 
     report = run_verb("report", unbroken, "--json")
     summary = json.loads(report.stdout)

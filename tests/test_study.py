@@ -1,10 +1,9 @@
 """Studies on disk: strict configuration, nothing half-written, foreign folders refused."""
 
-import json
-
 import pytest
 
 from codesign.errors import ConfigError, StudyError
+from codesign.results import Choice, Labels, Training
 from codesign.study import Study, StudyConfig, load_config
 
 CONFIG = StudyConfig(name="demo")
@@ -15,10 +14,15 @@ def test_the_resolved_configuration_reads_back(tmp_path):
     assert Study.open(tmp_path / "s").config == study.config == CONFIG
 
 
-def test_another_configuration_is_refused(tmp_path):
-    Study.create_or_open(tmp_path / "s", CONFIG)
-    with pytest.raises(StudyError, match="another configuration"):
-        Study.create_or_open(tmp_path / "s", StudyConfig(name="demo", seed=5))
+def test_another_study_is_refused_once_it_has_begun_and_other_changes_are_taken_over(tmp_path):
+    study = Study.create_or_open(tmp_path / "s", CONFIG)
+    Study.create_or_open(tmp_path / "s", StudyConfig(name="demo", seed=7))
+    study.record("choose", Choice(winner="0" * 12, reason="why"))
+    with pytest.raises(StudyError, match="another device and seed"):
+        Study.create_or_open(tmp_path / "s", StudyConfig(name="demo", seed=5, device="xcvu9p"))
+    changed = StudyConfig(name="other", seed=7, export={"backends": ["quartus"]})
+    assert Study.create_or_open(tmp_path / "s", changed).config == changed
+    assert Study.open(tmp_path / "s").config == changed
 
 
 def test_a_foreign_folder_is_refused(tmp_path):
@@ -65,14 +69,31 @@ def test_relative_paths_are_taken_from_the_study_file(tmp_path):
     assert load_config(path).space == str((tmp_path / "mine/space.yaml").resolve())
 
 
-def test_progress_survives_and_damage_is_named(tmp_path):
+def test_results_survive_and_damage_names_the_one_file_to_delete(tmp_path):
     study = Study.create_or_open(tmp_path / "s", CONFIG)
-    study.record("prepare", {"seconds": 1.5})
-    study.record("train", {"seconds": 2.0})
-    assert json.loads((tmp_path / "s" / "progress.json").read_text())["prepare"] == {"seconds": 1.5}
-    (tmp_path / "s" / "progress.json").write_text('{"prepare": ')
-    with pytest.raises(StudyError, match="damaged"):
-        study.progress()
+    labels = Labels(genomes=[[1, 2]], scores=[0.25], seconds=1.5, depends_on="abc")
+    for k in (1, 2, 10):
+        study.record(f"label_{k}", labels.model_copy(update={"scores": [k / 16]}))
+    study.record("choose", Choice(winner="0" * 12, reason="why"))
+    read = Study.open(tmp_path / "s").results()
+    assert [r.scores for r in read.of(Labels)] == [[1 / 16], [2 / 16], [10 / 16]]
+    assert read.last(Labels).seconds == 1.5 and study.winner() == "0" * 12
+    with pytest.raises(StudyError, match="not reached its stage 'train'"):
+        read.require(Training)
+    path = tmp_path / "s" / "results" / "label_2.json"
+    path.write_text('{"genomes": ')
+    with pytest.raises(StudyError, match=r"label_2.json is damaged.*delete this one file"):
+        study.results()
+    path.unlink()
+    assert len(study.results().of(Labels)) == 2
+
+
+def test_a_study_of_an_older_version_is_refused(tmp_path):
+    Study.create_or_open(tmp_path / "s", CONFIG)
+    path = tmp_path / "s" / "study.yaml"
+    path.write_text(path.read_text().replace("results_schema: 2\n", ""))
+    with pytest.raises(StudyError, match="results of schema 1"):
+        Study.open(tmp_path / "s")
 
 
 def test_a_candidate_folder_takes_only_digests(tmp_path):

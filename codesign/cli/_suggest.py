@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from codesign.ir import Candidate
-    from codesign.pipeline import Setting
+    from codesign.stages.setting import Setting
     from codesign.synthesis.experiments import Responses
     from hw_models.calibration import Coefficients
 
@@ -63,7 +63,8 @@ def suggest_for_study(
     Raises:
         StudyError: the study has no front yet.
     """
-    from codesign.pipeline import decode_candidates, open_setting
+    from codesign.results import Search
+    from codesign.stages.setting import open_setting
     from codesign.study import Study
     from codesign.synthesis.estimates import open_coefficients
     from codesign.synthesis.experiments import choose_designs, record_responses
@@ -71,13 +72,13 @@ def suggest_for_study(
     from hw_models.errors import ModelError
 
     study = Study.open(folder)
-    points = (study.progress().get("front") or {}).get("points")
-    if not points:
+    search = study.results().last(Search)
+    if search is None or not search.points:
         raise StudyError(f"{folder} has no Pareto front yet; run `codesign search` on it first")
     setting = open_setting(study)
     fitted, origin = open_coefficients(base)
     report(f"coefficients: {origin}")
-    front = np.array([point["genome"] for point in points], dtype=np.int64)
+    front = np.array([point.genome for point in search.points], dtype=np.int64)
     samples = setting.space.sample(N_SAMPLES, np.random.default_rng(study.config.seed))
     pool = np.unique(np.concatenate([front, samples]), axis=0)
     try:
@@ -92,9 +93,9 @@ def suggest_for_study(
     )
     report(f"the front's estimates are known to a factor of {np.exp(before):.2f} now")
     genomes = pool[[choice.index for choice in choices]]
-    candidates = decode_candidates(setting, genomes)
+    candidates = setting.candidates(genomes)
     scores = setting.scorer.score(setting.space.decode(genomes))
-    on_front = {point["digest"] for point in points}
+    on_front = {point.digest for point in search.points}
     chosen = [
         Suggestion(
             digest=candidate.digest,
@@ -140,11 +141,10 @@ def _write_projects(
 ) -> list[Suggestion]:
     """Train the candidates briefly, so that their weights are like trained ones, and export each."""
     from codesign.export.bundle import export_candidate
-    from codesign.pipeline import task_arrays
     from codesign.training.options import TrainingOptions
     from codesign.training.train import train_population
 
-    arrays = task_arrays(setting)
+    arrays = setting.arrays()
     report(f"training {len(candidates)} candidates for {EPOCHS} epochs")
     result = train_population(
         candidates, arrays, TrainingOptions(epochs=EPOCHS), seed=setting.study.config.seed

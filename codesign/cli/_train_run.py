@@ -19,6 +19,7 @@ from codesign.training.train import train_population
 def train_study(folder: Path) -> list[dict[str, Any]]:
     """Run a study up to its stage `train`, or read what that stage found."""
     from codesign.pipeline import run_study
+    from codesign.results import Training
     from codesign.study import Study
 
     study = Study.open(folder)
@@ -26,12 +27,12 @@ def train_study(folder: Path) -> list[dict[str, Any]]:
         run_study(study, until="train", reporter=reporter)
     return [
         {
-            "digest": row["digest"],
-            "validation_accuracy": row["validation_accuracy"],
-            "test_accuracy": row["test_accuracy"],
-            "weights": str(study.weights_file(row["digest"])),
+            "digest": design.digest,
+            "validation_score": design.validation_score,
+            "test_score": design.test_score,
+            "weights": str(study.trained(design.digest)),
         }
-        for row in study.progress()["train"]["finalists"]
+        for design in study.results().require(Training).designs
     ]
 
 
@@ -71,8 +72,8 @@ def train_files(
         rows.append(
             {
                 "digest": network.candidate.digest,
-                "validation_accuracy": float(result.validation_accuracy[i]),
-                "test_accuracy": float(result.test_accuracy[i]),
+                "validation_score": float(result.validation_accuracy[i]),
+                "test_score": float(result.test_accuracy[i]),
                 "weights": str(path),
             }
         )

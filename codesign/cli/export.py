@@ -29,33 +29,22 @@ def register(app: typer.Typer) -> None:
         json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ) -> None:
         """Export a candidate: ONNX, QONNX, hls4ml projects, RTL, emulator, golden vectors, certificate."""
-        import json as json_module
 
         from codesign.cli._progress import RichReporter
-        from codesign.errors import StudyError
         from codesign.export.backends import BACKENDS
-        from codesign.pipeline import export_network, open_setting
+        from codesign.stages.export import export_design
+        from codesign.stages.setting import open_setting
         from codesign.study import Study
 
         for name in backend or ():
             BACKENDS.get(name)
         opened = Study.open(study)
-        digest = candidate
-        if digest is None:
-            winner = opened.progress().get("train", {}).get("winner")
-            if winner is None:
-                raise StudyError(
-                    f"{study} has no winner yet; run `codesign run` to its end, or name a --candidate"
-                )
-            digest = str(winner["digest"])
-        if not opened.weights_file(digest).exists():
-            raise StudyError(f"{study} has trained no candidate {digest!r}; see `codesign report`")
+        digest = opened.winner() if candidate is None else candidate
+        opened.trained(digest)
         with RichReporter() as reporter:
-            found = export_network(
-                open_setting(opened), digest, reporter=reporter, backends=backend or None
-            )
+            found = export_design(open_setting(opened, reporter), digest, backends=backend or None)
         if json:
-            print(json_module.dumps(found, indent=1, allow_nan=False))
+            print(found.model_dump_json(indent=1))
             return
-        print(found["verdict"])
-        print(f"export: {opened.folder / found['folder']}")
+        print(found.verdict)
+        print(f"export: {opened.folder / found.folder}")

@@ -49,5 +49,5 @@ def train(
     typer.echo("digest           validation  test    weights")
     for row in rows:
         typer.echo(
-            f"{row['digest']:16} {row['validation_accuracy']:<11.4f} {row['test_accuracy']:<7.4f} {row['weights']}"
+            f"{row['digest']:16} {row['validation_score']:<11.4f} {row['test_score']:<7.4f} {row['weights']}"
         )

@@ -10,10 +10,8 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from codesign.report.table import number, stage_cell
-from hw_models.units import period_to_mhz
+from codesign.report.table import EVIDENCE, cell, number
 
-STAGES = ("predicted", "predicted_with_weights", "emulated", "synthesized")
 _COLOURS = {"rtl": "#0b6bcb", "hls": "#c2660c"}
 _ROWS = {
     "latency_cycles": "latency, cycles",
@@ -57,9 +55,9 @@ def render(summary: dict[str, Any]) -> str:
             "cycles predicted",
         ),
         layer_rows=_layer_rows(summary),
-        stages=STAGES,
+        evidence=EVIDENCE,
         stage_rows=_stage_rows(summary),
-        stage_predicted=f"stage {summary['budget']['stage']}" if summary["budget"] else "",
+        tool_stage=f"tool stage {summary['budget']['tool_stage']}" if summary["budget"] else "",
         predictor_sentence=_predictor_sentence(summary),
         predictor_plots=_predictor_plots(summary),
         json_text=json.dumps(summary, indent=1),
@@ -87,10 +85,8 @@ def _embed(figure: go.Figure) -> str:
 def _cards(summary: dict[str, Any]) -> list[dict[str, str]]:
     if summary["winner"] is None:
         return []
-    accuracy, lut = summary["accuracy"], summary["lut"]
-    cards = [
-        {"value": f"{accuracy['quantized']:.4f}", "label": "test accuracy, trained at precision"}
-    ]
+    score, lut = summary["score"], summary["lut"]
+    cards = [{"value": f"{score['quantized']:.4f}", "label": "test accuracy, trained at precision"}]
     for name, label in (
         ("latency_ns", "ns latency"),
         ("latency_cycles", "cycles latency"),
@@ -136,9 +132,9 @@ def _front_figure(summary: dict[str, Any], key: str, label: str) -> go.Figure:
         if chosen:
             figure.add_scatter(
                 x=[p[key] for p in chosen],
-                y=[p["accuracy"] for p in chosen],
+                y=[p["score"] for p in chosen],
                 error_y={
-                    "array": [p["accuracy_std"] for p in chosen],
+                    "array": [p["score_std"] for p in chosen],
                     "thickness": 0.5,
                     "width": 0,
                 },
@@ -153,7 +149,7 @@ def _front_figure(summary: dict[str, Any], key: str, label: str) -> go.Figure:
         estimates = [f["predicted_with_weights"][key] for f in finalists]
         figure.add_scatter(
             x=[e["value"] for e in estimates],
-            y=[f["test_accuracy"] for f in finalists],
+            y=[f["test_score"] for f in finalists],
             error_x={
                 "array": [e["high"] - e["value"] for e in estimates],
                 "arrayminus": [e["value"] - e["low"] for e in estimates],
@@ -173,7 +169,7 @@ def _front_figure(summary: dict[str, Any], key: str, label: str) -> go.Figure:
             value, stage = summary[key]["predicted_with_weights"]["value"], "predicted with weights"
         figure.add_scatter(
             x=[value],
-            y=[summary["accuracy"]["quantized"]],
+            y=[summary["score"]["quantized"]],
             mode="markers",
             name=f"winner ({stage})",
             marker={"color": "#b42318", "size": 16, "symbol": "star"},
@@ -200,7 +196,7 @@ def _layer_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
             number(row["lut"]),
             number(row["latency_cycles"]),
         )
-        for row in summary["winner"]["per_node"]
+        for row in summary["winner"]["nodes"]
     ]
 
 
@@ -208,7 +204,7 @@ def _stage_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     if summary["winner"] is None:
         return []
     return [
-        (label, *(stage_cell(summary[name], stage) for stage in STAGES))
+        (label, *(cell(summary[name], evidence) for evidence in EVIDENCE))
         for name, label in _ROWS.items()
     ]
 
@@ -217,7 +213,7 @@ def _graph(summary: dict[str, Any]) -> str:
     """Draw the winner's network as boxes from left to right; arcs are skip connections."""
     if summary["winner"] is None:
         return ""
-    rows = summary["winner"]["per_node"]
+    rows = summary["winner"]["nodes"]
     step, box, top = 118, 96, 70
     place = {row["name"]: i for i, row in enumerate(rows)}
     parts = []
@@ -290,7 +286,7 @@ def _predictor_plots(summary: dict[str, Any]) -> list[str]:
     for key, name in (("tau", "predictor"), ("tau_parameters", "number of parameters")):
         rounds.add_scatter(
             x=numbers,
-            y=[r["predictor"][key] for r in summary["rounds"]],
+            y=[r[key] for r in summary["rounds"]],
             mode="lines+markers",
             name=name,
         )
@@ -298,8 +294,3 @@ def _predictor_plots(summary: dict[str, Any]) -> list[str]:
     rounds.update_xaxes(title="round", dtick=1)
     rounds.update_yaxes(title="Kendall tau")
     return [_embed(scatter), _embed(rounds)]
-
-
-def clock_mhz(clock_period_ns: float) -> float:
-    """Return the frequency shown for a clock period."""
-    return float(period_to_mhz(clock_period_ns))

@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from codesign.results import Evidence
+
 _LABELS = {
     "latency_cycles": "latency, cycles",
     "latency_ns": "latency, ns",
@@ -16,7 +18,13 @@ _LABELS = {
     "dsp": "DSP",
     "bram_18k": "BRAM (18 kb)",
 }
-_STAGES = ("predicted", "predicted_with_weights", "emulated", "synthesized")
+#: Columns of a winner's figures.
+EVIDENCE = (
+    Evidence.PREDICTED,
+    Evidence.PREDICTED_WITH_WEIGHTS,
+    Evidence.EMULATED,
+    Evidence.SYNTHESIZED,
+)
 
 
 def number(value: Any) -> str:
@@ -30,12 +38,12 @@ def number(value: Any) -> str:
     return f"{value:,.1f}"
 
 
-def stage_cell(figures: dict[str, Any], stage: str) -> str:
-    """Format one stage of a metric; a synthesized figure with what was predicted for that very stage."""
+def cell(figures: dict[str, Any], evidence: Evidence) -> str:
+    """Format one figure of a metric; a synthesized one with what was predicted for that very tool stage."""
     expected = figures.get("predicted_for_synthesis")
-    if stage != "synthesized" or expected is None:
-        return number(figures.get(stage))
-    return f"{number(figures.get(stage))} (predicted {number(expected)})"
+    if evidence != Evidence.SYNTHESIZED or expected is None:
+        return number(figures.get(evidence))
+    return f"{number(figures.get(evidence))} (predicted {number(expected)})"
 
 
 def print_tables(summary: dict[str, Any], console: Console) -> None:
@@ -51,12 +59,12 @@ def print_tables(summary: dict[str, Any], console: Console) -> None:
         finalists.add_column(column, justify="left" if column in ("candidate", "") else "right")
     winner = summary["winner"]
     for row in summary["finalists"] or []:
-        mean, std = row["predicted_accuracy"]["mean"], row["predicted_accuracy"]["std"]
+        mean, std = row["predicted_score"]["mean"], row["predicted_score"]["std"]
         finalists.add_row(
             row["digest"],
             f"{mean:.3f} ± {std:.3f}",
-            f"{row['validation_accuracy']:.4f}",
-            f"{row['test_accuracy']:.4f}",
+            f"{row['validation_score']:.4f}",
+            f"{row['test_score']:.4f}",
             number(row["predicted_with_weights"]["lut"]["value"]),
             number(row["predicted_with_weights"]["latency_ns"]["value"]),
             "yes" if row["fits"] else "no",
@@ -67,19 +75,19 @@ def print_tables(summary: dict[str, Any], console: Console) -> None:
         return
     table = Table(title=f"Winner {winner['digest']} ({winner['flow']})", title_justify="left")
     table.add_column("")
-    for stage in _STAGES:
-        table.add_column(stage.replace("_", " "), justify="right")
-    accuracy = summary["accuracy"]
-    predicted = accuracy["predicted"]
+    for evidence in EVIDENCE:
+        table.add_column(evidence.label, justify="right")
+    score = summary["score"]
+    predicted = score["predicted"]
     table.add_row(
         "test accuracy",
         f"{predicted['mean']:.4f} ± {predicted['std']:.4f}",
-        f"{accuracy['quantized']:.4f} (trained)",
-        "-" if accuracy["emulated"] is None else f"{accuracy['emulated']:.4f}",
+        f"{score['quantized']:.4f} (trained)",
+        "-" if score["emulated"] is None else f"{score['emulated']:.4f}",
         "-",
     )
     for name, label in _LABELS.items():
-        table.add_row(label, *(stage_cell(summary[name], stage) for stage in _STAGES))
+        table.add_row(label, *(cell(summary[name], evidence) for evidence in EVIDENCE))
     console.print(table)
     if summary["mismatches"]:
         proof = Table(
@@ -108,7 +116,7 @@ def _print_front(points: list[dict[str, Any]], console: Console) -> None:
         table.add_row(
             point["digest"],
             point["flow"],
-            f"{point['accuracy']:.3f} ± {point['accuracy_std']:.3f}",
+            f"{point['score']:.3f} ± {point['score_std']:.3f}",
             number(point["lut"]),
             number(point["latency_ns"]),
             number(point["clock_mhz"]),

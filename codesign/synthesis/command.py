@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from codesign.errors import ConfigError, unknown_name
 from codesign.pools import open_pool
+from codesign.results import ToolRun, ToolRuns, ToolStageFacts
 from codesign.study import Study
 from codesign.synthesis.estimates import estimate_design, open_coefficients
 from codesign.synthesis.jobs import STEPS, SynthesisOutcome, Tool, hls_program, plan_jobs
@@ -18,8 +19,13 @@ from hw_models.records import read_record
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: Field of a record per stage, and the stage whose estimate it is compared with.
-_STAGES = {"csynth": "csynth", "vsynth": "vsynth", "impl": "implemented", "synthesized": "vsynth"}
+#: Field of a record per tool stage, and the one whose estimate it is compared with.
+_TOOL_STAGES = {
+    "csynth": "csynth",
+    "vsynth": "vsynth",
+    "impl": "implemented",
+    "synthesized": "vsynth",
+}
 _SHOWN = ("latency_cycles", "interval_cycles", "lut", "ff", "dsp", "bram_18k")
 
 
@@ -113,32 +119,32 @@ def predicted(record: Mapping[str, Any], field: str) -> dict[str, dict[str, int]
     """Estimate what one stage of a record should report; empty where no law covers the design."""
     coefficients, _ = open_coefficients(None)
     summary = estimate_design(
-        read_record(record), stage=_STAGES[field], coefficients=coefficients
+        read_record(record), stage=_TOOL_STAGES[field], coefficients=coefficients
     ).summary
     return {metric: summary[metric] for metric in _SHOWN} if summary["supported"] else {}
 
 
 def record_in_study(study: Study, outcomes: Sequence[SynthesisOutcome]) -> None:
-    """Keep runs in the study's progress under `synthesis`: what was obtained beside what was predicted."""
-    runs = []
-    for outcome in outcomes:
-        stages = {
-            field: {
-                "obtained": obtained(outcome.record, field),
-                "predicted": predicted(outcome.record, field),
-            }
-            for field in _STAGES
-            if outcome.record is not None and outcome.record.get(field)
-        }
-        runs.append(
-            {
-                "name": outcome.name, "status": outcome.status, "message": outcome.message,
-                "tool": None if outcome.record is None else outcome.record.get("tool"), "stages": stages,
-            }
-        )  # fmt: skip
-    study.record(
-        "synthesis", {"runs": runs, "seconds": sum(outcome.wall_s for outcome in outcomes)}
-    )
+    """Keep runs in the study: what was obtained beside what was predicted."""
+    runs = [
+        ToolRun(
+            name=outcome.name,
+            status=outcome.status,
+            message=outcome.message,
+            tool=None if outcome.record is None else outcome.record.get("tool"),
+            tool_stages={
+                field: ToolStageFacts(
+                    obtained=obtained(outcome.record, field),
+                    predicted=predicted(outcome.record, field),
+                )
+                for field in _TOOL_STAGES
+                if outcome.record is not None and outcome.record.get(field)
+            },
+        )
+        for outcome in outcomes
+    ]
+    seconds = sum(outcome.wall_s for outcome in outcomes)
+    study.record(ToolRuns.KIND, ToolRuns(runs=runs, seconds=seconds))
 
 
 def append_records(path: Path, outcomes: Sequence[SynthesisOutcome]) -> None:
@@ -160,7 +166,7 @@ def outcome_table(outcomes: Sequence[SynthesisOutcome]) -> "Table":
         if outcome.record is None:
             table.add_row(outcome.name, "", "", "", "", "", "", "", f"failed: {outcome.message}")
             continue
-        for field in _STAGES:
+        for field in _TOOL_STAGES:
             if not outcome.record.get(field):
                 continue
             expected = predicted(outcome.record, field)

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.errors import StudyError
 from codesign.files import write_atomically
 from codesign.ir import QuantizedNetwork
 from codesign.study import Study
@@ -55,17 +54,8 @@ def find_target(path: Path, digest: str | None = None) -> DeviceTarget:
         results = path.with_name(path.name + "_devices")  # beside it: an export is sealed
     else:
         study = Study.open(path)
-        if digest is None:
-            winner = study.progress().get("train", {}).get("winner")
-            if winner is None:
-                raise StudyError(f"{path} has no winner yet; run it to the stage `train` first")
-            digest = str(winner["digest"])
-        weights = study.weights_file(digest)
-        if not weights.exists():
-            raise StudyError(
-                f"{path} has trained no candidate {digest!r}; see `codesign report {path}`"
-            )
-        network = QuantizedNetwork.load(weights)
+        digest = study.winner() if digest is None else digest
+        network = QuantizedNetwork.load(study.trained(digest))
         folder = study.firmware_folder(digest)
         firmware = folder if folder.is_dir() else None
         results = study.candidate_folder(digest) / "devices"

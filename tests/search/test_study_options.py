@@ -11,13 +11,20 @@ from codesign.errors import ConfigError, DesignError
 from codesign.hardware.device import load_budget, load_device
 from codesign.hardware.scorer import HardwareScorer
 from codesign.joint import JointProblem, limit_problem, make_reward
-from codesign.pipeline import PredictedAccuracy, open_setting, run_study
+from codesign.pipeline import run_study
 from codesign.predictor.base import METHODS
 from codesign.predictor.pretrained import load_pretrained
 from codesign.search.loop import run_search
 from codesign.search.profilers import SpaceProfiler
 from codesign.search.strategies.base import StrategySettings
 from codesign.space import load_space
+from codesign.stages.setting import (
+    PredictedAccuracy,
+    make_problem,
+    open_setting,
+    strategy_settings,
+    unknown_accuracy,
+)
 from codesign.study import FilterSection, RewardSection, Study, StudyConfig
 
 SPACE = load_space("mlp_tiny", n_inputs=16, n_outputs=5)
@@ -166,7 +173,7 @@ def test_options_that_do_not_fit_are_refused_before_any_label_is_trained(tmp_pat
     study = study_of(tmp_path, **search)
     with pytest.raises(DesignError, match=said):
         run_study(study, until="prepare")
-    assert "prepare" not in study.progress()
+    assert "prepare" not in study.results()
 
 
 @pytest.mark.parametrize(
@@ -185,8 +192,6 @@ def test_incomplete_sections_are_named(search, said):
 
 
 def test_the_settings_of_a_study_reach_the_search(tmp_path):
-    from codesign.pipeline import _problem, _strategy_settings, unknown_accuracy
-
     study = study_of(
         tmp_path,
         strategy="regularized_evolution",
@@ -196,9 +201,9 @@ def test_the_settings_of_a_study_reach_the_search(tmp_path):
         hardware_of="mean",
     )
     setting = open_setting(study)
-    settings = _strategy_settings(setting, None)
+    settings = strategy_settings(setting, None)
     assert settings.population_size == 50
     assert settings.reward is not None
-    problem = _problem(setting, unknown_accuracy)
+    problem = make_problem(setting, unknown_accuracy)
     assert problem.constraint_names[0] == "parameters at most"
     assert problem.problem.hardware_confidence == 0.5

@@ -166,7 +166,10 @@ search:
 
 @pytest.mark.slow
 def test_a_study_starts_from_what_weight_sharing_proposes(tmp_path):
+    import sqlite3
+
     from codesign.pipeline import run_study
+    from codesign.results import Sharing
     from codesign.search.store import EvaluationStore
     from codesign.study import Study, load_config
 
@@ -174,9 +177,12 @@ def test_a_study_starts_from_what_weight_sharing_proposes(tmp_path):
     config = load_config(tmp_path / "s.yaml")
     study = Study.create_or_open(tmp_path / "s", config)
     run_study(study, until="search")
-    proposed = study.progress()["weight_sharing"]
-    rows = {tuple(g) for method in ("supernet", "darts1") for g in proposed[method]["genomes"]}
-    with EvaluationStore(study.search_store, run="round_1") as store:
+    sharing = study.results().require(Sharing)
+    assert list(sharing.proposals) == ["supernet", "darts1"]
+    rows = {tuple(g) for g in sharing.genomes}
+    with sqlite3.connect(study.search_store) as connection:
+        ((run,),) = connection.execute("SELECT name FROM search_runs").fetchall()
+    with EvaluationStore(study.search_store, run=run) as store:
         stored = store.read()
     assert stored is not None
     first = {tuple(row) for row in stored[0][: len(rows)].tolist()}

@@ -13,6 +13,7 @@ from codesign.cli import build_app
 from codesign.config import parse
 from codesign.errors import ConfigError, DesignError, ReportError, ToolError
 from codesign.pools import open_pool
+from codesign.results import ToolRuns
 from codesign.study import Study, StudyConfig
 from codesign.synthesis.command import (
     append_records,
@@ -310,9 +311,9 @@ def test_runs_on_a_study_are_kept_beside_the_prediction(tmp_path, vendor):
         timeout_s=60, n_workers=1, dask_scheduler=None, report=lambda line: None,
     )  # fmt: skip
     assert [outcome.status for outcome in outcomes] == ["done"]
-    (run,) = study.progress()["synthesis"]["runs"]
-    assert run["stages"]["csynth"]["obtained"]["lut"] == 11694
-    assert run["stages"]["csynth"]["predicted"]["lut"]["low"] >= 0
+    (run,) = study.results().require(ToolRuns).runs
+    assert run.tool_stages["csynth"].obtained["lut"] == 11694
+    assert run.tool_stages["csynth"].predicted["lut"]["low"] >= 0
 
 
 @pytest.mark.slow

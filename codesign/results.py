@@ -1,0 +1,463 @@
+"""What the stages of a study find: frozen, typed, versioned values that read and write JSON.
+
+Every stage of a study (`codesign.pipeline`) leaves one `Result` in the study folder; later stages, the
+report and other verbs read it back as the same type.  A figure says where it comes from by one word,
+its `Evidence`; *stage* always means a stage of the study, *tool stage* the point in a vendor's flow
+(csynth, vsynth, implemented) that a cost law speaks of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import Any, ClassVar, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+
+from codesign.config import Strict
+from codesign.errors import StudyError
+
+#: Version of the results in a study folder.
+SCHEMA: Literal[2] = 2
+
+
+class Evidence(StrEnum):
+    """Where a figure comes from, from the weakest to the strongest."""
+
+    PREDICTED = "predicted"
+    PREDICTED_WITH_WEIGHTS = "predicted_with_weights"
+    EMULATED = "emulated"
+    SYNTHESIZED = "synthesized"
+    MEASURED = "measured"
+
+    @property
+    def label(self) -> str:
+        """As people read it."""
+        return self.value.replace("_", " ")
+
+
+class Interval(Strict):
+    """A predicted figure with the ends of its 90 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+#: Predicted figures by metric ("lut", "latency_ns").
+Costs = dict[str, Interval]
+
+
+class Result(Strict):
+    """What one stage found.
+
+    Attributes:
+        schema_: version of the format.
+        depends_on: digest of everything that the result depends on; the stage is done again where
+            that differs.
+        seconds: wall-clock time of the stage.
+    """
+
+    KIND: ClassVar[str]
+    schema_: Literal[2] = Field(default=SCHEMA, alias="schema")
+    depends_on: str = ""
+    seconds: float = 0.0
+
+    def to_json(self) -> str:
+        """Return the result as JSON text."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False)
+
+
+Kind = TypeVar("Kind", bound=Result)
+
+
+def read_result(kind: type[Kind], text: str, *, where: str) -> Kind:
+    """Read a result from JSON text.
+
+    Args:
+        kind: the type expected.
+        text: JSON.
+        where: file that it came from, for the message.
+
+    Raises:
+        StudyError: damaged, or of another schema; only this stage need be done again.
+    """
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise StudyError(
+            f"{where} is damaged or of another version ({key}: {first['msg']}); delete this one file, and the next"
+            f" run does the stage {kind.KIND!r} again and keeps all others"
+        ) from error
+
+
+class Results:
+    """Results by the name of their stage, in the order in which the stages ran."""
+
+    def __init__(self, known: Mapping[str, Result]) -> None:
+        self._known = dict(known)
+
+    def of(self, kind: type[Kind]) -> tuple[Kind, ...]:
+        """Return all results of a kind, in order."""
+        return tuple(r for r in self._known.values() if isinstance(r, kind))
+
+    def last(self, kind: type[Kind]) -> Kind | None:
+        """Return the latest result of a kind, None where there is none yet."""
+        return next(reversed(self.of(kind)), None)
+
+    def require(self, kind: type[Kind], *, where: str = "this study") -> Kind:
+        """Return the latest result of a kind.
+
+        Raises:
+            StudyError: its stage has not run.
+        """
+        found = self.last(kind)
+        if found is None:
+            raise StudyError(
+                f"{where} has not reached its stage {kind.KIND!r} yet; run `codesign run` with its study file"
+            )
+        return found
+
+    def items(self) -> Iterator[tuple[str, Result]]:
+        """Yield stage names and results."""
+        yield from self._known.items()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._known
+
+
+# ---- prepare -----------------------------------------------------------------------------------
+class ScoreKind(Strict):
+    """The quantity by which designs are judged; the one home of its name.
+
+    Attributes:
+        name: as people read it.
+        unit: "" for a share in 0..1.
+        higher_is_better: its direction.
+    """
+
+    name: str = "accuracy"
+    unit: str = ""
+    higher_is_better: bool = True
+
+
+class SpaceFacts(Strict):
+    """A search space as the study found it; `feasible_share` is that of random pairs, 0..1."""
+
+    name: str
+    log10_size: float
+    feasible_share: float
+
+
+class BudgetFacts(Strict):
+    """A budget on the study's device; `tool_stage` is the one whose figures it limits."""
+
+    name: str
+    limits: dict[str, float]
+    tool_stage: str
+    source: str
+
+
+class Preparation(Result):
+    """Stage "prepare": what is searched, for what, on which data.
+
+    Attributes:
+        task: `TaskData.summary()`.
+        scaling: `InputScaling.to_json()`.
+        device: `Device.model_dump()`.
+        coefficients: where the coefficients of the cost laws come from.
+    """
+
+    KIND = "prepare"
+    score: ScoreKind = ScoreKind()
+    task: dict[str, Any]
+    scaling: dict[str, Any]
+    space: SpaceFacts
+    device: dict[str, Any]
+    budget: BudgetFacts
+    coefficients: str
+
+
+# ---- rounds ------------------------------------------------------------------------------------
+class Labels(Result):
+    """Stage "label": candidates trained in this round, and their scores on the validation rows."""
+
+    KIND = "label"
+    genomes: list[list[int]]
+    scores: list[float]
+
+
+class HeldOut(Strict):
+    """Labels that the predictor never saw, and what it says of them."""
+
+    label: list[float]
+    mean: list[float]
+    std: list[float]
+
+
+class Fit(Result):
+    """Stage "fit": the score predictor of this round.
+
+    Attributes:
+        method: registered name.
+        why: why this method, one sentence.
+        n_train, n_held_out: labels.
+        tau, tau_parameters: Kendall's tau on held-out labels, of the predictor and of the number of
+            parameters.
+        coverage: share of held-out labels in the 90 % interval.
+        held_out: the labels themselves.
+    """
+
+    KIND = "fit"
+    method: str
+    why: str
+    n_train: int
+    n_held_out: int
+    tau: float
+    tau_parameters: float
+    coverage: float
+    held_out: HeldOut
+
+
+class Proposal(Strict):
+    """Genomes that one weight-sharing method proposes."""
+
+    seconds: float
+    genomes: list[list[int]]
+
+
+class Sharing(Result):
+    """Stage "share": what weight sharing proposes for the first generation, by method."""
+
+    KIND = "share"
+    proposals: dict[str, Proposal]
+
+    @property
+    def genomes(self) -> list[list[int]]:
+        """All proposals, in the order of the methods."""
+        return [row for proposal in self.proposals.values() for row in proposal.genomes]
+
+
+#: How a design is realised; see `codesign.ir.HardwareConfig.flow`.
+Flow = str
+
+
+class FrontPoint(Strict):
+    """A design on the predicted front; all figures are predicted."""
+
+    digest: str
+    genome: list[int]
+    flow: Flow
+    io_type: str
+    score: float
+    score_std: float
+    clock_mhz: float
+    latency_cycles: float
+    latency_ns: float
+    lut: float
+    ff: float
+    dsp: float
+    bram_18k: float
+    utilization: float
+
+
+class Search(Result):
+    """Stage "search": the Pareto archive of one round.
+
+    Attributes:
+        n_labels: labels behind its predictor.
+        n_evaluations, n_feasible: pairs scored, and those that fit the budget.
+        front_genomes: the archive.
+        to_label: genomes whose training would improve the front most; none in the last round.
+        points: the front described, least error first; in the last round only.
+    """
+
+    KIND = "search"
+    n_labels: int
+    n_evaluations: int
+    n_feasible: int
+    front_genomes: list[list[int]]
+    to_label: list[list[int]]
+    points: list[FrontPoint]
+
+
+# ---- finalists ---------------------------------------------------------------------------------
+class PredictedScore(Strict):
+    """A predicted score and its standard deviation."""
+
+    mean: float
+    std: float
+
+
+class NodeFacts(Strict):
+    """One node of a trained network, with its share of the predicted cost."""
+
+    name: str
+    layer: str
+    inputs: list[str]
+    width: int
+    bits: str
+    format: str
+    weights: str
+    pruned: str
+    strategy: str
+    reuse_factor: str
+    lut: float
+    latency_cycles: float
+
+
+class TrainedDesign(Strict):
+    """A design trained to the end.
+
+    Attributes:
+        digest: of the candidate.
+        network_digest: of the trained network.
+        candidate: `Candidate.to_json()`.
+        predicted_score: before training.
+        validation_score: on validation rows, mean over the splits.
+        estimated_score: prediction and validation combined.
+        test_score: of the network that is kept, on test rows; never chosen by.
+        predicted, predicted_with_weights: cost before and after training.
+        fits: the budget holds, weights known.
+        worst_excess: greatest relative excess over a limit, at most 0 where it fits.
+        nodes: layer by layer.
+        notes: what the predicted costs rest on.
+    """
+
+    digest: str
+    network_digest: str
+    candidate: dict[str, Any]
+    flow: Flow
+    clock_mhz: float
+    predicted_score: PredictedScore
+    validation_score: float
+    estimated_score: float
+    test_score: float
+    predicted: Costs
+    predicted_with_weights: Costs
+    fits: bool
+    worst_excess: float
+    nodes: list[NodeFacts]
+    notes: list[str]
+
+
+class Training(Result):
+    """Stage "train": the finalists as trained, the cheapest first."""
+
+    KIND = "train"
+    designs: list[TrainedDesign]
+
+
+class Choice(Result):
+    """Stage "choose": the winner, and one sentence that says why."""
+
+    KIND = "choose"
+    winner: str
+    reason: str
+
+
+# ---- export ------------------------------------------------------------------------------------
+class ComparisonFacts(Strict):
+    """One implementation against the integer reference; `mismatches` is None where it did not run."""
+
+    mismatches: int | None
+    vectors: int
+    status: str
+
+
+class Synthesized(Strict):
+    """Cells that a synthesis tool maps a design to; `predicted` is what this very tool stage was expected to say."""
+
+    tool: str
+    lut: float
+    ff: float
+    dsp: float
+    bram_18k: float
+    predicted: Costs
+
+
+class ExportFacts(Strict):
+    """A design exported and proved.
+
+    Attributes:
+        folder: inside the study folder.
+        verdict: of the certificate.
+        comparisons: by implementation.
+        input_audit: of the certificate.
+        emulated: figures of the RTL simulated cycle by cycle, by metric; empty without RTL.
+        emulated_score: score of the emulated words on test rows.
+        synthesized: of the RTL.
+        skipped: reason per artefact that could not be made.
+    """
+
+    folder: str
+    verdict: str
+    comparisons: dict[str, ComparisonFacts]
+    input_audit: dict[str, Any]
+    emulated: dict[str, float]
+    emulated_score: float | None
+    synthesized: Synthesized | None
+    skipped: dict[str, str]
+
+
+class Export(Result):
+    """Stage "export": the winner in every form."""
+
+    KIND = "export"
+    design: ExportFacts
+
+
+class Page(Result):
+    """Stage "report": the page was written."""
+
+    KIND = "report"
+
+
+# ---- runs of synthesis tools --------------------------------------------------------------------
+class ToolStageFacts(Strict):
+    """What one tool stage reported, beside what was predicted for it."""
+
+    obtained: dict[str, int | None]
+    predicted: dict[str, dict[str, int]]
+
+
+class ToolRun(Strict):
+    """One run of a synthesis tool on an export."""
+
+    name: str
+    status: str
+    message: str
+    tool: str | None
+    tool_stages: dict[str, ToolStageFacts]
+
+
+class ToolRuns(Result):
+    """What `codesign synthesize` found; no stage of a run, but kept beside them."""
+
+    KIND = "tool_runs"
+    runs: list[ToolRun]
+
+
+#: Every kind of result, in the order of a run.
+KINDS: tuple[type[Result], ...] = (
+    Preparation,
+    Labels,
+    Fit,
+    Sharing,
+    Search,
+    Training,
+    Choice,
+    Export,
+    Page,
+    ToolRuns,
+)
+
+
+def kind_of(name: str) -> tuple[type[Result], int] | None:
+    """Return the type and round (0: no rounds) of the result called "search_2"; None for another name."""
+    head, _, tail = name.rpartition("_")
+    kind, number = (head, int(tail)) if tail.isdigit() else (name, 0)
+    return next(((known, number) for known in KINDS if kind == known.KIND), None)

@@ -1,0 +1,134 @@
+"""Stage "fit": fit the score predictor on all labels but those held out to judge it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.encoding.batch import GraphBatch
+from codesign.encoding.batch import concatenate as join_batches
+from codesign.encoding.population import encode_population
+from codesign.ir import Candidate
+from codesign.predictor.base import Predictor, load_predictor, save_predictor
+from codesign.predictor.metrics import coverage, kendall_tau
+from codesign.predictor.pretrained import encode_entries, load_pretrained
+from codesign.predictor.train import fit_predictor
+from codesign.results import Fit, HeldOut, Labels, Results
+from codesign.space import population_from_candidates
+from codesign.stages.setting import Setting
+from codesign.study import LabelSection
+from codesign.training.benchmark import shipped_labels, shipped_offset
+from codesign.training.options import architecture_digest
+
+KEYS = ("labels.n_shipped", "labels.predictor", "labels.start_from")
+
+#: Share of the first labels that the predictor never trains on: they say how well it ranks.
+HELD_OUT_SHARE: Final = 0.25
+
+
+def run(setting: Setting, earlier: Results, *, round_index: int) -> Fit:
+    """Fit the predictor of a round, judge it on held-out labels, and keep its checkpoint."""
+    study = setting.study
+    batch, labels, held_out = training_labels(setting, earlier)
+    with setting.reporter.stage(f"round {round_index}: fitting the predictor", 1.0):
+        predictor, why = _fit_method(
+            study.config.labels,
+            batch.take(~held_out),
+            labels[~held_out],
+            study.config.seed,
+        )
+    judged = batch.take(held_out)
+    predicted = predictor.predict(judged)
+    parameters = judged.extras[:, judged.extra_names.index("log2_parameters")].astype(np.float64)
+    fit = Fit(
+        method=predictor.method,
+        why=why,
+        n_train=int((~held_out).sum()),
+        n_held_out=int(held_out.sum()),
+        tau=kendall_tau(labels[held_out], predicted.mean),
+        tau_parameters=kendall_tau(labels[held_out], parameters),
+        coverage=coverage(labels[held_out], predicted, 0.9),
+        held_out=HeldOut(
+            label=labels[held_out].tolist(),
+            mean=predicted.mean.tolist(),
+            std=predicted.std.tolist(),
+        ),
+    )
+    save_predictor(predictor, study.predictor_file(round_index), notes={"why": why})
+    setting.reporter.message(f"round {round_index}: predictor {ranking_sentence(fit)}")
+    return fit
+
+
+def ranking_sentence(fit: Fit) -> str:
+    """Say how well a predictor ranks, against the plain number of parameters."""
+    verdict = "" if fit.tau > fit.tau_parameters else "; NO BETTER than the number of parameters"
+    return (
+        f"{fit.method} on {fit.n_train} labels ranks {fit.n_held_out} held-out labels with Kendall tau"
+        f" {fit.tau:.3f} (number of parameters: {fit.tau_parameters:.3f}){verdict}"
+    )
+
+
+def labelled(setting: Setting, earlier: Results) -> list[tuple[float, Candidate]]:
+    """Return (score, candidate) of every label so far, in the order of training.
+
+    The score is that on the validation rows, less `label_offset`.
+    """
+    made = earlier.of(Labels)
+    candidates = setting.candidates([row for labels in made for row in labels.genomes])
+    scores = [score for labels in made for score in labels.scores]
+    offset = label_offset(setting) if made else 0.0
+    return [(score - offset, c) for score, c in zip(scores, candidates, strict=True)]
+
+
+def label_offset(setting: Setting) -> float:
+    """Say how much own labels must be lowered to join those that ship; 0 where none of these take part."""
+    section = setting.study.config.labels
+    if section.n_shipped == 0 and section.start_from != "shipped":
+        return 0.0
+    return shipped_offset(setting.task.benchmark, n_train=len(setting.task.y_train))
+
+
+def training_labels(
+    setting: Setting, earlier: Results
+) -> tuple[GraphBatch, NDArray[np.float64], NDArray[np.bool_]]:
+    """Collect own and shipped labels; hold out a quarter of the first own ones, else of the shipped."""
+    section = setting.study.config.labels
+    batches, labels, held_out = [], [], []
+
+    def add(batch: GraphBatch, values: NDArray[np.float64], n_first: int) -> None:
+        n_held = max(4, round(HELD_OUT_SHARE * n_first)) if n_first else 0
+        batches.append(batch)
+        labels.append(values)
+        held_out.append(np.arange(len(values)) < n_held)
+
+    own = labelled(setting, earlier)
+    if own:
+        population = population_from_candidates([candidate for _, candidate in own])
+        values = np.array([label for label, _ in own])
+        add(encode_population(population), values, min(section.n_initial, len(values)))
+    if section.n_shipped:
+        known = {architecture_digest(candidate.network) for _, candidate in own}
+        entries = shipped_labels(
+            setting.task.benchmark, space=setting.space.name, n=section.n_shipped
+        )
+        batch, values = encode_entries([e for e in entries if e.digest not in known])
+        add(batch, values, 0 if section.n_initial else len(values))
+    return join_batches(batches), np.concatenate(labels), np.concatenate(held_out)
+
+
+def _fit_method(
+    section: LabelSection, batch: GraphBatch, labels: NDArray[np.float64], seed: int
+) -> tuple[Predictor, str]:
+    """Fit the method asked for, or whichever is best for these labels; also say why."""
+    pretrained = None
+    if section.start_from == "shipped":
+        pretrained = load_pretrained()
+    elif section.start_from is not None:
+        pretrained, _ = load_predictor(Path(section.start_from))
+    choice = fit_predictor(
+        batch, labels, seed=seed, method=section.predictor, pretrained=pretrained
+    )
+    return choice.predictor, choice.reason

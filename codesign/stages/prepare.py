@@ -1,0 +1,79 @@
+"""Stage "prepare": check everything that can be checked before the first label is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from codesign.export.backends import BACKENDS
+from codesign.hardware.scorer import limits
+from codesign.joint import check_budget
+from codesign.predictor.base import METHODS
+from codesign.results import BudgetFacts, Preparation, Results, SpaceFacts
+from codesign.search.strategies.base import make_strategy
+from codesign.stages.setting import Setting, make_problem, strategy_settings, unknown_accuracy
+from codesign.stages.share import open_sharing
+
+#: Where the result comes from is what the whole study is about.
+KEYS = ("seed",)
+
+
+def run(setting: Setting, earlier: Results) -> Preparation:
+    """Check data, budget, and every name and option of the configuration.
+
+    Raises:
+        CodesignError: something that a later stage would refuse.
+    """
+    check(setting)
+    share = check_budget(
+        setting.space, setting.scorer, setting.budget, seed=setting.study.config.seed
+    )
+    for item in setting.task.checks:
+        if item.outcome == "noted":
+            setting.reporter.message(f"data: {item.detail}")
+    setting.reporter.message(
+        f"task {setting.task.benchmark}: {len(setting.task.y_train)} training, {len(setting.task.y_test)} test events;"
+        f" space {setting.space.name}: 10^{setting.space.log10_size:.1f} pairs, {100 * share:.2f} % of random ones fit"
+        f" {setting.budget.name} on {setting.device.name}"
+    )
+    return Preparation(
+        task=setting.task.summary(),
+        scaling=setting.scaling.to_json(),
+        space=SpaceFacts(
+            name=setting.space.name,
+            log10_size=setting.space.log10_size,
+            feasible_share=share,
+        ),
+        device=setting.device.model_dump(),
+        budget=BudgetFacts(
+            name=setting.budget.name,
+            limits=limits(setting.budget, setting.device),
+            tool_stage=setting.scorer.stage,
+            source=setting.budget.source,
+        ),
+        coefficients=setting.coefficients_origin,
+    )
+
+
+def check(setting: Setting) -> None:
+    """Refuse a strategy, reward, filter, predictor or back end that does not fit the study.
+
+    Raises:
+        DesignError: which one, and why.
+    """
+    config = setting.study.config
+    for backend in config.export.backends:
+        BACKENDS.get(backend)
+    if config.labels.predictor not in ("auto", "transfer"):
+        METHODS.get(config.labels.predictor)
+    problem = make_problem(setting, unknown_accuracy)
+    settings = strategy_settings(setting, None)
+    make_strategy(config.search.strategy, problem, seed=0, settings=settings)
+    if config.search.weight_sharing is not None:
+        open_sharing(setting)
+    scored = problem.evaluate(setting.space.sample(1, np.random.default_rng(0)))
+    if settings.reward is not None:
+        settings.reward(
+            replace(scored, objectives=np.ones_like(scored.objectives)), problem.objective_names
+        )

@@ -1,0 +1,179 @@
+"""Stage "search": search pairs under the predictor of this round, and say what to label next."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.errors import CodesignError
+from codesign.ir import Candidate
+from codesign.predictor.active import select_informative
+from codesign.predictor.base import Predictor, load_predictor
+from codesign.processes import worker_pool
+from codesign.results import FrontPoint, Results, Search, Sharing
+from codesign.search.archive import Archive
+from codesign.search.loop import Parallel, run_search
+from codesign.search.store import EvaluationStore
+from codesign.space import population_from_candidates
+from codesign.stages.fit import labelled
+from codesign.stages.setting import PredictedAccuracy, Setting, make_problem, strategy_settings
+from codesign.study import SearchSection
+from codesign.training.options import architecture_digest
+from hw_models.units import period_to_mhz
+
+#: Options of the search section that decide what a genome is worth.
+_SCORING: Final = ("objectives", "filter", "accuracy_of", "accuracy_confidence", "hardware_of")
+KEYS = (
+    *(f"search.{name}" for name in _SCORING),
+    "search.strategy",
+    "search.population_size",
+    "search.reward",
+)
+#: Pairs scored at once: few enough that two workers share a batch, enough for arrays to pay.
+EVALUATION_CHUNK: Final = 200
+
+
+def n_evaluations_of(search: SearchSection, round_index: int) -> int:
+    """Return how many pairs one round evaluates: an even share of all."""
+    return search.n_evaluations // search.n_rounds + (
+        1 if round_index <= search.n_evaluations % search.n_rounds else 0
+    )
+
+
+def run(setting: Setting, earlier: Results, *, round_index: int) -> Search:
+    """Search, starting from what the last round or weight sharing found.
+
+    Raises:
+        CodesignError: nothing fits the budget.
+    """
+    config = setting.study.config
+    before, sharing = earlier.last(Search), earlier.last(Sharing)
+    initial = (
+        before.front_genomes
+        if before is not None
+        else sharing.genomes
+        if sharing is not None
+        else []
+    )
+    predictor, _ = load_predictor(setting.study.predictor_file(round_index))
+    archive = _search(setting, round_index, predictor, setting.genomes(initial))
+    if len(archive) == 0:
+        raise CodesignError(
+            f"search round {round_index} found no design that fits budget {setting.budget.name!r}; raise"
+            " search.n_evaluations or relax the budget"
+        )
+    is_last = round_index == config.search.n_rounds
+    known = labelled(setting, earlier)
+    to_label = (
+        archive.genomes[:0]
+        if is_last
+        else _informative_genomes(setting, archive, known, config.labels.n_per_round)
+    )
+    return Search(
+        n_labels=len(known),
+        n_evaluations=archive.n_evaluations,
+        n_feasible=archive.n_feasible,
+        front_genomes=archive.genomes.tolist(),
+        to_label=to_label.tolist(),
+        points=front_points(setting, archive) if is_last else [],
+    )
+
+
+def _search(
+    setting: Setting, round_index: int, predictor: Predictor, initial: NDArray[np.int64]
+) -> Archive:
+    """Run the round's search; its log in the study folder is named by what decides its course."""
+    study, search = setting.study, setting.study.config.search
+    problem = make_problem(setting, PredictedAccuracy(predictor=predictor))
+    identity = json.dumps(
+        [
+            hashlib.sha256(study.predictor_file(round_index).read_bytes()).hexdigest(),
+            hashlib.sha256(initial.tobytes()).hexdigest(),
+            setting.budget.model_dump(),
+            setting.device.model_dump(),
+            setting.space.name,
+            setting.scorer.stage,
+            setting.coefficients_origin,
+            search.model_dump(
+                mode="json", include={*_SCORING, "strategy", "population_size", "reward"}
+            ),
+        ],
+        sort_keys=True,
+    )
+    digest = hashlib.sha256(identity.encode()).hexdigest()
+    n_evaluations = n_evaluations_of(search, round_index)
+    with (
+        setting.reporter.stage(f"round {round_index}: searching pairs", n_evaluations) as stage,
+        EvaluationStore(study.search_store, run=f"round_{round_index}_{digest[:12]}") as store,
+        worker_pool(search.n_workers) as pool,
+    ):
+        return run_search(
+            problem,
+            search.strategy,
+            n_evaluations=n_evaluations,
+            seed=study.config.seed + round_index,
+            settings=strategy_settings(setting, initial if len(initial) else None),
+            store=store,
+            problem_digest=digest,
+            progress=lambda p: stage.update(p.n_evaluations, f"{p.n_front} on the front"),
+            parallel=Parallel(executor=pool, chunk_size=EVALUATION_CHUNK),
+        )
+
+
+def front_points(setting: Setting, archive: Archive) -> list[FrontPoint]:
+    """Describe a Pareto archive, least error first."""
+    candidates = setting.candidates(archive.genomes)
+    points = []
+    for i in np.argsort(archive.objectives[:, 0], kind="stable"):
+        values = {name: float(v[i]) for name, v in archive.metrics.items()}
+        points.append(
+            FrontPoint(
+                digest=candidates[i].digest,
+                genome=archive.genomes[i].tolist(),
+                flow=candidates[i].hardware.flow,
+                io_type=candidates[i].hardware.io_type,
+                clock_mhz=float(period_to_mhz(values.pop("clock_period_ns"))),
+                score=values.pop("accuracy"),
+                score_std=values.pop("accuracy_std"),
+                **values,
+            )
+        )
+    return points
+
+
+def _informative_genomes(
+    setting: Setting, archive: Archive, known: list[tuple[float, Candidate]], n: int
+) -> NDArray[np.int64]:
+    """Choose front candidates whose training is expected to improve the front most; none twice."""
+    if not known:
+        return archive.genomes[np.argsort(archive.metrics["accuracy"])[-n:]]
+    trained = [candidate for _, candidate in known]
+    scores = setting.scorer.score(population_from_candidates(trained))
+    labelled_points = np.column_stack(
+        [
+            [label for label, _ in known],
+            scores.metrics["lut"].value,
+            scores.metrics["latency_ns"].value,
+        ]
+    )
+    done = {architecture_digest(candidate.network) for candidate in trained}
+    keys = [architecture_digest(c.network) for c in setting.candidates(archive.genomes)]
+    fresh = np.array(
+        [i for i, key in enumerate(keys) if key not in done and keys.index(key) == i],
+        dtype=np.int64,
+    )
+    if fresh.size == 0:
+        return archive.genomes[:0]
+    metrics = archive.metrics
+    chosen = select_informative(
+        metrics["accuracy"][fresh],
+        metrics["accuracy_std"][fresh],
+        np.stack([metrics["lut"][fresh], metrics["latency_ns"][fresh]], axis=1),
+        front=labelled_points,
+        n=n,
+    )
+    return archive.genomes[fresh[chosen]]

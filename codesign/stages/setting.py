@@ -1,0 +1,171 @@
+"""What all stages of a study share, built from its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.encoding.population import encode_population
+from codesign.errors import ConfigError
+from codesign.hardware.device import Budget, Device, load_budget, load_device
+from codesign.hardware.scorer import HardwareScorer, HardwareScores
+from codesign.ir import Candidate, Population
+from codesign.joint import JointProblem, limit_problem, make_reward
+from codesign.predictor.base import Predictor
+from codesign.reporter import Reporter, SilentReporter
+from codesign.results import Costs, Interval
+from codesign.search.problem import Problem
+from codesign.search.strategies.base import StrategySettings
+from codesign.space import SearchSpace, candidates_from_population, load_space
+from codesign.study import Study
+from codesign.synthesis.estimates import open_coefficients
+from codesign.tasks import InputScaling, TaskData, fit_scaling, load_task
+from codesign.training.options import TaskArrays
+
+#: Networks trained together at most: larger groups amortise the cost of a step (docs/training.md).
+MAX_CHUNK: Final = 384
+#: Predicted metrics kept for every reported candidate.
+_METRICS: Final = (
+    "latency_cycles",
+    "latency_ns",
+    "interval_cycles",
+    "lut",
+    "ff",
+    "dsp",
+    "bram_18k",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What all stages of a study share.
+
+    Attributes:
+        study: configuration and folder.
+        reporter: is told how far a stage is.
+        coefficients_origin: where the cost laws' coefficients come from: the user's own calibration
+            (`codesign calibrate`) where there is one, else those that ship.
+    """
+
+    study: Study
+    task: TaskData
+    scaling: InputScaling
+    space: SearchSpace
+    device: Device
+    budget: Budget
+    scorer: HardwareScorer
+    coefficients_origin: str
+    reporter: Reporter
+
+    def arrays(self) -> TaskArrays:
+        """Return the task's rows as the network sees them: scaled, float32."""
+        return TaskArrays(
+            x_train=self.scaling.apply(self.task.x_train),
+            y_train=self.task.y_train,
+            x_test=self.scaling.apply(self.task.x_test),
+            y_test=self.task.y_test,
+        )
+
+    def candidates(self, genomes: NDArray[np.int64] | list[list[int]]) -> list[Candidate]:
+        """Spell genomes out as candidates for the study's device."""
+        return candidates_from_population(
+            self.space.decode(self.genomes(genomes)), part=self.device.part
+        )
+
+    def genomes(self, rows: NDArray[np.int64] | list[list[int]]) -> NDArray[np.int64]:
+        """Return genomes as int64[n, n_genes], also where there are none."""
+        return np.array(rows, dtype=np.int64).reshape(-1, self.space.upper.size)
+
+
+def open_setting(study: Study, reporter: Reporter | None = None) -> Setting:
+    """Load task, space, device and budget of a study.
+
+    Raises:
+        CodesignError: one of them is missing or wrong; the message names it.
+    """
+    config = study.config
+    device, budget = load_device(config.device), load_budget(config.budget)
+    task = load_task(config.task.source, config.task.options)
+    if len(task.input_shape) != 1:
+        raise ConfigError(
+            f"task {task.name!r} has inputs of shape {task.input_shape}; this version searches networks on flat"
+            " feature vectors; choose a task with one axis"
+        )
+    coefficients, origin = open_coefficients(None)
+    return Setting(
+        study=study,
+        task=task,
+        scaling=fit_scaling(task),
+        space=load_space(config.space, n_inputs=task.n_features, n_outputs=task.n_classes),
+        device=device,
+        budget=budget,
+        scorer=HardwareScorer(device=device, coefficients=coefficients),
+        coefficients_origin=origin,
+        reporter=reporter or SilentReporter(),
+    )
+
+
+# ---- what is searched ------------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True)
+class PredictedAccuracy:
+    """A fitted predictor as the search's accuracy model; goes to worker processes."""
+
+    predictor: Predictor
+
+    def __call__(self, population: Population) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        predicted = self.predictor.predict(encode_population(population))
+        return predicted.mean, np.nan_to_num(predicted.std, nan=0.0)
+
+
+def unknown_accuracy(
+    population: Population,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Answer 0 for every candidate: for questions that accuracy has no part in."""
+    return np.zeros(population.n_candidates), np.zeros(population.n_candidates)
+
+
+def make_problem(setting: Setting, accuracy: Callable[[Population], tuple[Any, Any]]) -> Problem:
+    """Build what the search optimises: the joint problem, behind cheap limits where there are any."""
+    search = setting.study.config.search
+    problem = JointProblem(
+        space=setting.space,
+        scorer=setting.scorer,
+        budget=setting.budget,
+        accuracy=accuracy,
+        objectives=search.objectives,
+        pessimism=1.0 if search.accuracy_of == "pessimistic" else 0.0,
+        accuracy_confidence=search.accuracy_confidence,
+        hardware_confidence=0.5 if search.hardware_of == "mean" else None,
+    )
+    if search.filter is None:
+        return problem
+    return limit_problem(problem, search.filter, setting.space, setting.scorer)
+
+
+def strategy_settings(setting: Setting, initial: NDArray[np.int64] | None) -> StrategySettings:
+    """Return what a strategy is told: population, reward, first genomes."""
+    search = setting.study.config.search
+    return StrategySettings(
+        population_size=search.population_size,
+        reward=None if search.reward is None else make_reward(search.reward),
+        initial=initial,
+    )
+
+
+# ---- figures ---------------------------------------------------------------------------------------
+def costs_of(scores: HardwareScores, i: int) -> Costs:
+    """Return the predicted metrics of candidate i, each with its 90 % interval."""
+    known = {name: scores.metrics[name] for name in _METRICS}
+    return {
+        name: Interval(value=float(e.value[i]), low=float(e.low[i]), high=float(e.high[i]))
+        for name, e in known.items()
+    }
+
+
+def at_tool_stage(setting: Setting, tool_stage: str) -> HardwareScorer:
+    """Return the study's scorer, speaking of another stage of the vendor's flow."""
+    return replace(setting.scorer, stage=tool_stage)

@@ -1,0 +1,163 @@
+"""Stage "train": train the finalists to the end, and price them with their weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from codesign.export.rtl import solve_network
+from codesign.files import write_atomically
+from codesign.hardware.scorer import violations
+from codesign.ir import Candidate, QuantizedNetwork
+from codesign.processes import worker_pool
+from codesign.results import (
+    FrontPoint,
+    PredictedScore,
+    Results,
+    Search,
+    TrainedDesign,
+    Training,
+)
+from codesign.space import population_from_candidates
+from codesign.stages.choosing import choose_finalists
+from codesign.stages.nodes import describe_nodes
+from codesign.stages.setting import MAX_CHUNK, Setting, costs_of
+from codesign.stages.statistics import combine_scores
+from codesign.training.options import TrainingOptions
+from codesign.training.train import even_chunk_size, train_population
+from hw_models.units import period_to_mhz
+
+KEYS = ("train.n_finalists", "train.epochs", "train.n_splits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedFinalist:
+    """What training makes of a finalist.
+
+    Attributes:
+        network: the network that is kept.
+        split_scores: scores on the validation rows of each split.
+        test_score: of `network`.
+    """
+
+    network: QuantizedNetwork
+    split_scores: tuple[float, ...]
+    test_score: float
+
+    @property
+    def validation_score(self) -> float:
+        """Mean over the splits."""
+        return float(np.mean(self.split_scores))
+
+
+class FinalistTrainer(Protocol):
+    """How finalists are trained: the seam at which other kinds of precision plug in."""
+
+    def __call__(
+        self, setting: Setting, candidates: Sequence[Candidate]
+    ) -> Sequence[TrainedFinalist]:
+        """Train candidates to the end, each in every split; in their order."""
+
+
+def train_uniform(setting: Setting, candidates: Sequence[Candidate]) -> list[TrainedFinalist]:
+    """Train candidates at the widths that their genomes say, once per split.
+
+    What is kept is the training that did best beside the other finalists of its split.
+    """
+    options, seed = setting.study.config.train, setting.study.config.seed
+    results = []
+    with (
+        setting.reporter.stage(
+            f"training {len(candidates)} finalists, {options.n_splits} times each", 1.0
+        ) as stage,
+        worker_pool() as pool,
+    ):
+        for split in range(options.n_splits):
+
+            def update(share: float, split: int = split) -> None:
+                stage.update((split + share) / options.n_splits)
+
+            results.append(
+                train_population(
+                    candidates,
+                    setting.arrays(),
+                    TrainingOptions(
+                        epochs=options.epochs,
+                        split=split,
+                        chunk_size=even_chunk_size(len(candidates), at_most=MAX_CHUNK),
+                    ),
+                    seed=seed + split,
+                    progress=update,
+                    executor=pool,
+                )
+            )
+    validation = np.stack([result.validation_accuracy for result in results])
+    best = (validation - validation.mean(axis=1, keepdims=True)).argmax(axis=0)
+    return [
+        TrainedFinalist(
+            network=results[k].networks[i],
+            split_scores=tuple(validation[:, i].tolist()),
+            test_score=float(results[k].test_accuracy[i]),
+        )
+        for i, k in enumerate(best)
+    ]
+
+
+def run(
+    setting: Setting, earlier: Results, *, trainer: FinalistTrainer = train_uniform
+) -> Training:
+    """Choose finalists on the front, train them, keep their weights, and price them."""
+    points = choose_finalists(
+        earlier.require(Search).points, setting.study.config.train.n_finalists
+    )
+    return Training(designs=train_points(setting, points, trainer=trainer))
+
+
+def train_points(
+    setting: Setting, points: Sequence[FrontPoint], *, trainer: FinalistTrainer = train_uniform
+) -> list[TrainedDesign]:
+    """Train points of the front to the end; their weights go into the study folder."""
+    study, n_splits = setting.study, setting.study.config.train.n_splits
+    candidates = setting.candidates([point.genome for point in points])
+    trained = trainer(setting, candidates)
+    networks = [finalist.network for finalist in trained]
+    for network in networks:
+        network.save(study.weights_file(network.candidate.digest))
+        write_atomically(
+            study.candidate_folder(network.candidate.digest) / "candidate.json",
+            json.dumps(network.candidate.to_json(), indent=1),
+        )
+    n_validation = n_splits * round(
+        TrainingOptions().validation_fraction * len(setting.task.y_train)
+    )
+    before = setting.scorer.score(population_from_candidates(candidates))
+    after = setting.scorer.score_quantized(
+        networks, with_notes=True, with_nodes=True, solve=solve_network
+    )
+    excess = violations(after, setting.budget, setting.device)
+    return [
+        TrainedDesign(
+            digest=finalist.network.candidate.digest,
+            network_digest=finalist.network.digest,
+            candidate=finalist.network.candidate.to_json(),
+            flow=point.flow,
+            clock_mhz=float(period_to_mhz(finalist.network.candidate.hardware.clock_period_ns)),
+            predicted_score=PredictedScore(mean=point.score, std=point.score_std),
+            validation_score=finalist.validation_score,
+            estimated_score=combine_scores(
+                point.score, point.score_std, finalist.validation_score, n_validation
+            ),
+            test_score=finalist.test_score,
+            predicted=costs_of(before, i),
+            predicted_with_weights=costs_of(after, i),
+            fits=bool((excess[i] <= 0).all()),
+            worst_excess=float(excess[i].max()),
+            nodes=describe_nodes(finalist.network, after.per_node[i]),
+            notes=list(after.notes[i]),
+        )
+        for i, (point, finalist) in enumerate(zip(points, trained, strict=True))
+    ]
