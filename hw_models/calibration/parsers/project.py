@@ -356,7 +356,9 @@ def _layer(
             record[key] = scalar_type(config["types"][alias], types, sizes)[0]
     data = [argument for argument in arguments[:-1] if not re.fullmatch(r"\d+", argument)]
     if data:
-        record["input_precision"] = scalar_type(data[0], types, sizes)[0]
+        sources = [scalar_type(argument, types, sizes)[0] for argument in data[:-1] or data]
+        # of several inputs the widest decides what the logic costs
+        record["input_precision"] = max(sources, key=lambda text: (_fixed_point(text) or (0, 0))[0])
         record["result_precision"] = scalar_type(data[-1], types, sizes)[0]
     if weights:
         record["weight_names"] = weights

@@ -1,0 +1,64 @@
+"""A candidate, its own record and its own hls4ml project are one design and get one estimate."""
+
+import json
+
+import pytest
+
+from codesign.hardware.device import load_device
+from codesign.synthesis.estimates import estimate_design, estimate_network, project_record
+from codesign.synthesis.networks import network_record
+from codesign.synthesis.operations import count_network_operations
+from hw_models.profile import count_operations
+from hw_models.record_lowering import batch_records, lower_record
+from hw_models.records import read_record, record_json
+from hw_models.types import METRICS
+from tests.export.random_networks import random_network
+
+DEVICE = load_device("xcvu13p")
+
+
+def figures(item):
+    assert item.summary["supported"], item.summary["notes"]
+    return {metric: item.summary[metric] for metric in METRICS}
+
+
+@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("stage", ["csynth", "implemented"])
+def test_a_candidate_and_its_record_get_one_estimate(seed, stage):
+    """Solved graphs of plain RTL included; the record goes through a file as a user's would."""
+    graphs = ("distributed_arithmetic",)
+    network = random_network(seed, strategies=graphs if seed % 4 == 0 else ("latency", *graphs))
+    record = read_record(json.loads(json.dumps(record_json(network_record(network)))))
+    assert figures(estimate_network(network, DEVICE, stage=stage)) == figures(
+        estimate_design(record, stage=stage)
+    )
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [1, 7, 11, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(20, 29))],
+)
+def test_a_candidate_and_its_hls4ml_project_get_one_estimate(tmp_path, seed):
+    from codesign.export.hls4ml import export_hls4ml
+
+    network = random_network(seed, strategies=("latency",))
+    export_hls4ml(network).plan.write(tmp_path / "p")
+    assert figures(estimate_network(network, DEVICE)) == figures(
+        estimate_design(project_record(tmp_path / "p"))
+    )
+
+
+def test_a_candidate_and_its_record_count_the_same_operations():
+    for seed in range(8):
+        network = random_network(seed)
+        record = network_record(network, solve_graphs=False)
+        ((_, batch),) = batch_records([record], [lower_record(record)])
+        assert count_operations(batch.ops, 1) == count_network_operations([network])
+
+
+def test_shares_of_layers_add_up_in_both_forms():
+    network = random_network(2, strategies=("latency",))
+    both = [estimate_network(network, DEVICE), estimate_design(network_record(network))]
+    sums = [{m: sum(share.metrics[m] for share in item.layers) for m in METRICS} for item in both]
+    assert sums[0] == pytest.approx(sums[1])
+    assert sums[0]["dsp"] == both[0].summary["dsp"]["value"]
