@@ -1,7 +1,9 @@
-"""One registry for everything that is added by dropping in a file."""
+"""One registry for everything that is added by dropping in a file, here or in another package."""
 
 import importlib
+import importlib.metadata
 import pkgutil
+import re
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -9,18 +11,27 @@ from codesign.errors import DesignError, unknown_name
 
 T = TypeVar("T")
 
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
+
 
 class Registry(Generic[T]):
-    """Named extensions of one kind, discovered from the modules of one package.
+    """Named extensions of one kind, discovered from the modules of one package and from other packages.
 
     Every module of `package` whose name has no leading underscore and is not `base` is imported on
-    first use; the module registers its extension by calling `add`.  An import error is raised, never
-    swallowed: an extension that cannot load must not vanish.
+    first use; the module registers its extension by calling `add`.  So is every module that an installed
+    package names in the entry point group `codesign.<last part of package>`, under the name of the
+    extension that it adds:
+
+        [project.entry-points."codesign.layers"]
+        softsign = "my_package.softsign"
+
+    An error on the way is raised, never swallowed: an extension that cannot load must not vanish.
     """
 
     def __init__(self, *, kind: str, package: str) -> None:
         self.kind = kind
         self._package = package
+        self._group = f"codesign.{package.rpartition('.')[2]}"
         self._items: dict[str, T] = {}
         self._discovered = False
 
@@ -28,8 +39,13 @@ class Registry(Generic[T]):
         """Register `item` under `name`.
 
         Raises:
-            DesignError: the name is taken.
+            DesignError: the name is taken, or is none that may stand in files, paths and sources.
         """
+        if not _NAME.fullmatch(name):
+            raise DesignError(
+                f"{self.kind} {name!r}: a name is made of lower-case letters, digits and _, a letter first;"
+                " choose another name"
+            )
         if name in self._items:
             raise DesignError(f"{self.kind} {name!r} is registered twice; choose another name")
         self._items[name] = item
@@ -44,9 +60,33 @@ class Registry(Generic[T]):
             for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
                 if not module.startswith("_") and module != "base":
                     importlib.import_module(f"{self._package}.{module}")
+            for point in sorted(importlib.metadata.entry_points(group=self._group)):
+                self._load(point)
         except BaseException:
             self._discovered = False  # the next use raises again instead of missing an extension
             raise
+
+    def _load(self, point: importlib.metadata.EntryPoint) -> None:
+        """Import the module of an extension that another package brings.
+
+        Raises:
+            DesignError: it does not import, or does not add what it is said to.
+        """
+        package = point.dist.name if point.dist is not None else "an unknown package"
+        try:
+            point.load()
+        except DesignError as error:
+            raise DesignError(f"package {package!r}: {error}") from error
+        except Exception as error:
+            raise DesignError(
+                f"{self.kind} {point.name!r} of package {package!r} cannot be loaded from {point.value!r}"
+                f" ({type(error).__name__}: {error}); mend the package or uninstall it"
+            ) from error
+        if point.name not in self._items:
+            raise DesignError(
+                f"package {package!r} offers {self.kind} {point.name!r}, but {point.value!r} adds none of that"
+                " name; mend the package or uninstall it"
+            )
 
     def get(self, name: str) -> T:
         """Return the extension called `name`.

@@ -88,3 +88,60 @@ def test_a_miss_suggests_the_nearest_name(package: Path) -> None:
 def test_unknown_names_without_a_near_one_list_what_there_is() -> None:
     assert unknown_name("device", "zzz", ["b", "a"]) == "unknown device 'zzz'; (available: a, b)"
     assert unknown_name("device", 7, []) == "unknown device 7; (available: none)"
+
+
+# ---------------------------------------------------------------------- extensions of other packages
+
+
+def install(site: Path, name: str, group: str, **points: str) -> None:
+    """Pretend that a package which declares entry points is installed on the path `site`."""
+    folder = site / f"{name.replace('-', '_')}-1.0.dist-info"
+    folder.mkdir(exist_ok=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    lines = [f"{point} = {module}\n" for point, module in points.items()]
+    (folder / "entry_points.txt").write_text(f"[{group}]\n" + "".join(lines))
+
+
+def plugin(package: Path, text: str) -> str:
+    """Write a module beside the package of the registry; return its name."""
+    name = f"their_module_{next(_numbers)}"
+    (package.parent / f"{name}.py").write_text(f"from {package.name} import ITEMS\n{text}\n")
+    return name
+
+
+def test_an_installed_package_brings_an_extension(package: Path) -> None:
+    drop_in(package, "first", "one")
+    module = plugin(package, "ITEMS.add('theirs', 42)")
+    install(package.parent, "their-package", f"codesign.{package.name}", theirs=module)
+    assert registry_of(package).names() == ("one", "theirs")
+    assert registry_of(package).get("theirs") == 42
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("1 / 0", r"'theirs' of package 'their-package' cannot be loaded from '\w+' \(ZeroDivisionError"),
+        ("import no_such_module", r"ModuleNotFoundError: .*no_such_module.*; mend the package or uninst"),
+        ("", r"'their-package' offers plug-in 'theirs', but '\w+' adds none of that name"),
+        ("ITEMS.add('one', 1)", r"package 'their-package': plug-in 'one' is registered twice"),
+        ("ITEMS.add('../x', 1)", r"package 'their-package': plug-in '../x': a name is made of lower"),
+    ],
+)  # fmt: skip
+def test_a_broken_package_is_named_in_one_sentence_every_time(
+    package: Path, text: str, says: str
+) -> None:
+    drop_in(package, "first", "one")
+    install(
+        package.parent, "their-package", f"codesign.{package.name}", theirs=plugin(package, text)
+    )
+    for _ in range(2):
+        with pytest.raises(DesignError, match=says) as caught:
+            registry_of(package).names()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "Dense", "a-b", "a b", "1x", "x/../y", "x;rm", "a" * 42, "é"])
+def test_a_name_that_could_not_stand_in_sources_is_refused(name: str) -> None:
+    registry: Registry[int] = Registry(kind="plug-in", package="nothing")
+    with pytest.raises(DesignError, match="a name is made of lower-case letters"):
+        registry.add(name, 1)
