@@ -89,7 +89,10 @@ def implementations(result: ExportResult, work: Path, *, optimize: bool) -> dict
         add(
             f"hls4ml_{backend}",
             lambda backend=backend: c_simulation_form(  # type: ignore[misc]
-                result.projects[backend], network, work / f"hls4ml_{backend}", optimize=optimize
+                result.projects[backend],
+                network,
+                work / f"hls4ml_{backend}" / result.projects[backend].plan.digest,
+                optimize=optimize,
             ),
             "C simulation compiled with g++",
             lambda part, backend=backend: {  # type: ignore[misc]
@@ -113,7 +116,11 @@ def implementations(result: ExportResult, work: Path, *, optimize: bool) -> dict
         )
         add(
             "rtl",
-            lambda: verilog_form(result.rtl["verilog"], work / "rtl", optimize=optimize),
+            lambda: verilog_form(
+                result.rtl["verilog"],
+                work / "rtl" / result.rtl["verilog"].plan.digest,
+                optimize=optimize,
+            ),
             "",
             lambda part: {"rtl": {"verilog": export_rtl(part)}},
         )

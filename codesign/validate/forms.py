@@ -15,7 +15,7 @@ import numpy as np
 
 from codesign.errors import DesignError, DeviceError, ToolError
 from codesign.export.backends import BACKENDS
-from codesign.export.hls4ml import HlsProject, build_c_simulation
+from codesign.export.hls4ml import CSimulation, HlsProject, build_c_simulation
 from codesign.export.onnx import OnnxExport, checked_words, onnx_session, run_qonnx
 from codesign.export.rtl import RtlExport, run_trace
 from codesign.ir import FixedPoint, QuantizedNetwork
@@ -133,7 +133,7 @@ def adder_graph_form(logic: CombLogic, network: QuantizedNetwork) -> Form:
 def c_simulation_form(
     project: HlsProject, network: QuantizedNetwork, folder: Path, *, optimize: bool = True
 ) -> Form:
-    """hls4ml's C++, compiled with g++ in `folder`.
+    """hls4ml's C++, compiled with g++ in `folder` (or taken from there).
 
     The C++ carries no digest of the network, so the form answers for the network it is given.
 
@@ -144,7 +144,11 @@ def c_simulation_form(
     if not BACKENDS.get(project.backend).has_c_simulation:
         raise Unavailable(f"{project.backend} projects compile with the vendor's compiler only")
     needs("g++")
-    simulation = build_c_simulation(project, network, folder, optimize=optimize)
+    library = folder / f"lib{project.name}.so"
+    if library.is_file():
+        simulation = CSimulation(library, project.name, network)
+    else:
+        simulation = build_c_simulation(project, network, folder, optimize=optimize)
     return Form(
         description=DeviceDescription.of(network, f"csim-{project.backend}"), run=simulation.run
     )

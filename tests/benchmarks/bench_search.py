@@ -51,10 +51,10 @@ from codesign.search.metrics import (
 )
 from codesign.search.problem import Booleans, Evaluation, Floats, Genomes, concatenate
 from codesign.search.strategies.base import STRATEGIES
-from codesign.search.synthetic import enumerate_space
 from codesign.space import SearchSpace, candidates_from_population
 from codesign.space.space import load_space
 from codesign.study import SearchSection
+from codesign.testing.synthetic import enumerate_space
 from codesign.training.benchmark import BENCHMARK_PATH, load_benchmark
 from codesign.training.options import architecture_digest
 

@@ -1,88 +1,16 @@
-"""Contract of every registered method, its storage, and what it refuses."""
+"""What single methods do beyond the contract that they share, and what storage refuses."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from codesign.encoding.batch import GraphBatch
 from codesign.errors import PredictorError
-from codesign.predictor.base import METHODS, Accuracy, load_predictor, save_predictor
-from codesign.predictor.methods import gin, gp, random_forest
+from codesign.predictor.base import METHODS, Accuracy, load_predictor
 from codesign.predictor.methods.transfer import Transfer
 from codesign.predictor.metrics import kendall_tau
-
-METHOD_NAMES = METHODS.names()
-
-
-@pytest.fixture(autouse=True)
-def quick_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Train networks for a few steps: these tests are about contracts, not about accuracy."""
-    monkeypatch.setattr(gin, "steps_for", lambda n_labels: 15)
-    monkeypatch.setattr(gp, "TUNING_STEPS", 15)
-    monkeypatch.setattr(random_forest, "N_TREES", 20)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def chains(n: int, *, seed: int) -> tuple[GraphBatch, np.ndarray]:
-    """Chains of dense layers whose label grows with the logarithm of their widths."""
-    random = np.random.default_rng(seed)
-    size = random.integers(3, 7, n)
-    graph = np.repeat(np.arange(n), size)
-    start = np.concatenate([[0], np.cumsum(size)[:-1]])
-    place = np.arange(size.sum()) - start[graph]
-    widths = np.where(place == 0, 16.0, 2.0 ** random.integers(3, 8, len(place)))
-    source = np.flatnonzero(place < size[graph] - 1)
-    total = np.bincount(graph, np.where(place > 0, np.log2(widths), 0.0))
-    extras = np.repeat(total[:, None], 4, axis=1) + random.normal(size=(n, 4))
-    batch = GraphBatch(
-        op_names=("input", "dense", "unused"),
-        numeric_names=("n_out",),
-        extra_names=(
-            "log2_parameters",
-            "log2_flops",
-            "log2_bit_operations",
-            "log2_effective_bit_operations",
-        ),
-        op=(place > 0).astype(np.int64),
-        numeric=widths[:, None].astype(np.float32),
-        graph_index=graph,
-        edge_index=np.stack([source, source + 1]),
-        edge_multiplicity=np.ones(len(source), np.float32),
-        extras=extras.astype(np.float32),
-    )
-    return batch, 0.7 + 0.01 * total + 0.002 * random.normal(size=n)
-
-
-@pytest.mark.parametrize("name", METHOD_NAMES)
-def test_every_method_learns_predicts_and_survives_storage(name: str, tmp_path: Path) -> None:
-    batch, labels = chains(60, seed=0)
-    unseen, truth = chains(80, seed=1)
-    method = METHODS.get(name)
-    if name == "transfer":
-        others, their_labels = chains(60, seed=5)
-        method = Transfer(base=METHODS.get("ridge").fit(others, their_labels, seed=0))
-    assert method.name == name
-    assert method.objection(batch) is None
-    fitted = method.fit(batch, labels, seed=3)
-    predicted = fitted.predict(unseen)
-    assert predicted.mean.shape == predicted.std.shape == (80,)
-    assert np.isfinite(predicted.mean).all()
-    assert not (predicted.std < 0).any()
-    # The label is a sum over nodes plus a little noise; even a number per graph sees some of it.
-    assert kendall_tau(truth, predicted.mean) > 0.3
-    path = tmp_path / "predictor.npz"
-    save_predictor(fitted, path, notes={"task": "test"})
-    again, notes = load_predictor(path)
-    assert notes == {"task": "test"}
-    assert again.method == name
-    np.testing.assert_array_equal(again.predict(unseen).mean, predicted.mean)
-    np.testing.assert_array_equal(again.predict(unseen).std, predicted.std)
+from codesign.testing.predictors import chains
 
 
 def test_a_related_task_needs_fewer_labels() -> None:
@@ -102,41 +30,6 @@ def test_starting_from_nothing_is_refused() -> None:
     batch, labels = chains(20, seed=0)
     with pytest.raises(PredictorError, match="needs a pretrained predictor"):
         METHODS.get("transfer").fit(batch, labels, seed=0)
-
-
-@pytest.mark.parametrize("name", ["blend", "gp", "ridge", "random_forest"])
-def test_a_seed_decides_everything(name: str) -> None:
-    batch, labels = chains(40, seed=0)
-    first, second = (METHODS.get(name).fit(batch, labels, seed=7).predict(batch) for _ in range(2))
-    np.testing.assert_array_equal(first.mean, second.mean)
-
-
-def test_fitting_leaves_the_global_random_state_alone() -> None:
-    batch, labels = chains(40, seed=0)
-    before = torch.random.get_rng_state()
-    METHODS.get("blend").fit(batch, labels, seed=7)
-    assert torch.equal(before, torch.random.get_rng_state())
-
-
-@pytest.mark.parametrize(
-    ("labels", "says"),
-    [
-        (np.full(40, np.nan), "NaN or infinite, the first at index 0"),
-        (np.full(40, 0.7), "nothing to learn"),
-        (np.arange(3.0), "shape"),
-    ],
-)
-def test_unusable_labels_are_refused(labels: np.ndarray, says: str) -> None:
-    batch, _ = chains(40, seed=0)
-    for name in METHOD_NAMES:
-        with pytest.raises(PredictorError, match=says):
-            METHODS.get(name).fit(batch, labels, seed=0)
-
-
-def test_one_label_is_refused() -> None:
-    batch, labels = chains(40, seed=0)
-    with pytest.raises(PredictorError, match=r"1 label\(s\); expected at least"):
-        METHODS.get("blend").fit(batch.take([0]), labels[:1], seed=0)
 
 
 def test_scalar_rankers_name_the_attribute_they_miss() -> None:

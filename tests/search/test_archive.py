@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from codesign.errors import DesignError
 from codesign.search.archive import archive_of, empty_archive
 from codesign.search.problem import Evaluation
-from codesign.search.synthetic import SyntheticProblem, enumerate_space
+from codesign.testing.synthetic import SyntheticProblem, enumerate_space
 
 PROBLEM = SyntheticProblem(n_layers=1)
 

@@ -8,7 +8,7 @@ from codesign.search.compose import Chain, Filter, Limit, Rung, climb, precomput
 from codesign.search.loop import run_search
 from codesign.search.problem import Evaluation, Problem
 from codesign.search.scaling import Dimension, scale_design
-from codesign.search.synthetic import SyntheticProblem
+from codesign.testing.synthetic import SyntheticProblem
 
 PROBLEM = SyntheticProblem()
 

@@ -12,7 +12,7 @@ from codesign.search.loop import Parallel, run_search
 from codesign.search.problem import Evaluation
 from codesign.search.rewards import LogCostReward
 from codesign.search.strategies.base import StrategySettings, make_strategy
-from codesign.search.synthetic import SyntheticProblem
+from codesign.testing.synthetic import SyntheticProblem
 
 PROBLEM = SyntheticProblem(lut_limit=1500.0, latency_limit_ns=28.0)
 
@@ -108,7 +108,7 @@ def test_settings_that_do_not_fit_are_refused():
 def test_nsga2_beats_random_search_on_a_constrained_space():
     from codesign.search.archive import archive_of
     from codesign.search.metrics import normalized_hypervolume
-    from codesign.search.synthetic import enumerate_space
+    from codesign.testing.synthetic import enumerate_space
 
     genomes = enumerate_space(PROBLEM.upper)
     truth = archive_of(PROBLEM, genomes, PROBLEM.evaluate(genomes)).objectives

@@ -11,8 +11,8 @@ from codesign.search.loop import run_search
 from codesign.search.problem import Evaluation
 from codesign.search.profilers import COUNTED, FIGURES, SpaceProfiler, precompute_chain
 from codesign.search.strategies.base import STRATEGIES
-from codesign.search.synthetic import SyntheticProblem
 from codesign.space import load_space
+from codesign.testing.synthetic import SyntheticProblem
 
 SCORER = HardwareScorer(device=load_device("xcvu13p"))
 TINY = load_space("mlp_tiny", n_inputs=16, n_outputs=5)

@@ -19,8 +19,8 @@ from codesign.search.rewards import (
     LogCostReward,
     MnasnetReward,
 )
-from codesign.search.synthetic import SyntheticProblem, enumerate_space
 from codesign.search.uncertainty import Attitude, belief_from_interval, belief_from_std
+from codesign.testing.synthetic import SyntheticProblem, enumerate_space
 
 NAMES = ("error", "latency_ns", "share")
 

@@ -14,7 +14,7 @@ from codesign.errors import StudyError
 from codesign.search.loop import run_search
 from codesign.search.store import EvaluationStore
 from codesign.search.strategies.base import STRATEGIES, StrategySettings
-from codesign.search.synthetic import SyntheticProblem
+from codesign.testing.synthetic import SyntheticProblem
 
 PROBLEM = SyntheticProblem(lut_limit=1500.0, latency_limit_ns=28.0)
 #: Evaluations of a whole run; a proposal of optuna takes about 0.1 s.
@@ -28,7 +28,7 @@ import sys, time
 from pathlib import Path
 from codesign.search.loop import run_search
 from codesign.search.store import EvaluationStore
-from codesign.search.synthetic import SyntheticProblem
+from codesign.testing.synthetic import SyntheticProblem
 problem = SyntheticProblem(lut_limit=1500.0, latency_limit_ns=28.0)
 with EvaluationStore(Path(sys.argv[1])) as store:
     print("ready", flush=True)

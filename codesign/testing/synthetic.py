@@ -1,4 +1,4 @@
-"""A made-up joint problem for tests and benchmarks of the search itself.
+"""A made-up joint problem, to test strategies on.
 
 Shaped like the real one (accuracy that saturates in widths and bits, LUT and latency that depend on
 reuse, strategy and clock, hard limits that most designs miss, genes that only matter at some
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError
-from codesign.search.problem import Booleans, Evaluation, Genomes, space_size
+from codesign.search.problem import Booleans, Evaluation, Genomes
 
 _CLOCK_PERIOD_NS = np.array([2.5, 3.2, 4.0, 5.0])
 _ACTIVATION_ERROR = np.array([0.0, 0.004, 0.009])
@@ -116,11 +116,3 @@ def enumerate_space(upper: NDArray[np.int64], *, limit: int = 5_000_000) -> Geno
             "use a sampling strategy"
         )
     return np.stack(np.unravel_index(np.arange(size), upper + 1), axis=1).astype(np.int64)
-
-
-def n_designs(problem: SyntheticProblem) -> int:
-    """Count the different designs (canonical genomes) of a small space."""
-    if space_size(problem) > 5_000_000:
-        raise DesignError("the space is too large to count its designs; use fewer layers")
-    genomes = enumerate_space(problem.upper)
-    return int((problem.canonicalize(genomes) == genomes).all(axis=1).sum())
