@@ -36,7 +36,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"space", "encoding", "hardware", "training"}),
     frozenset({"predictor", "search", "export", "synthesis"}),
     frozenset({"validate", "joint"}),
-    frozenset({"pipeline", "stages", "report", "catalog", "schema"}),
+    frozenset({"pipeline", "stages", "report", "catalog", "schema", "testing"}),
     frozenset({"api", "cli"}),
 )
 
@@ -69,6 +69,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "defusedxml": frozenset({"synthesis", "hw_models"}),
     "plotly": frozenset({"report"}),
     "distributed": frozenset({"pools"}),
+    "pytest": frozenset({"testing"}),  # inside the tests: `import codesign.testing` needs none
     "typer": frozenset({"cli"}),
     "rich": frozenset({"cli", "report", "synthesis"}),
     "h5py": frozenset({"tasks"}),
