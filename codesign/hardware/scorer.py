@@ -226,7 +226,7 @@ def lower(population: Population) -> tuple[OpBatch, ...]:
     for code in np.unique(population.layer):
         rows = np.flatnonzero(population.layer == code)
         for op in LAYERS.get(population.layer_names[code]).lower(
-            {name: values[rows] for name, values in population.columns.items()},
+            population.of(rows),
             design=population.candidate[rows],
             stage=population.stage[rows],
             has_fifo=None if has_fifo is None else has_fifo[rows],

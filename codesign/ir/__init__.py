@@ -3,7 +3,7 @@
 from codesign.ir.candidate import FLOWS, IO_TYPES, Candidate, HardwareConfig
 from codesign.ir.fixed_point import FixedPoint, covering_format, integer_bits_for
 from codesign.ir.network import Network, Node
-from codesign.ir.population import COLUMNS, Population
+from codesign.ir.population import COLUMNS, Population, Tensors
 from codesign.ir.quantized import QuantizedNetwork
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Node",
     "Population",
     "QuantizedNetwork",
+    "Tensors",
     "covering_format",
     "integer_bits_for",
 ]

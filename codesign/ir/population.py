@@ -3,13 +3,64 @@
 A single candidate is a population of one; nothing downstream loops over candidates.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.ir.candidate import FLOWS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensors:
+    """k tensors, what one node each reads or writes, as columns (float64[k] each).
+
+    A shape is (rows, columns, channels) without the axes that hold 0: features are (channels,),
+    particles (columns, channels), images (rows, columns, channels).  Everything before the last axis
+    is a position; layers with weights use the same ones at every position.
+
+    Attributes:
+        n_rows, n_columns: length of the axis, 0 where there is none.
+        n_channels: length of the last axis.
+        bits: of each word.
+        is_signed: 0 or 1.
+    """
+
+    n_rows: NDArray[np.float64]
+    n_columns: NDArray[np.float64]
+    n_channels: NDArray[np.float64]
+    bits: NDArray[np.float64]
+    is_signed: NDArray[np.float64]
+
+    @property
+    def n_positions(self) -> NDArray[np.float64]:
+        """float64[k], product of all axes but the last."""
+        return np.asarray(np.maximum(self.n_rows, 1.0) * np.maximum(self.n_columns, 1.0))
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """Return the shape of one tensor."""
+        axes = (self.n_rows[index], self.n_columns[index], self.n_channels[index])
+        return tuple(int(axis) for axis in axes if axis)
+
+
+class Rows(Mapping[str, NDArray[np.float64]]):
+    """Columns restricted to some nodes; each is gathered when it is asked for."""
+
+    def __init__(self, columns: Mapping[str, NDArray[np.float64]], rows: NDArray[np.int64]) -> None:
+        self._columns, self._rows = columns, rows
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        return self._columns[name][self._rows]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +75,9 @@ class Population:
         layer: int64[m], index into `layer_names`.
         candidate: int64[m], the candidate each node belongs to.
         stage: int64[m], longest distance in nodes from the input node.
-        columns: per column float64[m] (0 where a layer does not use it):
-            n_in, n_out: width of what the node reads (sum over inputs) and writes;
-            input_bits, input_signed: the widest word it reads;
-            output_bits, output_signed: the word it writes;
-            weight_bits, pruned_fraction, strategy (code), reuse_factor: of nodes with multipliers.
-        edges: int64[2, e], node indices (from, to).
+        columns: per column float64[m]: `COLUMNS`, and what the layer types of `layer_names` declare as
+            parameters (0 where a node's layer does not use it).
+        edges: int64[2, e], node indices (from, to); those into one node in the order of its inputs.
         clock_period_ns: float64[n_candidates].
         flow: int64[n_candidates], index into `FLOWS`.
         io_type: int64[n_candidates], index into `IO_TYPES`.
@@ -50,6 +98,10 @@ class Population:
     def is_rtl(self) -> NDArray[np.bool_]:
         """bool[n_candidates], realised as plain distributed-arithmetic RTL."""
         return np.asarray(self.flow == FLOWS.index("rtl"))
+
+    def of(self, rows: NDArray[np.int64]) -> Rows:
+        """Return the columns of some nodes."""
+        return Rows(self.columns, rows)
 
     def take(self, members: NDArray[np.bool_]) -> "Population":
         """Return the candidates where bool[n_candidates] is true, in order."""
@@ -73,16 +125,25 @@ class Population:
         )
 
 
-#: Columns that every population has.
+#: Columns that every population has, whatever its layers:
+#: n_in: channels that a node reads, or terms of each of its sums where a layer joins several positions;
+#: n_out, n_rows, n_columns, n_positions: the shape it writes, and the product of all axes but the last;
+#: n_copies, n_turns: of these positions, how many are worked on side by side, and how many times after
+#: another; input_positions: of its first input; input_bits, input_signed: the widest word it reads;
+#: output_bits, output_signed: the word it writes; strategy (code), reuse_factor: of its multipliers.
 COLUMNS = (
     "n_in",
     "n_out",
+    "n_rows",
+    "n_columns",
+    "n_positions",
+    "n_copies",
+    "n_turns",
+    "input_positions",
     "input_bits",
     "input_signed",
     "output_bits",
     "output_signed",
-    "weight_bits",
-    "pruned_fraction",
     "strategy",
     "reuse_factor",
 )

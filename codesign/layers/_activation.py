@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.ir import FixedPoint, Node, QuantizedNetwork
+from codesign.ir import FixedPoint, Node, QuantizedNetwork, Tensors
 from codesign.layers._export import cpp_loop, cpp_variable
-from codesign.layers.base import FloatColumns, InputColumns, Layer, Parameter, WordRange
+from codesign.layers.base import FloatColumns, Layer, Parameter, WordRange
 from hw_models.lowering import Described, activation
 
 if TYPE_CHECKING:
@@ -42,14 +43,10 @@ class Activation(Layer):
     #: Whether the output format carries a sign.
     result_is_signed: ClassVar[bool]
 
-    def propagate(
-        self, parameters: FloatColumns, inputs: InputColumns
-    ) -> dict[str, NDArray[np.float64]]:
-        return {
-            "n_out": inputs.n_in,
-            "output_bits": parameters["output_bits"],
-            "output_signed": np.full_like(inputs.n_in, float(self.result_is_signed)),
-        }
+    def propagate(self, parameters: FloatColumns, inputs: Sequence[Tensors]) -> Tensors:
+        (source,) = inputs
+        is_signed = np.full_like(source.bits, float(self.result_is_signed))
+        return replace(source, bits=parameters["output_bits"], is_signed=is_signed)
 
     @abstractmethod
     def train_function(self, values: torch.Tensor) -> torch.Tensor:
@@ -183,7 +180,8 @@ def describe_activation(function: str, columns: FloatColumns, **table: Any) -> D
     """Describe k nodes that apply a function to every lane and saturate; `table` as `lowering.activation` has it."""
     return activation(
         function,
-        n_lanes=columns["n_out"],
+        n_lanes=columns["n_out"] * columns["n_copies"],
+        n_positions=columns["n_turns"],
         input_bits=columns["input_bits"],
         output_bits=columns["output_bits"],
         **table,

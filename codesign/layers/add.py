@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError
-from codesign.ir import FixedPoint, Node, QuantizedNetwork, covering_format
+from codesign.ir import FixedPoint, Node, QuantizedNetwork, Tensors, covering_format
 from codesign.layers import LAYERS
 from codesign.layers._export import cpp_aligned, cpp_loop, exact
-from codesign.layers.base import FloatColumns, InputColumns, Layer, WordRange
+from codesign.layers.base import FloatColumns, Layer, WordRange, common
 from hw_models.lowering import Described, combination
 
 if TYPE_CHECKING:
@@ -30,20 +31,16 @@ class Add(Layer):
     role = "merge"
     n_inputs = (2, 2)
 
-    def propagate(
-        self, parameters: FloatColumns, inputs: InputColumns
-    ) -> dict[str, NDArray[np.float64]]:
-        return {
-            "n_out": inputs.n_first,
-            "output_bits": inputs.bits + 1,
-            "output_signed": inputs.is_signed,
-        }
+    def propagate(self, parameters: FloatColumns, inputs: Sequence[Tensors]) -> Tensors:
+        joined = common(inputs, "n_rows", "n_columns", "n_channels")
+        return replace(joined, bits=joined.bits + 1)
 
     def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
         return (
             combination(
                 "add",
-                n_lanes=columns["n_out"],
+                n_lanes=columns["n_out"] * columns["n_copies"],
+                n_positions=columns["n_turns"],
                 input_bits=columns["input_bits"],
                 output_bits=columns["output_bits"],
             ),

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError
-from codesign.ir import FixedPoint, Node, QuantizedNetwork
+from codesign.ir import FixedPoint, Node, QuantizedNetwork, Tensors
 from hw_models.lowering import Described, Product, op_batches
 from hw_models.types import OpBatch
 
@@ -41,6 +41,8 @@ class Parameter:
         minimum, maximum: legal range, inclusive.
         is_integer: whole numbers only.
         default: value used when the node does not say; None means it must.
+        is_silent: not written into networks where it holds its default, so that networks from
+            before the parameter existed keep their digests.
         description: one line for documentation and error messages, with the unit.
     """
 
@@ -50,26 +52,8 @@ class Parameter:
     maximum: float
     is_integer: bool = True
     default: float | None = None
+    is_silent: bool = False
     description: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputColumns:
-    """What the nodes of one layer type read, for k nodes at once (float64[k] each).
-
-    Attributes:
-        n_in: sum of the widths of all inputs.
-        n_first: width of the first input.
-        bits: widest input word.
-        is_signed: 1 where any input is signed.
-        n_inputs: how many inputs.
-    """
-
-    n_in: NDArray[np.float64]
-    n_first: NDArray[np.float64]
-    bits: NDArray[np.float64]
-    is_signed: NDArray[np.float64]
-    n_inputs: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +68,32 @@ class WordRange:
     format: FixedPoint
     low: NDArray[np.int64]
     high: NDArray[np.int64]
+
+
+def common(inputs: Sequence[Tensors], *same: str) -> Tensors:
+    """Return the first input of each of k nodes, with the widest word and any sign of all its inputs.
+
+    Args:
+        inputs: what each node reads.
+        same: fields that must be equal in all inputs.
+
+    Raises:
+        DesignError: they differ.
+    """
+    first, *others = inputs
+    for other in others:
+        fits = np.all([getattr(first, name) == getattr(other, name) for name in same], axis=0)
+        if not fits.all():
+            i = int(np.flatnonzero(~fits)[0])
+            raise DesignError(
+                f"two branches of shapes {first.shape(i)} and {other.shape(i)} do not fit together;"
+                " bring them to one shape first"
+            )
+    return replace(
+        first,
+        bits=np.maximum.reduce([x.bits for x in inputs]),
+        is_signed=np.maximum.reduce([x.is_signed for x in inputs]),
+    )
 
 
 class Layer(ABC):
@@ -109,10 +119,23 @@ class Layer(ABC):
 
     # ---- populations ------------------------------------------------------------------------
     @abstractmethod
-    def propagate(
-        self, parameters: FloatColumns, inputs: InputColumns
-    ) -> dict[str, NDArray[np.float64]]:
-        """Derive n_out, output_bits and output_signed of k nodes from their parameters and inputs."""
+    def propagate(self, parameters: FloatColumns, inputs: Sequence[Tensors]) -> Tensors:
+        """Derive what k nodes write from their parameters and from what they read.
+
+        Args:
+            parameters: the columns that the layer type declares, float64[k] each.
+            inputs: per input: what each node reads there.
+
+        Raises:
+            DesignError: shapes do not fit.
+        """
+
+    def fan_in(self, parameters: FloatColumns, inputs: Sequence[Tensors]) -> NDArray[np.float64]:
+        """Return how many values each of k nodes combines per position: the channels of all inputs.
+
+        A layer whose sums join several positions (a convolution) returns the terms of each sum.
+        """
+        return np.asarray(sum(x.n_channels for x in inputs))
 
     @abstractmethod
     def describe(self, columns: FloatColumns) -> tuple[Described, ...]:

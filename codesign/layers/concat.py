@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codesign.ir import FixedPoint, Node, QuantizedNetwork, covering_format
+from codesign.ir import FixedPoint, Node, QuantizedNetwork, Tensors, covering_format
 from codesign.layers import LAYERS
 from codesign.layers._export import cpp_aligned, cpp_loop, exact
-from codesign.layers.base import FloatColumns, InputColumns, Layer, WordRange
+from codesign.layers.base import FloatColumns, Layer, WordRange, common
 from hw_models.lowering import Copy, Described
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ class Concat(Layer):
     role = "merge"
     n_inputs = (2, 2)
 
-    def propagate(
-        self, parameters: FloatColumns, inputs: InputColumns
-    ) -> dict[str, NDArray[np.float64]]:
-        return {"n_out": inputs.n_in, "output_bits": inputs.bits, "output_signed": inputs.is_signed}
+    def propagate(self, parameters: FloatColumns, inputs: Sequence[Tensors]) -> Tensors:
+        joined = common(inputs, "n_rows", "n_columns")
+        return replace(joined, n_channels=sum(x.n_channels for x in inputs))
 
     def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
-        return (Copy(n_lanes=columns["n_out"], bits=columns["output_bits"]),)
+        n_lanes = columns["n_out"] * columns["n_copies"]
+        return (Copy(n_lanes=n_lanes, bits=columns["output_bits"], n_positions=columns["n_turns"]),)
 
     def train_module(self, nodes: TrainNodes) -> TrainModule:
         from codesign.layers._train_merge import ConcatModule

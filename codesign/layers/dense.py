@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codesign.ir import FixedPoint, Node, QuantizedNetwork, covering_format
+from codesign.ir import FixedPoint, Node, QuantizedNetwork, Tensors, covering_format
 from codesign.layers import LAYERS
 from codesign.layers._export import cpp_variable, exact
-from codesign.layers.base import FloatColumns, InputColumns, Layer, Parameter, WordRange
+from codesign.layers.base import FloatColumns, Layer, Parameter, WordRange
 from hw_models.lowering import WEIGHT_FACTS, Described, Product, sum_bits
 
 if TYPE_CHECKING:
@@ -49,23 +50,29 @@ class Dense(Layer):
         ),
     )
 
-    def propagate(
-        self, parameters: FloatColumns, inputs: InputColumns
-    ) -> dict[str, NDArray[np.float64]]:
-        return {
-            "n_out": parameters["n_out"],
+    def propagate(self, parameters: FloatColumns, inputs: Sequence[Tensors]) -> Tensors:
+        (source,) = inputs
+        return replace(
+            source,
+            n_channels=parameters["n_out"],
             # worst case; training knows the weights and needs fewer bits
-            "output_bits": sum_bits(
-                inputs.n_in, parameters["pruned_fraction"], inputs.bits, parameters["weight_bits"]
+            bits=sum_bits(
+                source.n_channels,
+                parameters["pruned_fraction"],
+                source.bits,
+                parameters["weight_bits"],
             ),
-            "output_signed": np.ones_like(inputs.n_in),
-        }
+            is_signed=np.ones_like(source.bits),
+        )
 
     def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
         return (
             Product(
                 n_in=columns["n_in"],
                 n_out=columns["n_out"],
+                n_positions=columns["n_turns"],
+                n_instances=columns["n_copies"],
+                depth=columns["n_turns"],
                 reuse_factor=columns["reuse_factor"],
                 strategy=columns["strategy"],
                 weight_bits=columns["weight_bits"],

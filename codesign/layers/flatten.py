@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.ir import FixedPoint, Node, QuantizedNetwork
+from codesign.ir import FixedPoint, Node, QuantizedNetwork, Tensors
 from codesign.layers import LAYERS
 from codesign.layers._export import cpp_loop, cpp_variable
-from codesign.layers.base import FloatColumns, InputColumns, Layer, WordRange
+from codesign.layers.base import FloatColumns, Layer, WordRange
 from hw_models.lowering import Described
 
 if TYPE_CHECKING:
@@ -28,10 +29,11 @@ class Flatten(Layer):
     name = "flatten"
     role = "identity"
 
-    def propagate(
-        self, parameters: FloatColumns, inputs: InputColumns
-    ) -> dict[str, NDArray[np.float64]]:
-        return {"n_out": inputs.n_in, "output_bits": inputs.bits, "output_signed": inputs.is_signed}
+    def propagate(self, parameters: FloatColumns, inputs: Sequence[Tensors]) -> Tensors:
+        (source,) = inputs
+        none = np.zeros_like(source.n_channels)
+        size = source.n_positions * source.n_channels
+        return replace(source, n_rows=none, n_columns=none, n_channels=size)
 
     def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
         return ()  # wires

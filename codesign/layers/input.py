@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from codesign.ir import FixedPoint, Node, QuantizedNetwork
+from codesign.errors import DesignError
+from codesign.ir import FixedPoint, Node, QuantizedNetwork, Tensors
 from codesign.layers import LAYERS
 from codesign.layers._activation import RESULT_BITS
 from codesign.layers._export import refuse
-from codesign.layers.base import FloatColumns, InputColumns, Layer, Parameter, WordRange
+from codesign.layers.base import FloatColumns, Layer, Parameter, WordRange
 from hw_models.lowering import Described
 
 if TYPE_CHECKING:
@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 
     from codesign.layers._export import HlsGraph, OnnxGraph
     from codesign.layers._training import TrainModule, TrainNodes
+
+
+def _axis(name: str, description: str) -> Parameter:
+    """Declare one axis of the positions of an input."""
+    return Parameter(
+        name=name,
+        column=f"n_{name}",
+        minimum=0,
+        maximum=4096,
+        default=0.0,
+        is_silent=True,
+        description=description,
+    )
 
 
 class Input(Layer):
@@ -30,19 +43,29 @@ class Input(Layer):
     n_inputs = (0, 0)
     parameters = (
         Parameter(
-            name="width", column="n_out", minimum=1, maximum=65536, description="number of inputs"
+            name="width",
+            column="n_out",
+            minimum=1,
+            maximum=65536,
+            description="inputs, or those at each position",
         ),
         RESULT_BITS,
+        _axis(
+            "columns", "positions along the axis before the last, particles say; 0: no such axis"
+        ),
+        _axis("rows", "positions along the axis before that; 0: no such axis"),
     )
 
-    def propagate(
-        self, parameters: FloatColumns, inputs: InputColumns
-    ) -> dict[str, NDArray[np.float64]]:
-        return {
-            "n_out": parameters["n_out"],
-            "output_bits": parameters["output_bits"],
-            "output_signed": np.ones_like(parameters["n_out"]),
-        }
+    def propagate(self, parameters: FloatColumns, inputs: Sequence[Tensors]) -> Tensors:
+        if ((parameters["n_rows"] > 0) & (parameters["n_columns"] == 0)).any():
+            raise DesignError("an input with rows needs columns too; give its columns")
+        return Tensors(
+            n_rows=parameters["n_rows"],
+            n_columns=parameters["n_columns"],
+            n_channels=parameters["n_out"],
+            bits=parameters["output_bits"],
+            is_signed=np.ones_like(parameters["n_out"]),
+        )
 
     def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
         return ()  # ports: the first layer's registers belong to it

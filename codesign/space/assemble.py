@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,9 @@ from codesign.ir import (
     Network,
     Node,
     Population,
+    Tensors,
 )
 from codesign.layers import LAYERS, check_network
-from codesign.layers.base import InputColumns
 from codesign.space.reuse import greatest_legal_reuse_factor, is_legal_reuse_factor
 from hw_models.types import STRATEGIES
 
@@ -40,7 +41,7 @@ def assemble(
     io_type: Int,
     round_reuse: bool,
 ) -> Population:
-    """Derive stages, widths and bits of all nodes and return the finished population.
+    """Derive stages, shapes and bits of all nodes and return the finished population.
 
     Args:
         n_candidates: how many candidates.
@@ -56,45 +57,38 @@ def assemble(
             else an illegal one is an error (candidates).
 
     Raises:
-        DesignError: an illegal reuse factor, or branches that do not fit.
+        DesignError: an illegal reuse factor, or shapes that do not fit.
     """
     m = layer.shape[0]
-    columns = {name: np.zeros(m) for name in COLUMNS}
+    columns = {name: np.zeros(m) for name in _column_names(tuple(layer_names))}
     for name, values in parameters.items():
         columns[name][:] = values
     stage = _longest_path(m, edges)
+    sources = _sources(m, edges)
     has_multipliers = np.array([LAYERS.get(name).has_multipliers for name in layer_names])
-    order = np.argsort(stage[edges[1]], kind="stable")
-    sources, targets = edges[0][order], edges[1][order]
-    n_stages = int(stage.max(initial=0)) + 1
-    edge_bounds = np.searchsorted(stage[targets], np.arange(n_stages + 1))
-    node_order = np.lexsort((layer, stage))
-    node_bounds = np.searchsorted(stage[node_order], np.arange(n_stages + 1))
-    first_edge = np.full(m, -1, dtype=np.int64)
-    n_inputs = np.zeros(m)
-    for s in range(n_stages):
-        window = slice(edge_bounds[s], edge_bounds[s + 1])
-        src, dst = sources[window], targets[window]
-        np.add.at(columns["n_in"], dst, columns["n_out"][src])
-        np.add.at(n_inputs, dst, 1.0)
-        np.maximum.at(columns["input_bits"], dst, columns["output_bits"][src])
-        np.maximum.at(columns["input_signed"], dst, columns["output_signed"][src])
-        first_edge[dst[::-1]] = src[::-1]
-        nodes = node_order[node_bounds[s] : node_bounds[s + 1]]
-        for code in np.unique(layer[nodes]):
-            rows = nodes[layer[nodes] == code]
-            inputs = InputColumns(
-                n_in=columns["n_in"][rows],
-                n_first=columns["n_out"][first_edge[rows]],
-                bits=columns["input_bits"][rows],
-                is_signed=columns["input_signed"][rows],
-                n_inputs=n_inputs[rows],
-            )
-            derived = LAYERS.get(layer_names[code]).propagate(
-                {k: v[rows] for k, v in columns.items()}, inputs
-            )
-            for name, values in derived.items():
-                columns[name][rows] = values
+    order = np.lexsort((layer, stage))
+    kind = stage[order] * len(layer_names) + layer[order]
+    starts = np.flatnonzero(np.diff(kind, prepend=-1))
+    for rows in np.split(order, starts[1:]):  # nodes of one type at one stage
+        kind_of = LAYERS.get(layer_names[layer[rows[0]]])
+        inputs = [
+            Tensors(**{of: columns[name][read[rows]] for of, name in _TENSOR.items()})
+            for read in sources[: kind_of.n_inputs[1]]
+        ]
+        own = {p.column: columns[p.column][rows] for p in kind_of.parameters}
+        output = kind_of.propagate(own, inputs)
+        for of, name in _TENSOR.items():
+            columns[name][rows] = getattr(output, of)
+        columns["n_positions"][rows] = output.n_positions
+        if inputs:
+            columns["n_in"][rows] = kind_of.fan_in(own, inputs)
+            columns["input_positions"][rows] = inputs[0].n_positions
+            columns["input_bits"][rows] = np.maximum.reduce([x.bits for x in inputs])
+            columns["input_signed"][rows] = np.maximum.reduce([x.is_signed for x in inputs])
+    # a stream brings one position after another, everything else all at once
+    is_stream = (np.asarray(io_type) == IO_TYPES.index("io_stream"))[candidate]
+    columns["n_turns"] = np.where(is_stream, columns["n_positions"], 1.0)
+    columns["n_copies"] = columns["n_positions"] / columns["n_turns"]
     rows = np.flatnonzero(has_multipliers[layer])
     shape = [
         columns[k][rows].astype(np.int64) for k in ("n_in", "n_out", "strategy", "reuse_factor")
@@ -122,6 +116,36 @@ def assemble(
         flow=flow,
         io_type=io_type,
     )
+
+
+#: Where a population keeps what a node writes.
+_TENSOR = {
+    "n_rows": "n_rows",
+    "n_columns": "n_columns",
+    "n_channels": "n_out",
+    "bits": "output_bits",
+    "is_signed": "output_signed",
+}
+
+
+@lru_cache
+def _column_names(layer_names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the columns of a population: those of all, and those that its layer types declare."""
+    declared = (p.column for name in layer_names for p in LAYERS.get(name).parameters)
+    return tuple(dict.fromkeys((*COLUMNS, *declared)))
+
+
+def _sources(m: int, edges: Int) -> list[Int]:
+    """Return, per input slot, the node that each node reads there, int64[m]; itself where none."""
+    order = np.argsort(edges[1], kind="stable")
+    source, target = edges[0][order], edges[1][order]
+    slot = np.arange(target.size) - np.searchsorted(target, target)
+    found = []
+    for index in range(int(slot.max(initial=-1)) + 1):
+        read, here = np.arange(m), slot == index
+        read[target[here]] = source[here]
+        found.append(read)
+    return found
 
 
 def _longest_path(m: int, edges: Int) -> Int:
@@ -218,6 +242,7 @@ def candidates_from_population(population: Population, *, part: str) -> list[Can
                     parameters={
                         p.name: int(values[p.name]) if p.is_integer else values[p.name]
                         for p in kind.parameters
+                        if not (p.is_silent and values[p.name] == p.default)
                     },
                 )
             )

@@ -1,12 +1,21 @@
 """Promises that every registered layer type keeps; a new one is tested the moment its file exists."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
 from codesign.errors import DesignError
-from codesign.ir import Candidate, FixedPoint, HardwareConfig, Network, Node, QuantizedNetwork
+from codesign.ir import (
+    Candidate,
+    FixedPoint,
+    HardwareConfig,
+    Network,
+    Node,
+    QuantizedNetwork,
+    Tensors,
+)
 from codesign.layers import LAYERS, infer_formats, run_torch, run_words
-from codesign.layers.base import InputColumns
 from codesign.space import candidates_from_population, population_from_candidates
 
 HIDDEN = [layer for layer in LAYERS if layer.role != "input"]
@@ -142,22 +151,26 @@ def test_a_candidate_survives_the_population_table(layer, parameters):
 def test_propagation_works_on_arrays(layer):
     k = 7
     columns = {
-        p.column: np.linspace(max(p.minimum, 2), min(p.maximum, 9), k).round()
+        p.column: np.linspace(max(p.minimum, 0 if p.is_silent else 2), min(p.maximum, 9), k).round()
         for p in layer.parameters
     }
-    columns["pruned_fraction"] = np.zeros(k)
-    columns["weight_bits"] = np.full(k, 4.0)
-    inputs = InputColumns(
-        n_in=np.full(k, 8.0),
-        n_first=np.full(k, 8.0),
+    inputs = [tensors(k, n_columns=n_columns) for n_columns in (0.0, 5.0)]
+    for source in inputs if layer.n_inputs[1] else inputs[:1]:
+        output = layer.propagate(columns, [source] * layer.n_inputs[0])
+        values = [getattr(output, f.name) for f in fields(Tensors)]
+        assert all(v.shape == (k,) and np.isfinite(v).all() for v in values)
+        assert (output.n_channels >= 1).all() and (output.bits >= 1).all()
+        assert all(output.shape(i) for i in range(k))
+
+
+def tensors(k: int, n_columns: float) -> Tensors:
+    return Tensors(
+        n_rows=np.zeros(k),
+        n_columns=np.full(k, n_columns),
+        n_channels=np.full(k, 8.0),
         bits=np.full(k, 6.0),
         is_signed=np.ones(k),
-        n_inputs=np.ones(k),
     )
-    derived = layer.propagate(columns, inputs)
-    assert set(derived) == {"n_out", "output_bits", "output_signed"}
-    assert all(v.shape == (k,) and np.isfinite(v).all() for v in derived.values())
-    assert (derived["n_out"] >= 1).all() and (derived["output_bits"] >= 1).all()
 
 
 @pytest.mark.parametrize("layer", list(LAYERS), ids=lambda layer: layer.name)

@@ -11,9 +11,10 @@ from codesign.ir import COLUMNS, Population
 
 def population() -> Population:
     """input 16 -> dense 8 -> relu, and input 16 -> dense 4."""
-    columns = {name: np.zeros(5) for name in COLUMNS}
+    columns = {name: np.zeros(5) for name in (*COLUMNS, "weight_bits", "pruned_fraction")}
     columns["n_in"][:] = [0, 16, 8, 0, 16]
     columns["n_out"][:] = [16, 8, 8, 16, 4]
+    columns["input_positions"][:] = 1
     columns["input_bits"][:] = [0, 10, 12, 0, 10]
     columns["output_bits"][:] = [10, 12, 6, 10, 9]
     columns["weight_bits"][:] = [0, 5, 0, 0, 3]
