@@ -104,15 +104,27 @@ def _value(config: Mapping[str, Any], key: str) -> Any:
     return value
 
 
-def run_study(study: Study, *, until: str = "report", reporter: Reporter | None = None) -> None:
+def run_study(
+    study: Study,
+    *,
+    until: str = "report",
+    reporter: Reporter | None = None,
+    dask: str | None = None,
+) -> None:
     """Run a study up to and including the stages of kind `until`; what is done is skipped.
+
+    Args:
+        study: the study.
+        until: one of `STAGES`.
+        reporter: is told how far a stage is.
+        dask: address of a dask scheduler to work on; the results are those of one machine.
 
     Raises:
         CodesignError: whatever a stage refuses; the study folder stays valid and resumes.
     """
     if until not in STAGES:
         raise ConfigError(unknown_name("stage", until, STAGES))
-    setting = open_setting(study, reporter)
+    setting = open_setting(study, reporter, dask=dask)
     stages = stages_of(study.config)
     last = max(
         i for i, stage in enumerate(stages) if STAGES.index(stage.kind) <= STAGES.index(until)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+_DASK = "Address of a dask scheduler to train and search on, instead of this machine's cores."
+
 
 def register(app: typer.Typer) -> None:
     """Add the verbs `run` and `search`."""
@@ -17,9 +19,10 @@ def register(app: typer.Typer) -> None:
         output: Annotated[
             Path | None, typer.Option(help="Study folder.  [default: runs/<name>]")
         ] = None,
+        dask: Annotated[str | None, typer.Option(help=_DASK)] = None,
     ) -> None:
         """Search, train, export, prove and report.  Run it again to resume after a stop."""
-        _run(config, output, until="report")
+        _run(config, output, until="report", dask=dask)
 
     @app.command()
     def search(
@@ -27,12 +30,13 @@ def register(app: typer.Typer) -> None:
         output: Annotated[
             Path | None, typer.Option(help="Study folder.  [default: runs/<name>]")
         ] = None,
+        dask: Annotated[str | None, typer.Option(help=_DASK)] = None,
     ) -> None:
         """Only label, fit the predictor and search: leaves a Pareto front in the study folder."""
-        _run(config, output, until="search")
+        _run(config, output, until="search", dask=dask)
 
 
-def _run(config_path: Path, output: Path | None, *, until: str) -> None:
+def _run(config_path: Path, output: Path | None, *, until: str, dask: str | None) -> None:
     from rich.console import Console
 
     from codesign.cli._progress import RichReporter
@@ -44,7 +48,7 @@ def _run(config_path: Path, output: Path | None, *, until: str) -> None:
     config = load_config(config_path)
     study = Study.create_or_open(output or Path("runs") / config.name, config)
     with RichReporter() as reporter:
-        run_study(study, until=until, reporter=reporter)
+        run_study(study, until=until, reporter=reporter, dask=dask)
     print_tables(summarize(study), Console())
     where = study.report_page if until == "report" else study.folder
     print(

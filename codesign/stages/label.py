@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from codesign.hardware.scorer import violations
 from codesign.ir import Candidate
-from codesign.processes import worker_pool
 from codesign.results import Labels, Results, Search
 from codesign.stages.choosing import choose_spread
 from codesign.stages.setting import MAX_CHUNK, Setting
@@ -56,7 +55,7 @@ def _train(
             f"round {round_index}: training {len(candidates)} labels", 1.0
         ) as stage,
         LabelStore(study.label_store) as store,
-        worker_pool() as pool,
+        setting.pool() as pool,
     ):
         found = label_candidates(
             candidates,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import nullcontext
 from typing import Final
 
 import numpy as np
@@ -13,7 +14,6 @@ from codesign.errors import CodesignError
 from codesign.ir import Candidate
 from codesign.predictor.active import select_informative
 from codesign.predictor.base import Predictor, load_predictor
-from codesign.processes import worker_pool
 from codesign.results import FrontPoint, Results, Search, Sharing
 from codesign.search.archive import Archive
 from codesign.search.loop import Parallel, run_search
@@ -109,7 +109,8 @@ def _search(
     with (
         setting.reporter.stage(f"round {round_index}: searching pairs", n_evaluations) as stage,
         EvaluationStore(study.search_store, run=f"round_{round_index}_{digest[:12]}") as store,
-        worker_pool(search.n_workers) as pool,
+        # a chunk takes milliseconds: a cluster pays only where many workers are asked for
+        setting.pool(search.n_workers) if search.n_workers > 1 else nullcontext() as pool,
     ):
         return run_search(
             problem,

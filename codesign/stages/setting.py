@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -15,6 +17,7 @@ from codesign.hardware.device import Budget, Device, load_budget, load_device
 from codesign.hardware.scorer import HardwareScorer, HardwareScores
 from codesign.ir import Candidate, Population
 from codesign.joint import JointProblem, limit_problem, make_reward
+from codesign.pools import open_pool
 from codesign.predictor.base import Predictor
 from codesign.reporter import Reporter, SilentReporter
 from codesign.results import Costs, Interval
@@ -49,6 +52,7 @@ class Setting:
         reporter: is told how far a stage is.
         coefficients_origin: where the cost laws' coefficients come from: the user's own calibration
             (`codesign calibrate`) where there is one, else those that ship.
+        dask: address of a dask scheduler whose workers do the work; None: processes of this machine.
     """
 
     study: Study
@@ -60,6 +64,11 @@ class Setting:
     scorer: HardwareScorer
     coefficients_origin: str
     reporter: Reporter
+    dask: str | None = None
+
+    def pool(self, n_workers: int | None = None) -> AbstractContextManager[Executor | None]:
+        """Give the executor that a stage divides its work over; see `codesign.pools.open_pool`."""
+        return open_pool(n_workers, dask=self.dask)
 
     def arrays(self) -> TaskArrays:
         """Return the task's rows as the network sees them: scaled, float32."""
@@ -81,7 +90,9 @@ class Setting:
         return np.array(rows, dtype=np.int64).reshape(-1, self.space.upper.size)
 
 
-def open_setting(study: Study, reporter: Reporter | None = None) -> Setting:
+def open_setting(
+    study: Study, reporter: Reporter | None = None, *, dask: str | None = None
+) -> Setting:
     """Load task, space, device and budget of a study.
 
     Raises:
@@ -106,6 +117,7 @@ def open_setting(study: Study, reporter: Reporter | None = None) -> Setting:
         scorer=HardwareScorer(device=device, coefficients=coefficients),
         coefficients_origin=origin,
         reporter=reporter or SilentReporter(),
+        dask=dask,
     )
 
 

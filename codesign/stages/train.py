@@ -13,7 +13,6 @@ from codesign.export.rtl import solve_network
 from codesign.files import write_atomically
 from codesign.hardware.scorer import violations
 from codesign.ir import Candidate, QuantizedNetwork
-from codesign.processes import worker_pool
 from codesign.results import (
     FrontPoint,
     PredictedScore,
@@ -74,7 +73,7 @@ def train_uniform(setting: Setting, candidates: Sequence[Candidate]) -> list[Tra
         setting.reporter.stage(
             f"training {len(candidates)} finalists, {options.n_splits} times each", 1.0
         ) as stage,
-        worker_pool() as pool,
+        setting.pool() as pool,
     ):
         for split in range(options.n_splits):
 
