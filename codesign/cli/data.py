@@ -94,46 +94,87 @@ def fetch(
 
 def generate(
     output: Annotated[Path, typer.Option("--output", help="The .npz file to write.")],
+    what: str = typer.Argument("jets", help="What to simulate: jets, level1 or muons."),
     n_per_class: int = typer.Option(
-        4000, "--n-per-class", min=1, help="Jets of each of the five classes."
+        4000,
+        "--n-per-class",
+        min=1,
+        help="Jets of each of the five classes, events of each process, or muons.",
     ),
     seed: int = typer.Option(
         2, "--seed", min=0, help="Same seed, same bits; 1 made the bundled jets."
     ),
     processes: int = typer.Option(
-        1, "--processes", min=1, help="Worker processes (at most 5 are used)."
+        1, "--processes", min=1, help="Of jets: worker processes (at most 5 are used)."
     ),
     n_constituents: int = typer.Option(
-        0, "--n-constituents", min=0, help="Particles kept for each jet."
+        0, "--n-constituents", min=0, help="Of jets: particles kept for each."
     ),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Simulate jets with Pythia 8 (needs the package pythia8mc, which is GPL-2.0-or-later)."""
+    """Simulate data (all but muons need the package pythia8mc, which is GPL-2.0-or-later)."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from codesign.errors import ConfigError
-    from codesign.tasks import _jetgen
-    from codesign.tasks.openml import CLASSES
+    from codesign.errors import ConfigError, unknown_name
 
+    if what not in _GENERATORS:
+        raise ConfigError(unknown_name("simulation", what, _GENERATORS))
     if output.suffix != ".npz":
         raise ConfigError(f"--output is {str(output)!r}; expected a name that ends in .npz")
     if not output.absolute().parent.is_dir():
         raise ConfigError(f"--output {output}: there is no folder {output.parent}; make it first")
-    settings = _jetgen.JetSettings(
-        n_per_class=n_per_class, seed=seed, n_constituents=n_constituents
-    )
-    columns = ("jets", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        job = bar.add_task("jets", total=len(CLASSES) * n_per_class)
-        jets = _jetgen.generate(
-            settings, n_processes=processes, progress=lambda n_done: bar.advance(job, n_done)
+        job = bar.add_task(what, total=None)
+        n_rows = _GENERATORS[what](
+            output,
+            n=n_per_class,
+            seed=seed,
+            processes=processes,
+            n_constituents=n_constituents,
+            progress=lambda n_done: bar.advance(job, n_done),
         )
-    _jetgen.write_jets(jets, output)
     if as_json:
-        typer.echo(json.dumps({"path": str(output), "n_jets": len(jets.y), "seed": seed}))
+        typer.echo(json.dumps({"path": str(output), "n_rows": n_rows, "seed": seed}))
     else:
-        typer.echo(f"{output}: {len(jets.y)} jets; use them with task: npz")
+        typer.echo(f"{output}: {n_rows} rows; use them with task: {_READERS[what]}")
+
+
+def _generate_jets(
+    output: Path, *, n: int, seed: int, processes: int, n_constituents: int, progress: Any
+) -> int:
+    from codesign.tasks import _jetgen
+
+    settings = _jetgen.JetSettings(n_per_class=n, seed=seed, n_constituents=n_constituents)
+    jets = _jetgen.generate(settings, n_processes=processes, progress=progress)
+    _jetgen.write_jets(jets, output)
+    return len(jets.y)
+
+
+def _generate_level1(output: Path, *, n: int, seed: int, progress: Any, **_: int) -> int:
+    from codesign.tasks import _level1_generator
+
+    settings = _level1_generator.Level1Settings(
+        n_events=dict.fromkeys(_level1_generator.PROCESSES, n), seed=seed
+    )
+    events = _level1_generator.generate(settings, progress=lambda _, n_done: progress(n_done))
+    _level1_generator.write_events(events, output)
+    return len(events.x)
+
+
+def _generate_muons(output: Path, *, n: int, seed: int, progress: Any, **_: int) -> int:
+    from codesign.tasks import _muon_generator
+
+    muons = _muon_generator.generate(n, seed=seed)
+    _muon_generator.write_muons(muons, output)
+    progress(n)
+    return n
+
+
+#: What can be simulated, and the task that reads the file.
+_GENERATORS = {"jets": _generate_jets, "level1": _generate_level1, "muons": _generate_muons}
+_READERS = {"jets": "npz", "level1": "level1", "muons": "muons"}
 
 
 def _task_options(pairs: list[str]) -> dict[str, Any]:
@@ -156,10 +197,11 @@ def _task_options(pairs: list[str]) -> dict[str, Any]:
 
 def _print_data(data: Any) -> None:
     typer.echo(
-        f"{data.name}: benchmark {data.benchmark}, {data.n_features} features, {data.n_classes} classes"
+        f"{data.name}: benchmark {data.benchmark}, {data.n_features} features, {data.n_outputs} outputs"
     )
     typer.echo(f"train {data.x_train.shape}, test {data.x_test.shape}; split {data.split}")
-    typer.echo(f"label order: {', '.join(data.class_names)}")
+    for head in data.target.statement():
+        typer.echo(f"head {head['name']}: {head['kind']} {', '.join(head['outputs'])}")
     typer.echo(f"digest: {data.digest}")
     for key, value in data.provenance.items():
         typer.echo(f"{key}: {value}")

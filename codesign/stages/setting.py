@@ -111,7 +111,7 @@ def open_setting(
         study=study,
         task=task,
         scaling=fit_scaling(task),
-        space=load_space(config.space, n_inputs=task.n_features, n_outputs=task.n_classes),
+        space=load_space(config.space, n_inputs=task.n_features, n_outputs=task.n_outputs),
         device=device,
         budget=budget,
         scorer=HardwareScorer(device=device, coefficients=coefficients),

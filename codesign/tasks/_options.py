@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from codesign.config import Strict
+from codesign.tasks.target import HeadOptions
 
 
 class TaskOptions(Strict):
@@ -17,6 +18,11 @@ class TaskOptions(Strict):
         n_train_max: keep the first so many training rows (after the split); all when left out.
         n_test_max: keep the first so many test rows; all when left out.
         non_finite: "error" refuses rows with NaN or infinity, "drop" removes and counts them.
+        heads: what a network is to answer, in the order of its outputs; the first one's metric is the
+            study's score.  The source's own when left out.
+        class_weights: "balanced" weighs rows so that every class has the same total.
+        sampling: "uniform" passes over all training rows once an epoch and weighs their loss;
+            "weighted" draws as many rows in proportion to their weights: for rare signals.
     """
 
     features: tuple[str, ...] | None = Field(default=None, min_length=1)
@@ -24,6 +30,9 @@ class TaskOptions(Strict):
     n_train_max: int | None = Field(default=None, ge=1)
     n_test_max: int | None = Field(default=None, ge=1)
     non_finite: Literal["error", "drop"] = "error"
+    heads: tuple[HeadOptions, ...] | None = Field(default=None, min_length=1)
+    class_weights: Literal["none", "balanced"] = "none"
+    sampling: Literal["uniform", "weighted"] = "uniform"
 
 
 class SplitOptions(TaskOptions):

@@ -11,18 +11,24 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from codesign.config import parse
 from codesign.errors import CodesignWarning, DataError
+from codesign.metrics import Metric
 from codesign.registry import Registry
 from codesign.tasks._options import TaskOptions
+from codesign.tasks.target import Head, Target, classes_target
 
 #: Benchmark ids that only the loader of that very benchmark may give to data it has verified.
 RESERVED_BENCHMARKS = (
     "codesign-jets-v1",
+    "codesign-jet-particles-v1-8",
+    "codesign-jet-particles-v1-16",
+    "codesign-muons-v1",
+    "codesign-level1-v1",
     "openml-42468",
     "cernbox-hlf",
     "zenodo-3602260-hlf",
@@ -46,18 +52,40 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Events:
+    """What the rows of a test set are, where a network is trained without that knowledge.
+
+    Args:
+        labels: int64 [n_test], indices into `names`; 0 is the background.
+        names: the background and the signals.
+        metric: judges a score against the labels.
+        rate_khz: rate that all background rows together stand for, in proportion to their weights.
+    """
+
+    labels: np.ndarray
+    names: tuple[str, ...]
+    metric: Metric
+    rate_khz: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskData:
-    """A classification task, raw (not standardised), read-only.
+    """Inputs with what is to be answered, raw (not standardised), read-only.
 
     Args:
         name: the registered task it came from.
         benchmark: which benchmark the test set is; numbers of two benchmarks are never comparable.
         x_train: float32 [n_train, ..., n_features], raw values.
-        y_train: int64 [n_train], indices into `class_names`.
+        y_train: the truth: int64 [n_train], indices into `class_names`, or, for any other target,
+            float32 [n_train, target.n_columns].
         x_test: float32 [n_test, ..., n_features].
-        y_test: int64 [n_test].
+        y_test: as y_train.
         feature_names: one name per entry of the last axis.
-        class_names: the label order.
+        class_names: the label order; of other targets those of the first head that has classes, else none.
+        target: what a network is to answer.
+        weights_train, weights_test: float32 [n], at least 0; None weighs all rows alike.
+        sampling: "uniform" or "weighted", see `TaskOptions`.
+        events: what the test rows are, for scores that are trained without labels.
         split: how train and test were separated, in one sentence.
         provenance: where the data came from; JSON values only.
         checks: what was checked while loading.
@@ -76,6 +104,11 @@ class TaskData:
     provenance: Mapping[str, Any]
     checks: tuple[Check, ...]
     digest: str
+    target: Target
+    weights_train: np.ndarray | None = None
+    weights_test: np.ndarray | None = None
+    sampling: Literal["uniform", "weighted"] = "uniform"
+    events: Events | None = None
 
     @property
     def n_features(self) -> int:
@@ -83,9 +116,9 @@ class TaskData:
         return len(self.feature_names)
 
     @property
-    def n_classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
+    def n_outputs(self) -> int:
+        """Outputs of a network for this task."""
+        return self.target.n_outputs
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -102,6 +135,14 @@ class TaskData:
             "input_shape": list(self.input_shape),
             "feature_names": list(self.feature_names),
             "class_names": list(self.class_names),
+            "target": self.target.statement(),
+            "events": None
+            if self.events is None
+            else {
+                "names": list(self.events.names),
+                "metric": {"name": self.events.metric.name, **self.events.metric.model_dump()},
+                "rate_khz": self.events.rate_khz,
+            },
             "split": self.split,
             "digest": self.digest,
             "provenance": dict(self.provenance),
@@ -162,12 +203,19 @@ def content_digest(
     y_test: np.ndarray,
     feature_names: Sequence[str],
     class_names: Sequence[str],
+    more: Sequence[np.ndarray] = (),
 ) -> str:
-    """Return the SHA-256 (hex) of the content: names, label order, shapes and little-endian values."""
+    """Return the SHA-256 (hex) of the content: names, label order, shapes and little-endian values.
+
+    Args:
+        x_train, y_train, x_test, y_test, feature_names, class_names: see `TaskData`.
+        more: weights and labels of events, where there are some.
+    """
     digest = hashlib.sha256()
     head = {"schema": 1, "features": list(feature_names), "classes": list(class_names)}
     digest.update(json.dumps(head, sort_keys=True).encode())
-    for array, dtype in ((x_train, "<f4"), (y_train, "<i8"), (x_test, "<f4"), (y_test, "<i8")):
+    for array in (x_train, y_train, x_test, y_test, *more):
+        dtype = "<i8" if array.dtype.kind == "i" else "<f4"
         digest.update(repr(array.shape).encode())
         digest.update(np.ascontiguousarray(array, dtype=dtype).data)
     return digest.hexdigest()
@@ -201,6 +249,11 @@ def build_task_data(
     split: str,
     provenance: Mapping[str, Any],
     checks: Sequence[Check] = (),
+    target: Target | None = None,
+    weights_train: np.ndarray | None = None,
+    weights_test: np.ndarray | None = None,
+    sampling: Literal["uniform", "weighted"] = "uniform",
+    events: Events | None = None,
 ) -> TaskData:
     """Check arrays and make a `TaskData` of them.
 
@@ -208,8 +261,9 @@ def build_task_data(
         benchmark: id of the benchmark, or None for data of one's own, whose id is then made from
             the digest (so that two versions of it are never mistaken for one another).
         checks: what the loader has already checked; the checks made here are appended.
-        name, x_train, y_train, x_test, y_test, feature_names, class_names, split, provenance: see
-            `TaskData`; any numeric dtype, converted here.
+        target: what is to be answered; None: the classes.
+        name, x_train, y_train, x_test, y_test, feature_names, class_names, split, provenance,
+        weights_train, weights_test, sampling, events: see `TaskData`; any numeric dtype, converted here.
 
     Raises:
         DataError: empty, non-finite, mismatched or unlearnable data.
@@ -217,15 +271,21 @@ def build_task_data(
     features = tuple(str(feature) for feature in feature_names)
     classes = tuple(str(label) for label in class_names)
     _check_names(features, "feature")
-    _check_names(classes, "class")
-    if len(classes) < 2:
-        raise DataError(
-            f"{name}: one class only ({classes[0]!r}); expected at least two; check the labels"
-        )
-    arrays = {}
-    for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
-        arrays["x_" + part] = _checked_inputs(x, features, f"{name}: {part} set")
-        arrays["y_" + part] = _checked_labels(y, len(x), classes, f"{name}: {part} set")
+    target = target or classes_target(classes)
+    for head in target.heads:
+        _check_head(head, name)
+    arrays, weights = {}, []
+    for part, x, y, weight in (
+        ("train", x_train, y_train, weights_train),
+        ("test", x_test, y_test, weights_test),
+    ):
+        where = f"{name}: {part} set"
+        arrays["x_" + part] = _checked_inputs(x, features, where)
+        if target.is_one_class_label:
+            arrays["y_" + part] = _checked_labels(y, len(x), target.heads[0].names, where)
+        else:
+            arrays["y_" + part] = _checked_truth(y, len(x), target, where)
+        weights.append(_checked_weights(weight, len(x), where))
     if arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
         raise DataError(
             f"{name}: train inputs have shape {arrays['x_train'].shape[1:]}, test inputs "
@@ -238,12 +298,13 @@ def build_task_data(
             outcome="passed",
             detail=f"all {arrays['x_train'].size + arrays['x_test'].size} values are finite in float32",
         ),
-        *_class_checks(arrays["y_train"], arrays["y_test"], classes, name),
+        *_truth_checks(arrays["y_train"], arrays["y_test"], target, name),
         *_feature_checks(arrays["x_train"], arrays["x_test"], features),
         _overlap_check(arrays["x_train"], arrays["x_test"]),
     ]
-    digest = content_digest(**arrays, feature_names=features, class_names=classes)
-    for array in arrays.values():
+    more = [w for w in weights if w is not None] + ([] if events is None else [events.labels])
+    digest = content_digest(**arrays, feature_names=features, class_names=classes, more=more)
+    for array in (*arrays.values(), *more):
         array.flags.writeable = False
     return TaskData(
         name=name,
@@ -255,7 +316,81 @@ def build_task_data(
         provenance=dict(provenance),
         checks=tuple(found),
         digest=digest,
+        target=target,
+        weights_train=weights[0],
+        weights_test=weights[1],
+        sampling=sampling,
+        events=events,
     )
+
+
+def _check_head(head: Head, name: str) -> None:
+    kind = {"values": "value", "reconstruction": "input"}.get(head.kind, "class")
+    _check_names(head.names, kind)
+    if kind == "class" and len(head.names) < 2:
+        raise DataError(
+            f"{name}: one class only ({head.names[0]!r}); expected at least two; check the labels"
+        )
+
+
+def _checked_truth(y: np.ndarray, n_rows: int, target: Target, where: str) -> np.ndarray:
+    y = np.asarray(y)
+    if y.shape != (n_rows, target.n_columns):
+        raise DataError(
+            f"{where}: targets have shape {y.shape}; expected ({n_rows}, {target.n_columns}), one row for each"
+        )
+    values = np.array(y, dtype=np.float32)
+    for head, columns in zip(target.heads, target.column_slices, strict=True):
+        bad = ~np.isfinite(values[:, columns]).all(axis=1)
+        if bad.any():
+            raise DataError(
+                f"{where}: {int(bad.sum())} of {n_rows} targets of head {head.name!r} are NaN or infinite (first: row"
+                f" {int(bad.argmax())}); expected finite numbers; clean the data"
+            )
+        if head.kind in ("classes", "binary"):
+            _checked_labels(values[:, columns][:, 0].astype(np.int64), n_rows, head.names, where)
+    return values
+
+
+def _checked_weights(weights: np.ndarray | None, n_rows: int, where: str) -> np.ndarray | None:
+    if weights is None:
+        return None
+    values = np.array(weights, dtype=np.float32)
+    if values.shape != (n_rows,) or not np.isfinite(values).all():
+        raise DataError(
+            f"{where}: weights have shape {values.shape}; expected one finite weight for each of {n_rows} rows"
+        )
+    if values.min() < 0 or values.max() == 0:
+        raise DataError(
+            f"{where}: weights run from {values.min():g} to {values.max():g}; expected none below 0 and some above;"
+            " correct the weights"
+        )
+    return values
+
+
+def _truth_checks(
+    y_train: np.ndarray, y_test: np.ndarray, target: Target, name: str
+) -> list[Check]:
+    found = []
+    for index, head in enumerate(target.heads):
+        train, test = (target.truth(index, y, np.zeros((0, 0))) for y in (y_train, y_test))
+        if head.kind in ("classes", "binary"):
+            found += _class_checks(train, test, head.names, name)
+        elif head.kind == "values":
+            ranges = [
+                f"{label} {column.min():.4g} to {column.max():.4g}"
+                for label, column in zip(head.names, train.T, strict=True)
+            ]
+            constant = [n for n, c in zip(head.names, train.T, strict=True) if c.min() == c.max()]
+            if constant:
+                raise DataError(
+                    f"{name}: head {head.name!r}: {constant} are constant in training; expected values that vary;"
+                    " leave them out"
+                )
+            found.append(
+                Check(name=f"values_{head.name}", outcome="passed", detail="; ".join(ranges))
+            )
+    return found
 
 
 def _check_names(names: tuple[str, ...], kind: str) -> None:
@@ -337,7 +472,7 @@ def _class_checks(
     found = [Check(name="classes", outcome="passed", detail=detail)]
     untested = [classes[i] for i in np.flatnonzero(n_test == 0)]
     if untested:
-        detail = f"no test row of class {untested}: the test accuracy says nothing about it"
+        detail = f"no test row of class {untested}: the test score says nothing about it"
         warnings.warn(f"{name}: {detail}", CodesignWarning, stacklevel=4)
         found.append(Check(name="classes_without_test_rows", outcome="noted", detail=detail))
     majority = float(n_test.max() / n_test.sum())

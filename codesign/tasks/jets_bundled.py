@@ -3,17 +3,13 @@
 Simulated here with Pythia 8; a look-alike of the public LHC jet set, never to be reported as it.
 """
 
-import json
-from pathlib import Path
-
 import numpy as np
 
-from codesign.errors import DataError
+from codesign.tasks._bundled import read_bundled
 from codesign.tasks._options import TaskOptions
 from codesign.tasks._prepare import from_parts
 from codesign.tasks.base import TASKS, Task, TaskData
 
-_FOLDER = Path(__file__).resolve().parent / "data"
 #: Rows up to here are for training, the rest for testing.
 N_TRAIN = 16_000
 
@@ -28,15 +24,8 @@ class BundledJets(Task):
 
     def load(self, options: TaskOptions) -> TaskData:
         """Load the bundled file; see `Task.load`."""
-        path = _FOLDER / "jets_20k.npz"
-        if not path.is_file():
-            raise DataError(
-                f"{path.name} is missing from this installation of codesign; reinstall it"
-            )
-        with np.load(path, allow_pickle=False) as file:
-            x, y = file["x"], file["y"].astype(np.int64)
-            features, classes = file["feature_names"].tolist(), file["class_names"].tolist()
-        provenance = json.loads((_FOLDER / "jets_20k.json").read_text(encoding="utf-8"))
+        arrays, provenance = read_bundled("jets_20k")
+        x, y = arrays["x"], arrays["y"].astype(np.int64)
         return from_parts(
             name=self.name,
             benchmark="codesign-jets-v1",
@@ -44,8 +33,8 @@ class BundledJets(Task):
             y_train=y[:N_TRAIN],
             x_test=x[N_TRAIN:],
             y_test=y[N_TRAIN:],
-            feature_names=features,
-            class_names=classes,
+            feature_names=arrays["feature_names"].tolist(),
+            class_names=arrays["class_names"].tolist(),
             options=options,
             split=f"given: rows 0 to {N_TRAIN - 1} train, the rest test",
             provenance=provenance,

@@ -3,16 +3,19 @@
 Also reads the generator's own files (`X`, `y`, `features`, `classes`).
 """
 
-import zipfile
-from pathlib import Path
-
 import numpy as np
 
 from codesign.errors import DataError
 from codesign.tasks._download import sha256_of
 from codesign.tasks._labels import encode_labels
 from codesign.tasks._options import FileOptions
-from codesign.tasks._prepare import from_parts, from_table, own_benchmark, require_path
+from codesign.tasks._prepare import (
+    from_parts,
+    from_table,
+    own_benchmark,
+    read_npz,
+    require_path,
+)
 from codesign.tasks.base import TASKS, Task, TaskData
 
 _SPLIT_KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -35,7 +38,7 @@ class NpzTask(Task):
         where = f"task.{self.name}"
         path = require_path(options.path, kind="file", where=where)
         benchmark = own_benchmark(options.benchmark, where=where)
-        arrays = _read(path, where)
+        arrays = read_npz(path, where)
         provenance = {"file": path.name, "sha256": sha256_of(path)}
         classes = _names(arrays, _CLASS_KEYS) or options.class_names
         if all(key in arrays for key in _SPLIT_KEYS):
@@ -77,24 +80,6 @@ class NpzTask(Task):
             options=options,
             provenance=provenance,
         )
-
-
-def _read(path: Path, where: str) -> dict[str, np.ndarray]:
-    """Read all arrays, names in lower case."""
-    if not zipfile.is_zipfile(path):
-        raise DataError(
-            f"{where}: {path.name} cannot be read as a NumPy archive; expected named arrays in an .npz file; "
-            "save it with numpy.savez"
-        )
-    try:
-        # Opened here: numpy leaves the file open when the archive is damaged.
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return {key.lower(): file[key] for key in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{where}: {path.name} cannot be read as a NumPy archive ({error}); expected plain arrays, "
-            "no Python objects; save it again with numpy.savez"
-        ) from error
 
 
 def _names(arrays: dict[str, np.ndarray], keys: tuple[str, ...]) -> tuple[str, ...] | None:

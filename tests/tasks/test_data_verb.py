@@ -82,5 +82,5 @@ def test_generate_writes_jets_that_check_accepts(tmp_path: Path) -> None:
     pytest.importorskip("pythia8mc", reason="pythia8mc is absent (extra `generate`)")
     path = tmp_path / "jets.npz"
     result = run("generate", "--output", path, "--n-per-class", 10, "--seed", 3, "--json")
-    assert json.loads(result.stdout) == {"path": str(path), "n_jets": 50, "seed": 3}
+    assert json.loads(result.stdout) == {"path": str(path), "n_rows": 50, "seed": 3}
     assert json.loads(run("check", path, "--json").stdout)["n_train"] == 40
