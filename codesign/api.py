@@ -69,7 +69,7 @@ def quantize_inputs(
 
     prepared = Study.open(Path(folder)).results().require(Preparation, where=str(folder))
     scaling = scaling_from_json(prepared.scaling)
-    return load_network(folder, digest).input_format.words_from_values(scaling.apply(raw))
+    return load_network(folder, digest).input_words(scaling.apply(raw))
 
 
 def evaluate(network: QuantizedNetwork, words: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -154,7 +154,7 @@ def _write_projects(
         target = folder / item.digest
         export_candidate(
             network, target, scaling=setting.scaling.to_json(),
-            vectors=network.input_format.words_from_values(arrays.x_test[:200]),
+            vectors=network.input_words(arrays.x_test[:200]),
             backends=("vitis",), with_rtl=item.flow == "rtl", study=setting.study.config.name,
         )  # fmt: skip
         report(f"wrote {target}")

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from codesign.errors import DesignError, ExportError
 from codesign.ir import FixedPoint, QuantizedNetwork
-from codesign.layers import LAYERS, infer_formats, run_words
+from codesign.layers import LAYERS, TypedNetwork, run_words, typed
 from codesign.layers._export import cpp_variable
-from codesign.layers.base import WordRange
 from codesign.resources import data_root
 from codesign.tools import require_tool, run_tool
 
@@ -62,7 +61,7 @@ def emulator_files(network: QuantizedNetwork, *, name: str, version: int) -> dic
         ExportError: a bad name, or a layer type that cannot be emitted.
     """
     prefix = emulator_prefix(name, version)
-    ranges = infer_formats(network)
+    sites = typed(network)
     inputs = golden_inputs(network, N_GOLDEN)
     outputs = run_words(network, inputs)
     assert isinstance(outputs, np.ndarray), "run_words without trace returns an array"
@@ -71,7 +70,7 @@ def emulator_files(network: QuantizedNetwork, *, name: str, version: int) -> dic
         "upper": prefix.upper(),
         "n_inputs": str(inputs.shape[1]),
         "n_outputs": str(outputs.shape[1]),
-        "n_trace": str(sum(r.low.size for r in ranges.values())),
+        "n_trace": str(sum(site.output.size for site in sites)),
         "digest": network.digest,
         "input_type": network.input_format.to_hls(),
         "output_type": network.output_format.to_hls(),
@@ -79,10 +78,10 @@ def emulator_files(network: QuantizedNetwork, *, name: str, version: int) -> dic
         "input_max": str(network.input_format.max_word),
         "input_fraction_bits": str(network.input_format.fraction_bits),
         "output_fraction_bits": str(network.output_format.fraction_bits),
-        "word": "int32_t" if fits_32_bits(network, ranges) else "int64_t",
-        "description": _c_string(_description(network, ranges)),
-        "constants": _constants(network, ranges),
-        "body": _body(network, ranges),
+        "word": "int32_t" if fits_32_bits(network) else "int64_t",
+        "description": _c_string(_description(network, sites)),
+        "constants": _constants(sites),
+        "body": _body(sites),
     }
     root = data_root("hls_templates") / "emulator"
     files = {
@@ -133,41 +132,23 @@ def golden_inputs(network: QuantizedNetwork, n_random: int) -> NDArray[np.int64]
     Corners: all zero, all least, all greatest, alternating extremes, and each input alone at either
     extreme (for up to 64 inputs).
     """
-    fmt = network.input_format
-    width = int(network.network.nodes[0].parameters["width"])
-    corners = [np.zeros(width), np.full(width, fmt.min_word), np.full(width, fmt.max_word)]
-    corners.append(np.where(np.arange(width) % 2, fmt.min_word, fmt.max_word))
-    for index in range(min(width, 64)):
-        for extreme in (fmt.min_word, fmt.max_word):
-            hot = np.zeros(width)
-            hot[index] = extreme
+    known = network.input_type
+    low, high = known.min_words.ravel(), known.max_words.ravel()
+    corners = [np.zeros_like(low), low, high]
+    corners.append(np.where(np.arange(low.size) % 2, low, high))
+    for index in range(min(low.size, 64)):
+        for extreme in (low, high):
+            hot = np.zeros_like(low)
+            hot[index] = extreme[index]
             corners.append(hot)
-    random = np.random.default_rng(0).integers(
-        fmt.min_word, fmt.max_word, size=(n_random, width), endpoint=True
+    return np.vstack(
+        [np.array(corners), known.draw(np.random.default_rng(0), n_random).reshape(n_random, -1)]
     )
-    return np.vstack([np.array(corners).astype(np.int64), random])
 
 
-def fits_32_bits(network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> bool:
+def fits_32_bits(network: QuantizedNetwork) -> bool:
     """Whether every word, shifted word and partial sum, in any order, fits 31 bits and a sign."""
-    for node in network.network.nodes:
-        known = ranges[node.name]
-        largest = max(abs(int(known.low.min())), abs(int(known.high.max())))
-        if node.name in network.weight_words:
-            source = ranges[node.inputs[0]]
-            magnitude = np.maximum(np.abs(source.low), np.abs(source.high)).astype(object)
-            fraction = known.format.fraction_bits
-            weight, bias = network.weight_format[node.name], network.bias_format[node.name]
-            product_shift = fraction - source.format.fraction_bits - weight.fraction_bits
-            terms = np.abs(network.weight_words[node.name]).astype(object) * magnitude[:, None]
-            sums = terms.sum(axis=0) * 2**product_shift
-            sums = sums + np.abs(network.bias_words[node.name]).astype(object) * 2 ** (
-                fraction - bias.fraction_bits
-            )
-            largest = max(largest, *sums.tolist())
-        if largest >= 2**31:
-            return False
-    return True
+    return all(LAYERS.get(site.node.layer).largest_sum(site) < 2**31 for site in typed(network))
 
 
 # ---- text ---------------------------------------------------------------------------------------
@@ -185,17 +166,16 @@ def _c_string(value: object) -> str:
     return "\n    ".join(json.dumps(piece) for piece in pieces)
 
 
-def _description(network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> dict[str, object]:
+def _description(network: QuantizedNetwork, sites: TypedNetwork) -> dict[str, object]:
     def port(fmt: FixedPoint, count: int) -> list[tuple[int, int, bool]]:
         return [(fmt.bits, fmt.integer_bits, fmt.signed)] * count
 
-    nodes = network.network.nodes
     return {
         "schema": 1,
         "digest": network.digest,
-        "input_formats": port(network.input_format, ranges[nodes[0].name].low.size),
-        "output_formats": port(network.output_format, ranges[nodes[-1].name].low.size),
-        "nodes": [[node.name, ranges[node.name].low.size] for node in nodes],
+        "input_formats": port(network.input_format, sites.input.size),
+        "output_formats": port(network.output_format, sites.output.size),
+        "nodes": [[site.node.name, site.output.size] for site in sites],
     }
 
 
@@ -216,27 +196,25 @@ def _array(name: str, words: NDArray[np.int64]) -> str:
     return f"const int{bits}_t {name}[{len(flat)}] = {{\n    " + ",\n    ".join(lines) + "};\n"
 
 
-def _constants(network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
+def _constants(sites: TypedNetwork) -> str:
     return "\n".join(
         _array(name, words)
-        for node in network.network.nodes
-        for name, words in LAYERS.get(node.layer)
-        .cpp_constants(node, network, ranges[node.name].format)
-        .items()
+        for site in sites
+        for name, words in LAYERS.get(site.node.layer).cpp_constants(site).items()
     )
 
 
-def _body(network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
+def _body(sites: TypedNetwork) -> str:
     lines, offset = [], 0
-    for node in network.network.nodes:
-        result = ranges[node.name]
-        lines.append(f"// {node.name}: {node.layer}, {result.format.to_hls()}")
+    for site in sites:
+        node = site.node
+        lines.append(f"// {node.name}: {node.layer}, {site.output.type.describe()}")
         lines.append(f"Word* {cpp_variable(node.name)} = words + {offset} * B;")
-        offset += result.low.size
+        offset += site.output.size
         if not node.inputs:
             continue
         try:
-            lines.append(LAYERS.get(node.layer).to_cpp(node, network, ranges))
+            lines.append(LAYERS.get(node.layer).to_cpp(site))
         except (DesignError, ExportError) as error:
             raise ExportError(f"{node.name}: {error}") from error
     return "\n    ".join(lines)

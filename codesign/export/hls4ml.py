@@ -25,8 +25,9 @@ from codesign.export.backends import BACKENDS, Backend
 from codesign.export.backends.base import quiet_hls4ml
 from codesign.export.plan import ProjectPlan
 from codesign.export.templates import check_identifier, check_part
-from codesign.ir import FixedPoint, QuantizedNetwork
-from codesign.layers import LAYERS, infer_formats
+from codesign.ir import FixedPoint, QuantizedNetwork, TensorType
+from codesign.layers import LAYERS, typed
+from codesign.layers._export import exact
 from codesign.tools import require_tool, run_tool
 
 if TYPE_CHECKING:
@@ -98,6 +99,32 @@ class _HlsGraph:
             name += "_"
         return name
 
+    def quantize(self, name: str, source: str, result: TensorType) -> str:
+        backend, io_type = self._backend, self._network.candidate.hardware.io_type
+        if not backend.rounds_elements or io_type != "io_parallel":
+            raise ExportError(
+                f"{name}: its elements have types of their own, which hls4ml's {backend.name} back end does"
+                f" not have with {io_type}; use io_parallel on vitis or vivado, plain RTL, or one type"
+                " for all elements"
+            )
+        whole = (1, *result.shape)
+        signed, bits, integer_bits = (
+            np.broadcast_to(a, whole).astype(np.int64)
+            for a in (result.signed, result.bits, result.integer_bits)
+        )
+        return self.add(
+            "FixedPointQuantizer",
+            name,
+            [source],
+            # every element is rounded in code of its own, to a word that this type holds
+            precision={"result": exact(result.covering)},
+            mask_kbi=(signed, bits, integer_bits),
+            RND=result.rounding,
+            SAT=result.overflow,
+            overrides={},
+            fusible=False,
+        )
+
     def table(
         self,
         name: str,
@@ -137,16 +164,11 @@ def _build_graph(
     import hls4ml  # noqa: F401  (registers back ends and layers)
     from hls4ml.model.graph import ModelGraph
 
-    ranges = infer_formats(network)
     graph = _HlsGraph(network, backend)
     written: dict[str, str] = {}
-    for node in network.network.nodes:
-        written[node.name] = LAYERS.get(node.layer).to_hls4ml(
-            node,
-            network,
-            graph,
-            [written[source] for source in node.inputs],
-            [*(ranges[source] for source in node.inputs), ranges[node.name]],
+    for site in typed(network):
+        written[site.node.name] = LAYERS.get(site.node.layer).to_hls4ml(
+            site, graph, [written[source] for source in site.node.inputs]
         )
     hardware = network.candidate.hardware
     configuration = {
@@ -171,7 +193,7 @@ def _build_graph(
             model = ModelGraph.from_layer_list(
                 configuration,
                 graph.layers,
-                inputs=[written[network.network.nodes[0].name]],
+                inputs=[graph.layers[0]["name"]],
                 outputs=outputs,
             )
     except Exception as error:  # hls4ml raises bare Exception for everything it refuses
@@ -322,15 +344,15 @@ def export_hls4ml(
         for path, content in plan.files.items()
         if not path.endswith(".tar.gz")
     }
-    hardware, ranges = network.candidate.hardware, infer_formats(network)
+    hardware, sites = network.candidate.hardware, typed(network)
     context = {
         "name": name,
         "digest": network.digest,
         "part": hardware.part,
         "clock_period_ns": hardware.clock_period_ns,
         "io_type": hardware.io_type,
-        "n_in": ranges[network.network.nodes[0].name].low.size,
-        "n_out": ranges[network.network.nodes[-1].name].low.size,
+        "n_in": sites.input.size,
+        "n_out": sites.output.size,
         "input_type": "input_t",
         "output_type": "result_t",
         "output_fraction_bits": network.output_format.fraction_bits,
@@ -377,9 +399,8 @@ class CSimulation:
 
     def __init__(self, library: Path, name: str, network: QuantizedNetwork) -> None:
         self._network = network
-        ranges = infer_formats(network)
-        self._n_in = ranges[network.network.nodes[0].name].low.size
-        self._n_out = ranges[network.network.nodes[-1].name].low.size
+        sites = typed(network)
+        self._n_in, self._n_out = sites.input.size, sites.output.size
         self._function = getattr(ctypes.CDLL(str(library)), f"{name}_double")
         self._function.restype = None
         self._function.argtypes = [ctypes.c_void_p, ctypes.c_void_p]

@@ -12,7 +12,7 @@ export says which, and refuses what float64 cannot hold.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError, ExportError, ToolError
-from codesign.ir import FixedPoint, QuantizedNetwork
-from codesign.layers import LAYERS, infer_formats
+from codesign.ir import FixedPoint, QuantizedNetwork, TensorType, Words
+from codesign.layers import LAYERS, port_words, typed
 
 if TYPE_CHECKING:
     import onnx
@@ -34,6 +34,8 @@ OPSET = 21
 #: File format version: ONNX Runtime 1.31 reads up to 13, the library's default is 14.
 IR_VERSION = 10
 QONNX_DOMAIN = "qonnx.custom_op.general"
+#: QONNX's names of the roundings that it has.
+_QUANT_MODES = {"TRN": "FLOOR", "RND_CONV": "ROUND"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,8 @@ class OnnxExport:
         flavor: "standard" or "qonnx".
         content: the file.
         arithmetic: "float32" or "float64".
-        without_pair: nodes that round without a QuantizeLinear/DequantizeLinear pair (over 16 bits).
+        without_pair: nodes that round in plain operators, without a QuantizeLinear/DequantizeLinear pair or
+            Quant node: words over 16 bits, and types of single elements or modes that these do not have.
     """
 
     flavor: str
@@ -54,28 +57,12 @@ class OnnxExport:
 
 
 def words_needed_bits(network: QuantizedNetwork) -> tuple[int, str]:
-    """Return how many bits a float's significand needs for every word and partial sum, and which node asks.
-
-    Partial sums are bounded in any order: the sum of the magnitudes of all terms.
-    """
-    ranges = infer_formats(network)
+    """Return how many bits a float's significand needs for every word and partial sum, and which node asks."""
     worst, where = 1, network.network.nodes[0].name
-    for node in network.network.nodes:
-        known = ranges[node.name]
-        largest = int(max(np.abs(known.low).max(), np.abs(known.high).max()))
-        if node.name in network.weight_words:
-            (source,) = (ranges[name] for name in node.inputs)
-            magnitude = np.maximum(np.abs(source.low), np.abs(source.high))
-            weight, bias = network.weight_format[node.name], network.bias_format[node.name]
-            fraction = known.format.fraction_bits
-            shift = fraction - source.format.fraction_bits - weight.fraction_bits
-            terms = (np.abs(network.weight_words[node.name]) * magnitude[:, None]).sum(
-                axis=0
-            ) << shift
-            terms += np.abs(network.bias_words[node.name]) << (fraction - bias.fraction_bits)
-            largest = max(largest, int(terms.max()))
-        if largest.bit_length() > worst:
-            worst, where = largest.bit_length(), node.name
+    for site in typed(network):
+        bits = LAYERS.get(site.node.layer).largest_sum(site).bit_length()
+        if bits > worst:
+            worst, where = bits, site.node.name
     return worst, where
 
 
@@ -126,6 +113,9 @@ class _Graph:
     def real(self, values: NDArray[np.float64]) -> str:
         return self.constant(np.asarray(values, dtype=self.dtype), self._name("constant"))
 
+    def integers(self, values: Sequence[int]) -> str:
+        return self.constant(np.asarray(values, dtype=np.int64), self._name("integers"))
+
     def indices(self, tensor: str) -> str:
         import onnx
 
@@ -140,6 +130,31 @@ class _Graph:
             "Cast", tensor, to=onnx.helper.np_dtype_to_tensor_dtype(np.dtype(target))
         )
 
+    def rounded(self, tensor: str, result: TensorType) -> str:
+        """Write rounding and overflow to the elements' own types in standard operators."""
+        lsb = np.ldexp(1.0, -result.element_fraction_bits)
+        steps = self.operator("Mul", tensor, self.real(1.0 / lsb))
+        if result.rounding == "RND":
+            steps = self.operator("Add", steps, self.real(np.array(0.5)))
+        # ONNX rounds ties to even, which is RND_CONV
+        steps = self.operator("Round" if result.rounding == "RND_CONV" else "Floor", steps)
+        low, high = (
+            np.unique(words) if result.uniform else words
+            for words in (
+                result.values_from_words(result.min_words) / lsb,
+                result.values_from_words(result.max_words) / lsb,
+            )
+        )
+        if result.overflow == "SAT":
+            steps = self.operator("Max", steps, self.real(low))
+            steps = self.operator("Min", steps, self.real(high))
+        else:  # subtract the multiple of the span that leaves a word in range
+            span, least = self.real(high - low + 1.0), self.real(low)
+            turns = self.operator("Div", self.operator("Sub", steps, least), span)
+            multiple = self.operator("Mul", self.operator("Floor", turns), span)
+            steps = self.operator("Sub", steps, multiple)
+        return self.operator("Mul", steps, self.real(lsb))
+
 
 class _StandardGraph(_Graph):
     """Standard operators with QuantizeLinear/DequantizeLinear."""
@@ -149,18 +164,23 @@ class _StandardGraph(_Graph):
         width = 8 if fmt.bits <= 8 else 16 if fmt.bits <= 16 else None
         return None if width is None else np.dtype(f"{'' if fmt.signed else 'u'}int{width}")
 
-    def stored(self, name: str, words: NDArray[np.int64], fmt: FixedPoint) -> str:
+    def stored(self, name: str, words: Words) -> str:
+        fmt = words.type.covering
         if fmt.bits > 24:  # float32, in which DequantizeLinear computes, would round
-            return self.constant(fmt.values_from_words(words).astype(self.dtype), name)
+            return self.constant(words.real.astype(self.dtype), name)
         # never 8 bits: ONNX Runtime fuses 8-bit weights into MatMulNBits, which rounds the activations
         storage = np.dtype("int16" if fmt.bits <= 16 - (not fmt.signed) else "int32")
-        integers = self.constant(words.astype(storage), name)
+        integers = self.constant(words.values.astype(storage), name)
         scale = self.constant(np.array(fmt.lsb, dtype=np.float32), f"{name}_scale")
         return self._cast(
             self.operator("DequantizeLinear", integers, scale), "float32", self.arithmetic
         )
 
-    def quantize(self, tensor: str, fmt: FixedPoint) -> str:
+    def quantize(self, tensor: str, result: TensorType) -> str:
+        fmt = result.uniform
+        if fmt is None or (fmt.rounding, fmt.overflow) != ("TRN", "SAT"):
+            self.without_pair.append(self.scope)
+            return self.rounded(tensor, result)
         steps = self.operator(
             "Floor", self.operator("Mul", tensor, self.real(np.array(1.0 / fmt.lsb)))
         )
@@ -184,16 +204,13 @@ class _StandardGraph(_Graph):
 class _QonnxGraph(_Graph):
     """QONNX: `Quant` nodes that round down (FLOOR) and saturate."""
 
-    def _quant(self, tensor: str, fmt: FixedPoint, output: str) -> str:
+    def _quant(self, tensor: str, result: TensorType, output: str) -> str:
         import onnx
 
-        if fmt.bits == 1 and fmt.signed:  # QONNX reads one signed bit as {-1, +1}
-            raise ExportError(
-                f"{output}: QONNX cannot express {fmt.to_hls()}; use at least 2 bits for signed words"
-            )
-        scale = self.constant(np.array(fmt.lsb, dtype=self.dtype), f"{output}_scale")
+        lsb = np.ldexp(1.0, -result.element_fraction_bits)
+        scale = self.constant(np.asarray(lsb, dtype=self.dtype), f"{output}_scale")
         zero = self.constant(np.zeros((), dtype=self.dtype), f"{output}_zero")
-        bits = self.constant(np.array(fmt.bits, dtype=self.dtype), f"{output}_bits")
+        bits = self.constant(np.asarray(result.bits, dtype=self.dtype), f"{output}_bits")
         self.nodes.append(
             onnx.helper.make_node(
                 "Quant",
@@ -201,21 +218,42 @@ class _QonnxGraph(_Graph):
                 [output],
                 name=output,
                 domain=QONNX_DOMAIN,
-                signed=int(fmt.signed),
+                signed=int(result.signed),
                 narrow=0,
-                rounding_mode="FLOOR",
+                rounding_mode=_QUANT_MODES[result.rounding],
             )
         )
         return output
 
-    def stored(self, name: str, words: NDArray[np.int64], fmt: FixedPoint) -> str:
-        values = self.constant(fmt.values_from_words(words).astype(self.dtype), f"{name}_values")
+    def stored(self, name: str, words: Words) -> str:
+        values, fmt = (
+            self.constant(words.real.astype(self.dtype), f"{name}_values"),
+            words.type.covering,
+        )
         if fmt.bits == 1 and fmt.signed:  # constants fit a wider word as well
             fmt = replace(fmt, bits=2, integer_bits=fmt.integer_bits + 1)
-        return self._quant(values, fmt, name)
+        return self._quant(
+            values, TensorType.of(replace(fmt, rounding="TRN"), words.type.shape), name
+        )
 
-    def quantize(self, tensor: str, fmt: FixedPoint) -> str:
-        return self._quant(tensor, fmt, self._name("quant"))
+    def quantize(self, tensor: str, result: TensorType) -> str:
+        if not _is_quant(result):
+            self.without_pair.append(self.scope)
+            return self.rounded(tensor, result)
+        return self._quant(tensor, result, self._name("quant"))
+
+
+def _is_quant(result: TensorType) -> bool:
+    """Whether a `Quant` node computes this: one sign for all elements, some bits, and a mode it has.
+
+    It saturates, knows no half-up, and reads one signed bit as {-1, +1}.
+    """
+    return (
+        result.overflow == "SAT"
+        and result.rounding in _QUANT_MODES
+        and result.signed.ndim == 0
+        and int(result.bits.min()) >= 1 + int(result.signed)
+    )
 
 
 def _metadata(
@@ -230,7 +268,7 @@ def _metadata(
         "codesign_input_format": network.input_format.to_hls(),
         "codesign_output_format": network.output_format.to_hls(),
         "codesign_precision": json.dumps(
-            {name: known.format.to_hls() for name, known in infer_formats(network).items()},
+            {site.node.name: site.output.type.describe() for site in typed(network)},
             sort_keys=True,
         ),
         "codesign_input_scaling": json.dumps(dict(scaling), sort_keys=True),
@@ -247,18 +285,12 @@ def _export(
 ) -> OnnxExport:
     import onnx
 
-    ranges = infer_formats(network)
+    sites = typed(network)
     outputs: dict[str, str] = {}
-    for node in network.network.nodes:
-        graph.scope = node.name
+    for site in sites:
+        node, graph.scope = site.node, site.node.name
         inputs = [outputs[name] for name in node.inputs] or ["input"]
-        outputs[node.name] = LAYERS.get(node.layer).to_onnx(
-            node,
-            network,
-            cast("OnnxGraph", graph),
-            inputs,
-            ranges[node.name].format,
-        )
+        outputs[node.name] = LAYERS.get(node.layer).to_onnx(site, cast("OnnxGraph", graph), inputs)
     last = network.network.nodes[-1]
     # rename rather than append an Identity: hls4ml drops Identity nodes, and with it the output
     for made in graph.nodes:
@@ -266,10 +298,7 @@ def _export(
             if tensor == outputs[last.name]:
                 made.output[i] = "output"
     element = onnx.helper.np_dtype_to_tensor_dtype(graph.dtype)
-    width_in, width_out = (
-        int(network.network.nodes[0].parameters["width"]),
-        ranges[last.name].low.size,
-    )
+    shape_in, shape_out = ([batch, *known.shape] for known in (sites.input, sites.output))
     opsets = [onnx.helper.make_opsetid("", OPSET)]
     if flavor == "qonnx":
         opsets.append(onnx.helper.make_opsetid(QONNX_DOMAIN, 1))
@@ -277,8 +306,8 @@ def _export(
         onnx.helper.make_graph(
             graph.nodes,
             "codesign_network",
-            [onnx.helper.make_tensor_value_info("input", element, [batch, width_in])],
-            [onnx.helper.make_tensor_value_info("output", element, [batch, width_out])],
+            [onnx.helper.make_tensor_value_info("input", element, shape_in)],
+            [onnx.helper.make_tensor_value_info("output", element, shape_out)],
             list(graph.constants.values()),
         ),
         opset_imports=opsets,
@@ -390,9 +419,10 @@ def run_onnx(
         ExportError: the model computes values off the output grid.
     """
     session = onnx_session(export.content, "the export")
-    values = network.input_format.values_from_words(words).astype(export.arithmetic)
+    shaped = port_words(network, words)
+    values = network.input_type.values_from_words(shaped).astype(export.arithmetic)
     (output,) = session.run(["output"], {"input": values})
-    return checked_words(output, network.output_format, "ONNX Runtime")
+    return checked_words(output.reshape(len(words), -1), network.output_format, "ONNX Runtime")
 
 
 def checked_words(values: NDArray[Any], fmt: FixedPoint, origin: str) -> NDArray[np.int64]:
@@ -442,6 +472,7 @@ def run_qonnx(
             return (quant(x, scale, zero, bits, signed, narrow, rounding_mode).astype(x.dtype),)
 
     model = onnx.ModelProto.FromString(export.content)
-    values = network.input_format.values_from_words(words).astype(export.arithmetic)
+    shaped = port_words(network, words)
+    values = network.input_type.values_from_words(shaped).astype(export.arithmetic)
     (output,) = ReferenceEvaluator(model, new_ops=[Quant]).run(["output"], {"input": values})
-    return checked_words(np.asarray(output), network.output_format, "qonnx")
+    return checked_words(np.reshape(output, (len(words), -1)), network.output_format, "qonnx")

@@ -22,7 +22,7 @@ from codesign.export.plan import ProjectPlan
 from codesign.export.templates import check_identifier, check_part, render
 from codesign.hardware.scorer import SolvedGraph
 from codesign.ir import FixedPoint, QuantizedNetwork
-from codesign.layers import LAYERS, infer_formats
+from codesign.layers import LAYERS, typed
 from hw_models.families import DEFAULT_UNCERTAINTY, adder_levels_per_cycle
 
 if TYPE_CHECKING:
@@ -111,15 +111,12 @@ def trace_network(network: QuantizedNetwork) -> CombLogic:
     """
     from alkaid.trace import FVArrayInput, HWConfig, trace
 
-    ranges = infer_formats(network)
-    width = int(network.network.nodes[0].parameters["width"])
-    source = FVArrayInput((width,), HWConfig(1, -1, -1))
+    sites = typed(network)
+    source = FVArrayInput(sites.input.shape, HWConfig(1, -1, -1))
     lanes: dict[str, Any] = {}
-    for node in network.network.nodes:
-        inputs = [lanes[name] for name in node.inputs] or [source]
-        lanes[node.name] = LAYERS.get(node.layer).to_rtl(
-            node, network, inputs, ranges[node.name].format
-        )
+    for site in sites:
+        inputs = [lanes[name] for name in site.node.inputs] or [source]
+        lanes[site.node.name] = LAYERS.get(site.node.layer).to_rtl(site, inputs)
     logic = trace(source, lanes[network.network.nodes[-1].name], keep_dead_inputs=True)
     if not np.asarray(logic.inp_kifs).sum(axis=0).any():
         raise ExportError(
@@ -429,8 +426,7 @@ def _facts(export: RtlExport, network: QuantizedNetwork) -> dict[str, Any]:
             "is_signed": fmt.signed,
         }
 
-    ranges = infer_formats(network)
-    nodes = network.network.nodes
+    sites = typed(network)
     return {
         "schema": 1,
         "top": export.name,
@@ -443,7 +439,7 @@ def _facts(export: RtlExport, network: QuantizedNetwork) -> dict[str, Any]:
         "predicted": {"lut": export.adder_cost, "ff": export.register_bits},
         "adder_levels": export.adder_levels,
         "levels_per_cycle": export.levels_per_cycle,
-        "x": port(network.input_format, ranges[nodes[0].name].low.size),
-        "y": port(network.output_format, ranges[nodes[-1].name].low.size),
+        "x": port(network.input_format, sites.input.size),
+        "y": port(network.output_format, sites.output.size),
         "sources": list(export.sources),
     }

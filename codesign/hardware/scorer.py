@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from codesign.hardware.device import RESOURCES, Budget, Device
 from codesign.ir import FLOWS, IO_TYPES, Population, QuantizedNetwork
-from codesign.layers import LAYERS, infer_formats
+from codesign.layers import LAYERS, typed
 from codesign.space import population_from_candidates
 from hw_models.coefficients import Coefficients
 from hw_models.compose import estimate, operation_shares
@@ -283,18 +283,16 @@ def exact_population(networks: Sequence[QuantizedNetwork]) -> Population:
     exact = {name: np.full(population.layer.shape, np.nan) for name in WEIGHT_FACTS}
     row = 0
     for network in networks:
-        ranges = infer_formats(network)
-        folded = {node.name: node for node in network.network.nodes}
+        sites = typed(network).sites
         for original in network.candidate.network.nodes:
-            node = folded.get(original.name)  # None: a batch norm, folded away
-            if node is not None:
-                sources = [ranges[name] for name in node.inputs]
-                columns["output_bits"][row] = ranges[node.name].format.bits
+            site = sites.get(original.name)  # None: a batch norm, folded away
+            if site is not None:
+                columns["output_bits"][row] = site.output.format.bits
                 columns["input_bits"][row] = max(
-                    (known.format.bits for known in sources), default=0
+                    (known.format.bits for known in site.inputs), default=0
                 )
-                words = network.weight_words.get(node.name)
-                if words is not None:
+                if "weight" in site.constants:
+                    words = site.constants["weight"].values
                     columns["pruned_fraction"][row] = float((words == 0).mean())
                     for name, value in weight_facts(words, int(columns["input_bits"][row])).items():
                         exact[name][row] = value

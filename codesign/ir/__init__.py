@@ -5,6 +5,7 @@ from codesign.ir.fixed_point import FixedPoint, covering_format, integer_bits_fo
 from codesign.ir.network import Network, Node
 from codesign.ir.population import COLUMNS, Population, Tensors
 from codesign.ir.quantized import QuantizedNetwork
+from codesign.ir.tensor import TensorType, Words
 
 __all__ = [
     "COLUMNS",
@@ -17,7 +18,9 @@ __all__ = [
     "Node",
     "Population",
     "QuantizedNetwork",
+    "TensorType",
     "Tensors",
+    "Words",
     "covering_format",
     "integer_bits_for",
 ]

@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from codesign.errors import DesignError
 
 ROUNDINGS = ("TRN", "RND", "RND_CONV")
 OVERFLOWS = ("WRAP", "SAT")
+#: Widest word: words and sums of two fit a 64-bit integer.
+MAX_BITS = 62
 _HLS_TYPE = re.compile(
     r"^(?:ap_)?(u?)fixed<\s*(\d+)\s*,\s*(-?\d+)\s*(?:,\s*(?:AP_)?(\w+)\s*(?:,\s*(?:AP_)?(\w+)\s*(?:,\s*0\s*)?)?)?>$"
 )
@@ -39,9 +42,9 @@ class FixedPoint:
     overflow: str = "SAT"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.bits <= 62:
+        if not 1 <= self.bits <= MAX_BITS:
             raise DesignError(
-                f"a fixed-point word has 1 to 62 bits, got {self.bits}; choose a narrower type"
+                f"a fixed-point word has 1 to {MAX_BITS} bits, got {self.bits}; choose a narrower type"
             )
         if abs(self.integer_bits) > 64:
             raise DesignError(
@@ -119,21 +122,14 @@ class FixedPoint:
         Raises:
             DesignError: a value is NaN or infinite.
         """
-        scaled = np.ldexp(np.asarray(values, dtype=np.float64), self.fraction_bits)
-        if not np.isfinite(scaled).all():
-            raise DesignError(
-                f"cannot quantize NaN or infinity to {self.to_hls()}; clean the data first"
-            )
-        if self.rounding == "TRN":
-            rounded = np.floor(scaled)
-        elif self.rounding == "RND":
-            rounded = np.floor(scaled + 0.5)
-        else:
-            rounded = np.rint(scaled)
-        if self.overflow == "SAT":
-            return np.clip(rounded, self.min_word, self.max_word).astype(np.int64)
-        span = float(1 << self.bits)
-        return np.asarray(np.mod(rounded - self.min_word, span) + self.min_word, dtype=np.int64)
+        scaled = scaled_values(values, self.fraction_bits, self.to_hls())
+        return overflow_words(
+            round_values(scaled, self.rounding),
+            self.min_word,
+            self.max_word,
+            np.asarray(self.bits),
+            self.overflow,
+        )
 
     def values_from_words(self, words: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the real values (float64, exact up to 53 bits) of raw words."""
@@ -146,29 +142,89 @@ class FixedPoint:
             words: int64 words of `source`, any shape.
             source: the format that the words are in.
         """
-        shift = source.fraction_bits - self.fraction_bits
-        words = np.asarray(words, dtype=np.int64)
-        if shift > 0:
-            low = words & ((np.int64(1) << min(shift, 62)) - 1)
-            words = words >> min(shift, 63)
-            half = np.int64(1) << (shift - 1) if shift < 63 else np.int64(1) << 62
-            if self.rounding == "RND":
-                words = words + (low >= half)
-            elif self.rounding == "RND_CONV":
-                words = words + ((low > half) | ((low == half) & ((words & 1) == 1)))
-        elif shift < 0:
-            if self.overflow == "SAT":  # clip first: the shift itself must not overflow 64 bits
-                words = np.clip(
-                    words,
-                    self.min_word >> -shift if -shift < 63 else -1,
-                    (self.max_word >> -shift) + 1,
-                )
-            words = words << -shift
-        if self.overflow == "SAT":
-            return np.clip(words, self.min_word, self.max_word)
-        span_mask = (np.int64(1) << self.bits) - 1
-        wrapped = words & span_mask
-        return np.where(self.signed & (wrapped > self.max_word), wrapped - (span_mask + 1), wrapped)
+        return cast_words(
+            words,
+            np.asarray(source.fraction_bits - self.fraction_bits),
+            self.min_word,
+            self.max_word,
+            np.asarray(self.bits),
+            self.rounding,
+            self.overflow,
+        )
+
+
+# ---- the one arithmetic: arrays of words, each element with a type of its own ----------------------
+def scaled_values(
+    values: NDArray[np.floating], fraction_bits: NDArray[np.int64] | int, name: str
+) -> NDArray[np.float64]:
+    """Return values in units of their least significant bits.
+
+    Raises:
+        DesignError: a value is NaN or infinite.
+    """
+    scaled = np.ldexp(np.asarray(values, dtype=np.float64), fraction_bits)
+    if not np.isfinite(scaled).all():
+        raise DesignError(f"cannot quantize NaN or infinity to {name}; clean the data first")
+    return np.asarray(scaled)
+
+
+def round_values(scaled: NDArray[np.float64], rounding: str) -> NDArray[np.float64]:
+    """Round values in units of the least significant bit to whole numbers."""
+    if rounding == "TRN":
+        return np.floor(scaled)
+    return np.floor(scaled + 0.5) if rounding == "RND" else np.rint(scaled)
+
+
+def overflow_words(
+    words: NDArray[Any],
+    low: NDArray[np.int64] | int,
+    high: NDArray[np.int64] | int,
+    bits: NDArray[np.int64],
+    overflow: str,
+) -> NDArray[np.int64]:
+    """Bring whole numbers into low..high, the range of a word of `bits` bits: clip or wrap."""
+    if overflow == "SAT":
+        return np.asarray(np.clip(words, low, high), dtype=np.int64)
+    if words.dtype.kind == "f":  # exact: a power of two as divisor
+        return np.asarray(np.mod(words - low, np.ldexp(1.0, bits)) + low, dtype=np.int64)
+    span = np.asarray(np.int64(1) << bits)
+    return np.asarray(((words - low) & (span - 1)) + low, dtype=np.int64)
+
+
+def cast_words(
+    words: NDArray[np.int64],
+    shift: NDArray[np.int64],
+    low: NDArray[np.int64] | int,
+    high: NDArray[np.int64] | int,
+    bits: NDArray[np.int64],
+    rounding: str,
+    overflow: str,
+) -> NDArray[np.int64]:
+    """Convert words to types with `shift` fewer fraction bits (more, where negative), as `ap_fixed` does.
+
+    Args:
+        words: int64, any shape.
+        shift: fraction bits lost per element; it and all below broadcast against `words`.
+        low, high: range of the result words.
+        bits: width of the result words, 0 to 62.
+        rounding, overflow: as in `FixedPoint`.
+    """
+    words = np.asarray(words, dtype=np.int64)
+    result = words >> np.clip(shift, 0, 63)
+    if rounding != "TRN":
+        right = np.clip(shift, 0, 62)
+        lost = words & ((np.int64(1) << right) - 1)
+        half = np.where(right > 0, np.int64(1) << np.maximum(right - 1, 0), 1)
+        is_up = lost >= half
+        if rounding == "RND_CONV":
+            is_up = (lost > half) | ((lost == half) & ((result & 1) == 1))
+        result = result + np.where(shift > 62, words < 0, is_up)  # beyond 62 bits: nearest is 0
+    left = np.clip(-shift, 0, 62)
+    if left.any():
+        if overflow == "SAT":  # clip first: the shift itself must not overflow 64 bits
+            result = np.clip(result, np.asarray(low) >> left, (np.asarray(high) >> left) + 1)
+        result = result << left
+    return overflow_words(result, low, high, bits, overflow)
 
 
 def integer_bits_for(max_abs: float, *, signed: bool) -> int:

@@ -1,11 +1,11 @@
-"""A trained network on its fixed-point grid: integer weights and exact formats, ready for export."""
+"""A trained network on its fixed-point grid: integer constants and exact types, ready for export."""
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,113 +15,154 @@ from codesign.files import replacing
 from codesign.ir.candidate import Candidate
 from codesign.ir.fixed_point import FixedPoint
 from codesign.ir.network import Network
+from codesign.ir.tensor import TensorType, Words
 
-SCHEMA = 1
+SCHEMA = 2
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class QuantizedNetwork:
-    """A network whose every tensor is a set of integer words with a known format.
+    """A network whose every tensor is a set of integer words with a known type.
 
-    Batch norms are folded: `network` holds input, dense, activations (relu, leaky_relu, tanh,
-    sigmoid, linear), add, concat and flatten nodes only.
+    Batch norms are folded into the nodes before them.  What follows from a network (the type and range
+    of every tensor) is computed once per object by `codesign.layers.typed`; nothing changes in place.
 
     Attributes:
         candidate: the pair it realises (its network may hold batch norms).
         network: the folded network.
-        result: per node that rounds (input and activations): the format of its output.  The formats
-            of all other nodes follow exactly; `codesign.layers.infer_formats` derives them.
-        weight_words: per dense node: int64[n_in, n_out] raw words.
-        weight_format: per dense node: format of the weights.
-        bias_words: per dense node: int64[n_out] raw words.
-        bias_format: per dense node: format of the biases.
+        result: per node that rounds (input and activations): the type of its output.  The types of all
+            other nodes follow exactly.
+        constants: per node that has any, by role ("weight", "bias", "table"): its constant words.
     """
 
     candidate: Candidate
     network: Network
-    result: Mapping[str, FixedPoint]
-    weight_words: Mapping[str, NDArray[np.int64]]
-    weight_format: Mapping[str, FixedPoint]
-    bias_words: Mapping[str, NDArray[np.int64]]
-    bias_format: Mapping[str, FixedPoint]
-
-    def __post_init__(self) -> None:
-        for words_by_node, formats in (
-            (self.weight_words, self.weight_format),
-            (self.bias_words, self.bias_format),
-        ):
-            for name, words in words_by_node.items():
-                fmt = formats[name]
-                if words.size and (words.min() < fmt.min_word or words.max() > fmt.max_word):
-                    raise DesignError(
-                        f"{name}: a stored word lies outside {fmt.to_hls()}; quantize it again"
-                    )
+    result: Mapping[str, TensorType]
+    constants: Mapping[str, Mapping[str, Words]]
 
     @property
-    def input_format(self) -> FixedPoint:
-        """Format of every input word."""
+    def input_type(self) -> TensorType:
+        """Type of the input."""
         return self.result[self.network.nodes[0].name]
 
     @property
+    def input_format(self) -> FixedPoint:
+        """Format of every input port; its words are further confined to their elements of `input_type`."""
+        return self.input_type.covering
+
+    def input_words(self, values: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Quantize real inputs to the words that enter the network.
+
+        Args:
+            values: float[n, n_inputs], scaled; finite.
+
+        Returns:
+            int64[n, n_inputs], words of `input_format`.
+        """
+        known = self.input_type
+        shaped = np.asarray(values).reshape(len(values), *known.shape)
+        return known.words_from_values(shaped).reshape(len(values), -1)
+
+    @property
     def output_format(self) -> FixedPoint:
-        """Format of every output word (the last node always rounds)."""
-        return self.result[self.network.nodes[-1].name]
+        """Format of every output port (the last node always rounds)."""
+        return self.result[self.network.nodes[-1].name].covering
 
     @property
     def digest(self) -> str:
-        """First 16 hex digits of the SHA-256 over candidate, formats and words."""
-        return hashlib.sha256(_meta_text(self).encode() + self._word_bytes()).hexdigest()[:16]
+        """First 16 hex digits of the SHA-256 over candidate, types and words."""
+        total = hashlib.sha256(_meta_text(self).encode())
+        for _, words in self._arrays():
+            total.update(np.ascontiguousarray(words, dtype="<i8").tobytes())
+        return total.hexdigest()[:16]
 
-    def _word_bytes(self) -> bytes:
-        buffer = io.BytesIO()
-        for name in sorted(self.weight_words):
-            buffer.write(np.ascontiguousarray(self.weight_words[name], dtype="<i8").tobytes())
-            buffer.write(np.ascontiguousarray(self.bias_words[name], dtype="<i8").tobytes())
-        return buffer.getvalue()
+    def _arrays(self) -> list[tuple[str, NDArray[np.int64]]]:
+        """Return the words of every constant by "node/role", in sorted order."""
+        return sorted(
+            (f"{name}/{role}", words.values)
+            for name, roles in self.constants.items()
+            for role, words in roles.items()
+        )
 
     def save(self, path: Path) -> None:
         """Write everything to one `.npz` (no pickled objects), by way of a temporary file."""
-        arrays = {f"weight_words/{k}": v for k, v in self.weight_words.items()}
-        arrays |= {f"bias_words/{k}": v for k, v in self.bias_words.items()}
+        arrays = dict(self._arrays())
         arrays["meta"] = np.frombuffer(_meta_text(self).encode(), dtype=np.uint8)
         with replacing(path) as stream:
             np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> "QuantizedNetwork":
-        """Read what `save` wrote.
+        """Read what `save` wrote, of this version or one before.
 
         Raises:
-            DesignError: the file is missing, damaged, holds pickled objects or has another schema.
+            DesignError: the file is missing, damaged, holds pickled objects or has an unknown schema.
         """
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {k: archive[k] for k in archive.files}
             meta = json.loads(arrays.pop("meta").tobytes().decode())
-        except (OSError, ValueError, KeyError, EOFError) as error:
+            if meta.get("schema") not in (1, SCHEMA):
+                raise DesignError(
+                    f"{path}: schema {meta.get('schema')!r}; this version reads schemas 1 and {SCHEMA}"
+                )
+            network = Network.from_json(meta["network"])
+            read = _read_schema_1 if meta["schema"] == 1 else _read_schema_2
+            result, constants = read(network, meta, arrays)
+            candidate = Candidate.from_json(meta["candidate"])
+        except (OSError, ValueError, KeyError, EOFError, AttributeError) as error:
+            if isinstance(error, DesignError):
+                raise
             raise DesignError(
                 f"{path}: not a quantized network ({error}); train the candidate again"
             ) from error
-        if meta.get("schema") != SCHEMA:
-            raise DesignError(
-                f"{path}: schema {meta.get('schema')!r}; this version reads schema {SCHEMA}"
+        return cls(candidate=candidate, network=network, result=result, constants=constants)
+
+
+_Parts = tuple[dict[str, TensorType], dict[str, dict[str, Words]]]
+
+
+def _read_schema_2(
+    network: Network, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[np.int64]]
+) -> _Parts:
+    return (
+        {name: TensorType.from_json(value) for name, value in meta["result"].items()},
+        {
+            name: {
+                role: Words(values=arrays[f"{name}/{role}"], type=TensorType.from_json(value))
+                for role, value in roles.items()
+            }
+            for name, roles in meta["constants"].items()
+        },
+    )
+
+
+def _read_schema_1(
+    network: Network, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[np.int64]]
+) -> _Parts:
+    """Read formats without shapes and dense layers only, as the first version wrote them."""
+    constants: dict[str, dict[str, Words]] = {}
+    for name in meta["weight_format"]:
+        constants[name] = {
+            role: Words.of(
+                arrays[f"{role}_words/{name}"], FixedPoint.from_hls(meta[f"{role}_format"][name])
             )
-
-        def formats(key: str) -> dict[str, FixedPoint]:
-            return {name: FixedPoint.from_hls(text) for name, text in meta[key].items()}
-
-        def words(kind: str) -> dict[str, NDArray[np.int64]]:
-            return {k.split("/", 1)[1]: v for k, v in arrays.items() if k.startswith(kind + "/")}
-
-        return cls(
-            candidate=Candidate.from_json(meta["candidate"]),
-            network=Network.from_json(meta["network"]),
-            result=formats("result"),
-            weight_words=words("weight_words"),
-            weight_format=formats("weight_format"),
-            bias_words=words("bias_words"),
-            bias_format=formats("bias_format"),
-        )
+            for role in ("weight", "bias")
+        }
+    width: dict[str, int] = {}
+    for node in network.nodes:
+        if node.name in constants:
+            width[node.name] = constants[node.name]["bias"].values.size
+        elif not node.inputs:
+            width[node.name] = int(node.parameters["width"])
+        else:
+            read = node.inputs if node.layer == "concat" else node.inputs[:1]
+            width[node.name] = sum(width[name] for name in read)
+    result = {
+        name: TensorType.of(FixedPoint.from_hls(text), (width[name],))
+        for name, text in meta["result"].items()
+    }
+    return result, constants
 
 
 def _meta_text(network: QuantizedNetwork) -> str:
@@ -130,9 +171,11 @@ def _meta_text(network: QuantizedNetwork) -> str:
             "schema": SCHEMA,
             "candidate": network.candidate.to_json(),
             "network": network.network.to_json(),
-            "result": {k: v.to_hls() for k, v in network.result.items()},
-            "weight_format": {k: v.to_hls() for k, v in network.weight_format.items()},
-            "bias_format": {k: v.to_hls() for k, v in network.bias_format.items()},
+            "result": {name: value.to_json() for name, value in network.result.items()},
+            "constants": {
+                name: {role: words.type.to_json() for role, words in roles.items()}
+                for name, roles in network.constants.items()
+            },
         },
         sort_keys=True,
     )

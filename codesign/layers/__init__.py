@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError
 from codesign.ir import Network, QuantizedNetwork
+from codesign.layers.base import Site
 from codesign.registry import Registry
 
 if TYPE_CHECKING:
-    import torch
-
     from codesign.layers.base import Layer, WordRange
 
 LAYERS: Registry[Layer] = Registry(kind="layer type", package="codesign.layers")
@@ -29,13 +31,77 @@ def check_network(network: Network) -> None:
         LAYERS.get(node.layer).check(node)
 
 
-def infer_formats(network: QuantizedNetwork) -> dict[str, WordRange]:
-    """Derive the exact format and word range of every node's output, in topological order."""
-    ranges: dict[str, WordRange] = {}
-    for node in network.network.nodes:
-        layer = LAYERS.get(node.layer)
-        ranges[node.name] = layer.infer(node, network, [ranges[name] for name in node.inputs])
-    return ranges
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TypedNetwork:
+    """A quantized network with the type and range of every tensor.
+
+    Attributes:
+        sites: every node where it stands, by name, in topological order.
+    """
+
+    sites: dict[str, Site]
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(self.sites.values())
+
+    def __getitem__(self, name: str) -> Site:
+        return self.sites[name]
+
+    @property
+    def input(self) -> WordRange:
+        """What is known of the network's input."""
+        return next(iter(self)).output
+
+    @property
+    def output(self) -> WordRange:
+        """What is known of the network's output."""
+        return self.sites[next(reversed(self.sites))].output
+
+
+#: Keyed by the very object: a network never changes, and what follows from it dies with it.
+_TYPED: WeakKeyDictionary[QuantizedNetwork, TypedNetwork] = WeakKeyDictionary()
+
+
+def typed(network: QuantizedNetwork) -> TypedNetwork:
+    """Derive the type and range of every tensor of a network, once.
+
+    Raises:
+        DesignError: shapes or types do not fit, or a word would need more than 62 bits; names the node.
+    """
+    if network not in _TYPED:
+        sites: dict[str, Site] = {}
+        for node in network.network.nodes:
+            sites[node.name] = Site(
+                node=node,
+                inputs=tuple(sites[name].output for name in node.inputs),
+                constants=network.constants.get(node.name, {}),
+                result=network.result.get(node.name),
+                hardware=network.candidate.hardware,
+            )
+        sites[next(reversed(sites))].output  # noqa: B018  (refuses here what cannot be typed)
+        _TYPED[network] = TypedNetwork(sites=sites)
+    return _TYPED[network]
+
+
+def port_words(network: QuantizedNetwork, words: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return input words as int64[n, *shape], checked.
+
+    Args:
+        network: the quantized network.
+        words: int64[n, n_inputs], words of `network.input_format`.
+
+    Raises:
+        DesignError: wrong shape, or a word that its element of the input type does not hold.
+    """
+    words, known = np.asarray(words, dtype=np.int64), network.input_type
+    if words.ndim != 2 or words.shape[1] != known.size:
+        raise DesignError(f"input words have shape {words.shape}; expected (n, {known.size})")
+    shaped = words.reshape(len(words), *known.shape)
+    if not known.holds(shaped):
+        raise DesignError(
+            f"an input word lies outside {known.describe()}; quantize the inputs to that type"
+        )
+    return shaped
 
 
 def run_words(
@@ -49,32 +115,18 @@ def run_words(
         trace: return the words of every node instead of the last one's.
 
     Returns:
-        int64[n, n_outputs], or with `trace` a mapping from node name to its words.
+        int64[n, n_outputs], or with `trace` a mapping from node name to its words, int64[n, size].
 
     Raises:
-        DesignError: wrong shape, or a word outside the input format.
+        DesignError: wrong shape, or a word outside the input type.
     """
-    words = np.asarray(words, dtype=np.int64)
-    nodes = network.network.nodes
-    n_inputs = int(nodes[0].parameters["width"])
-    if words.ndim != 2 or words.shape[1] != n_inputs:
-        raise DesignError(f"input words have shape {words.shape}; expected (n, {n_inputs})")
-    fmt = network.input_format
-    if words.size and (words.min() < fmt.min_word or words.max() > fmt.max_word):
-        raise DesignError(
-            f"an input word lies outside {fmt.to_hls()}; quantize the inputs to that format"
-        )
-    ranges = infer_formats(network)
-    values = {nodes[0].name: words}
-    for node in nodes[1:]:
-        values[node.name] = LAYERS.get(node.layer).run_words(
-            node,
-            network,
-            [values[name] for name in node.inputs],
-            [ranges[name].format for name in node.inputs],
-            ranges[node.name].format,
-        )
-    return values if trace else values[nodes[-1].name]
+    first, *others = typed(network)
+    values = {first.node.name: port_words(network, words)}
+    for site in others:
+        layer = LAYERS.get(site.node.layer)
+        values[site.node.name] = layer.run_words(site, [values[name] for name in site.node.inputs])
+    flat = {name: value.reshape(len(words), -1) for name, value in values.items()}
+    return flat if trace else flat[network.network.nodes[-1].name]
 
 
 def run_torch(network: QuantizedNetwork, words: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -88,23 +140,23 @@ def run_torch(network: QuantizedNetwork, words: NDArray[np.int64]) -> NDArray[np
         int64[n, n_outputs] output words.
 
     Raises:
-        DesignError: an intermediate word needs more than 53 bits, so float64 would round.
+        DesignError: an intermediate sum needs more than 53 bits, so float64 would round.
     """
     import torch
 
-    ranges = infer_formats(network)
-    for name, known in ranges.items():
-        if known.format.bits > 53:
+    first, *others = typed(network)
+    for site in others:
+        bits = LAYERS.get(site.node.layer).largest_sum(site).bit_length()
+        if bits > 53:
             raise DesignError(
-                f"{name}: {known.format.to_hls()} exceeds float64's 53 bits; use fewer bits"
+                f"{site.node.name}: sums need {bits} bits, float64 holds 53; use fewer bits"
             )
-    nodes = network.network.nodes
-    values: dict[str, torch.Tensor] = {
-        nodes[0].name: torch.from_numpy(network.input_format.values_from_words(words))
-    }
-    for node in nodes[1:]:
-        values[node.name] = LAYERS.get(node.layer).torch_exact(
-            node, network, [values[name] for name in node.inputs], ranges[node.name].format
+    shaped = port_words(network, words)
+    values = {first.node.name: torch.from_numpy(network.input_type.values_from_words(shaped))}
+    for site in others:
+        layer = LAYERS.get(site.node.layer)
+        values[site.node.name] = layer.torch_exact(
+            site, [values[name] for name in site.node.inputs]
         )
-    output = network.output_format
-    return np.asarray(torch.round(values[nodes[-1].name] / output.lsb).to(torch.int64).numpy())
+    output = values[network.network.nodes[-1].name].reshape(len(words), -1)
+    return np.asarray(torch.round(output / network.output_format.lsb).to(torch.int64).numpy())

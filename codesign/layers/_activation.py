@@ -7,16 +7,18 @@ saturation is bounded and safe where wrapping flips signs.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.ir import FixedPoint, Node, QuantizedNetwork, Tensors
-from codesign.layers._export import cpp_loop, cpp_variable
-from codesign.layers.base import FloatColumns, Layer, Parameter, WordRange
+from codesign.errors import DesignError
+from codesign.ir import FixedPoint, Tensors, TensorType
+from codesign.ir.fixed_point import MAX_BITS
+from codesign.layers._export import cpp_cast, cpp_loop, cpp_word, exact
+from codesign.layers.base import FloatColumns, Layer, Parameter, Site, WordRange
 from hw_models.lowering import Described, activation
 
 if TYPE_CHECKING:
@@ -61,17 +63,21 @@ class Activation(Layer):
 
         return ActivationModule(nodes)
 
-    @abstractmethod
-    def apply_words(
-        self, words: NDArray[np.int64], source: FixedPoint, result: FixedPoint
-    ) -> NDArray[np.int64]:
-        """Map raw words of format `source` to raw words of format `result`; monotone functions only."""
+    #: Fraction bits that the real function adds to those of its argument.
+    extra_fraction_bits: ClassVar[int] = 0
 
     @abstractmethod
-    def apply_torch(
-        self, values: torch.Tensor, source: FixedPoint, result: FixedPoint
-    ) -> torch.Tensor:
-        """Map exact real values (float64) to exact real values on the grid of `result`."""
+    def apply_words(
+        self, words: NDArray[np.int64], fraction_bits: int, result: TensorType
+    ) -> NDArray[np.int64]:
+        """Map raw words [..., *shape] with so many fraction bits to raw words of `result`.
+
+        Monotone functions only: rounding keeps the order of words, and so do they.
+        """
+
+    @abstractmethod
+    def torch_function(self, values: torch.Tensor) -> torch.Tensor:
+        """Compute the real function exactly on float64."""
 
     @abstractmethod
     def onnx_function(self, graph: OnnxGraph, source: str) -> str:
@@ -82,83 +88,144 @@ class Activation(Layer):
         """Trace the real function, without the rounding that follows it."""
 
     @abstractmethod
-    def cpp_function(self, word: str, source: FixedPoint, result: FixedPoint) -> str:
-        """Return the C++ expression of the result word; `word` is the expression of the source word."""
+    def cpp_function(self, word: str, cast: Callable[[int], str]) -> str:
+        """Return the C++ expression of the result word.
 
-    def to_cpp(self, node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
-        (name,) = node.inputs
-        result = ranges[node.name]
-        value = self.cpp_function(f"{cpp_variable(name)}[i]", ranges[name].format, result.format)
-        return cpp_loop(node.name, result.low.size, value)
+        Args:
+            word: expression of the source word.
+            cast: returns the function that rounds; its argument counts the fraction bits that words have
+                in addition to those of the source.
+        """
 
-    def to_onnx(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        graph: OnnxGraph,
-        inputs: Sequence[str],
-        result: FixedPoint,
+    @abstractmethod
+    def hls_function(
+        self, graph: HlsGraph, name: str, source: str, n_lanes: int, result: FixedPoint
     ) -> str:
-        return graph.quantize(self.onnx_function(graph, inputs[0]), result)
+        """Add the function as an hls4ml layer whose result type rounds, and return its name."""
 
-    def to_rtl(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
-    ) -> FVArray:
-        return quantize_rtl(self.rtl_function(inputs[0]), result)
-
-    def infer(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]
-    ) -> WordRange:
-        (source,) = inputs
-        result = network.result[node.name]
-        return WordRange(
-            format=result,
-            low=self.apply_words(source.low, source.format, result),
-            high=self.apply_words(source.high, source.format, result),
+    def unrounded(self, source: WordRange) -> WordRange:
+        """Return the exact range of the real function's values."""
+        fraction_bits = source.type.fraction_bits + self.extra_fraction_bits
+        bits = min(MAX_BITS, 64 + fraction_bits)
+        wide = FixedPoint(bits=bits, integer_bits=bits - fraction_bits)
+        result = TensorType.of(wide, source.shape)
+        low, high = (
+            self.apply_words(words, source.type.fraction_bits, result)
+            for words in (source.low, source.high)
         )
+        return WordRange.exact(low, high, fraction_bits)
 
-    def run_words(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        inputs: Sequence[NDArray[np.int64]],
-        formats: Sequence[FixedPoint],
-        result: FixedPoint,
-    ) -> NDArray[np.int64]:
-        return self.apply_words(inputs[0], formats[0], result)
+    def leaves(
+        self, words: NDArray[np.int64], fraction_bits: int, result: TensorType
+    ) -> NDArray[np.bool_]:
+        """Whether words [..., *shape] are mapped beyond the range of `result`, where they saturate or wrap."""
+        is_used = result.bits > 0
+        beyond = replace(  # of twice the range and more: its words tell what `result` cannot hold
+            result,
+            signed=is_used,
+            bits=np.where(is_used, result.bits + 2, 0),
+            integer_bits=result.integer_bits + 2,
+            overflow="SAT",
+        )
+        reached = self.apply_words(words, fraction_bits, beyond)
+        return (reached < result.min_words) | (reached > result.max_words)
 
-    def torch_exact(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        inputs: Sequence[torch.Tensor],
-        result: FixedPoint,
-    ) -> torch.Tensor:
-        from codesign.layers import infer_formats
+    def infer(self, site: Site) -> WordRange:
+        source, result = site.source, site.rounded
+        if result.shape != source.shape:
+            raise DesignError(
+                f"its type has shape {result.shape}, it reads {source.shape}; quantize the network again"
+            )
 
-        source = infer_formats(network)[node.inputs[0]].format
-        return self.apply_torch(inputs[0], source, result)
+        fraction_bits = source.type.fraction_bits
+        low, high = (
+            self.apply_words(words, fraction_bits, result) for words in (source.low, source.high)
+        )
+        if result.overflow == "WRAP":  # where a word can leave its range, it may be any word of it
+            wraps = self.leaves(source.low, fraction_bits, result)
+            wraps |= self.leaves(source.high, fraction_bits, result)
+            low = np.where(wraps, result.min_words, low)
+            high = np.where(wraps, result.max_words, high)
+        return WordRange(type=result, low=low, high=high)
+
+    def largest_sum(self, site: Site) -> int:
+        source, result = site.source, site.rounded
+        largest = max(source.largest, site.output.largest)
+        if result.rounding == "RND":  # half a bit is added, which may lie below the finest one
+            largest = max(largest, self.unrounded(source).largest << 2)
+        if result.overflow == "WRAP":  # a multiple of the span is subtracted
+            exact = self.unrounded(source)
+            shift = max(result.fraction_bits - exact.type.fraction_bits, 0)
+            largest = max(largest, (exact.largest << shift) + (2 << result.covering.bits))
+        return largest
+
+    def run_words(self, site: Site, inputs: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+        return self.apply_words(inputs[0], site.source.type.fraction_bits, site.rounded)
+
+    def torch_exact(self, site: Site, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        return quantize_torch(self.torch_function(inputs[0]), site.rounded)
+
+    def to_onnx(self, site: Site, graph: OnnxGraph, inputs: Sequence[str]) -> str:
+        return graph.quantize(self.onnx_function(graph, inputs[0]), site.rounded)
+
+    def to_hls4ml(self, site: Site, graph: HlsGraph, inputs: Sequence[str]) -> str:
+        name, fmt = site.node.name, site.rounded.uniform
+        if fmt is not None:
+            return self.hls_function(graph, name, inputs[0], site.output.size, fmt)
+        wide = exact(self.unrounded(site.source).format)
+        values = self.hls_function(graph, f"{name}_exact", inputs[0], site.output.size, wide)
+        return graph.quantize(name, values, site.rounded)
+
+    def to_rtl(self, site: Site, inputs: Sequence[FVArray]) -> FVArray:
+        return quantize_rtl(self.rtl_function(inputs[0]), site.rounded)
+
+    def to_cpp(self, site: Site) -> str:
+        (name,), result, lines = site.node.inputs, site.rounded, []
+        for first, n_lanes, fmt in result.elements():
+            value = "0"
+            if fmt is not None:
+                value = self.cpp_function(cpp_word(name, first), _rounder(site, fmt))
+                if zeros := result.fraction_bits - fmt.fraction_bits:
+                    value = f"shift_left({value}, {zeros})"
+            lines.append(cpp_loop(site.node.name, n_lanes, value, first_lane=first))
+        return "\n    ".join(lines)
 
     def examples(self) -> list[dict[str, Any]]:
         return [{"result_bits": 4}, {"result_bits": 8}]
 
 
-def floor_and_saturate(values: torch.Tensor, result: FixedPoint) -> torch.Tensor:
-    """Round real values down to the grid of `result` and clip them to its range."""
+def _rounder(site: Site, fmt: FixedPoint) -> Callable[[int], str]:
+    return lambda extra: cpp_cast(site.source.type.fraction_bits + extra, fmt)
+
+
+def quantize_torch(values: torch.Tensor, result: TensorType) -> torch.Tensor:
+    """Round real values (float64) to the grid of each element and bring them into its range."""
     import torch
 
-    words = torch.clamp(torch.floor(values / result.lsb), result.min_word, result.max_word)
-    return words * result.lsb
+    lsb = torch.from_numpy(np.asarray(np.ldexp(1.0, -result.element_fraction_bits)))
+    low = torch.from_numpy(result.values_from_words(result.min_words)) / lsb
+    high = torch.from_numpy(result.values_from_words(result.max_words)) / lsb
+    steps = values / lsb
+    if result.rounding == "RND_CONV":
+        words = torch.round(steps)
+    else:
+        words = torch.floor(steps + 0.5 if result.rounding == "RND" else steps)
+    if result.overflow == "SAT":
+        words = torch.minimum(torch.maximum(words, low), high)
+    else:
+        span = high - low + 1.0
+        words = words - span * torch.floor((words - low) / span)
+    return words * lsb
 
 
-def quantize_rtl(lanes: FVArray, fmt: FixedPoint) -> FVArray:
-    """Round (floor) and saturate alkaid's lanes to a format."""
+def quantize_rtl(lanes: FVArray, result: TensorType) -> FVArray:
+    """Round alkaid's lanes to a type, each to its own."""
     return lanes.quantize(
-        int(fmt.signed),
-        fmt.integer_bits - fmt.signed,
-        fmt.fraction_bits,
-        overflow_mode="SAT",
-        round_mode="TRN",
+        result.signed.astype(np.int64),
+        result.integer_bits - result.signed,
+        result.element_fraction_bits * (result.bits > 0),  # alkaid: a lane of no bits is zero
+        overflow_mode=result.overflow,
+        round_mode=result.rounding,
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import ExportError
-from codesign.ir import FixedPoint
+from codesign.ir import FixedPoint, TensorType, Words
 
 
 class OnnxGraph(Protocol):
@@ -31,11 +31,14 @@ class OnnxGraph(Protocol):
     def indices(self, tensor: str) -> str:
         """Convert a tensor of whole real numbers to int64 and return its name."""
 
-    def stored(self, name: str, words: NDArray[np.int64], fmt: FixedPoint) -> str:
-        """Add the constant real values of raw words (weights, biases), kept as integers if possible."""
+    def integers(self, values: Sequence[int]) -> str:
+        """Add a constant int64 vector (shapes, axes) and return its name."""
 
-    def quantize(self, tensor: str, fmt: FixedPoint) -> str:
-        """Round (floor) and saturate a tensor to a format; the values stay real."""
+    def stored(self, name: str, words: Words) -> str:
+        """Add the real values of constant words (weights, biases), kept as integers if possible."""
+
+    def quantize(self, tensor: str, result: TensorType) -> str:
+        """Round a tensor to a type, element by element; the values stay real."""
 
 
 class HlsGraph(Protocol):
@@ -61,6 +64,9 @@ class HlsGraph(Protocol):
             configuration: further entries of its configuration ("Strategy", "ReuseFactor", ...).
             attributes: what the class needs (n_in, weight_data, ...).
         """
+
+    def quantize(self, name: str, source: str, result: TensorType) -> str:
+        """Round every element of `source` to its own type and return the name of the result."""
 
     def table(
         self,
@@ -109,29 +115,31 @@ def cpp_variable(name: str) -> str:
     return f"n_{name}"
 
 
-def cpp_cast(source: FixedPoint, result: FixedPoint, *, extra_shift: int = 0) -> str:
-    """Return the C++ function that converts words of one format to another.
+def cpp_cast(fraction_bits: int, result: FixedPoint) -> str:
+    """Return the C++ function that converts words with so many fraction bits to a format.
 
     Raises:
         ExportError: the shift does not fit 64-bit words.
     """
-    shift = source.fraction_bits - result.fraction_bits + extra_shift
+    shift = fraction_bits - result.fraction_bits
     if not -62 <= shift <= 62:
-        raise ExportError(
-            f"no shift by {shift} bits from {source.to_hls()} to {result.to_hls()} fits 64-bit words"
-        )
+        raise ExportError(f"no shift by {shift} bits to {result.to_hls()} fits 64-bit words")
     return (
         f"cast<{shift}, Rounding::{result.rounding}, Overflow::{result.overflow},"
         f" {result.bits}, {str(result.signed).lower()}>"
     )
 
 
+def cpp_word(name: str, first_lane: int = 0) -> str:
+    """Return word i of node `name`, counted from a lane, in a `cpp_loop`."""
+    return f"{cpp_variable(name)}[{f'{first_lane} * B + i' if first_lane else 'i'}]"
+
+
 def cpp_loop(name: str, n_lanes: int, value: str, *, first_lane: int = 0) -> str:
     """Return the loop that sets lanes of node `name` to `value`, an expression of the index i."""
-    index = f"{first_lane} * B + i" if first_lane else "i"
-    return f"for (int i = 0; i < {n_lanes} * B; ++i) {cpp_variable(name)}[{index}] = {value};"
+    return f"for (int i = 0; i < {n_lanes} * B; ++i) {cpp_word(name, first_lane)} = {value};"
 
 
-def cpp_aligned(name: str, source: FixedPoint, result: FixedPoint) -> str:
-    """Return word i of node `name`, shifted to the finer grid of `result`."""
-    return f"shift_left({cpp_variable(name)}[i], {result.fraction_bits - source.fraction_bits})"
+def cpp_aligned(word: str, source: FixedPoint, result: FixedPoint) -> str:
+    """Return a word, shifted to the finer grid of `result`."""
+    return f"shift_left({word}, {result.fraction_bits - source.fraction_bits})"

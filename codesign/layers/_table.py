@@ -9,22 +9,24 @@ tables in just this way when the table has 2**TABLE_BITS entries (nnet_activatio
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codesign.ir import FixedPoint, Node, QuantizedNetwork
+from codesign.errors import DesignError, ExportError
+from codesign.ir import FixedPoint, Node, TensorType
 from codesign.layers._activation import (
     Activation,
     add_hls_activation,
     describe_activation,
     quantize_rtl,
 )
-from codesign.layers._export import cpp_cast, cpp_loop, cpp_variable
-from codesign.layers.base import FloatColumns, WordRange
+from codesign.layers._export import cpp_cast, cpp_loop, cpp_word
+from codesign.layers.base import FloatColumns, Site, WordRange
 from hw_models.lowering import Described
 
 if TYPE_CHECKING:
@@ -70,11 +72,20 @@ class TableActivation(Activation):
         """Format to which inputs are rounded before the look-up."""
         return FixedPoint(bits=TABLE_BITS, integer_bits=self.index_integer_bits)
 
-    def table_words(self, result: FixedPoint) -> NDArray[np.int64]:
-        """Return the table: int64[2**TABLE_BITS], entry k for index word k - 2**(TABLE_BITS - 1)."""
+    def table_words(self, result: TensorType) -> NDArray[np.int64]:
+        """Return the table, entry k for index word k - 2**(TABLE_BITS - 1).
+
+        Returns:
+            int64[2**TABLE_BITS] where all elements share a format, else int64[2**TABLE_BITS, *shape].
+        """
         index = self.index_format
-        words = np.arange(index.min_word, index.max_word + 1)
-        return result.words_from_values(self.function(index.values_from_words(words)))
+        values = self.function(
+            index.values_from_words(np.arange(index.min_word, index.max_word + 1))
+        )
+        if result.uniform is not None:
+            return result.uniform.words_from_values(values)
+        every = values.reshape(-1, *(1 for _ in result.shape))
+        return result.words_from_values(np.broadcast_to(every, (len(values), *result.shape)))
 
     def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
         index_bits = np.full_like(columns["n_out"], float(TABLE_BITS))
@@ -89,91 +100,124 @@ class TableActivation(Activation):
         )
 
     def apply_words(
-        self, words: NDArray[np.int64], source: FixedPoint, result: FixedPoint
+        self, words: NDArray[np.int64], fraction_bits: int, result: TensorType
     ) -> NDArray[np.int64]:
-        index = self.index_format
-        return self.table_words(result)[index.cast_words(words, source) - index.min_word]
+        index, table = self.index_format, self.table_words(result)
+        rounded = TensorType.of(index, result.shape).cast_words(words, fraction_bits)
+        position = rounded - index.min_word
+        if table.ndim == 1:
+            return np.asarray(table[position])
+        return np.asarray(table[(position, *np.ogrid[tuple(map(slice, result.shape))])])
 
-    def apply_torch(
-        self, values: torch.Tensor, source: FixedPoint, result: FixedPoint
-    ) -> torch.Tensor:
-        index = self.index_format
-        position = (
-            torch.clamp(torch.floor(values / index.lsb), index.min_word, index.max_word)
-            - index.min_word
+    def torch_function(self, values: torch.Tensor) -> torch.Tensor:
+        raise AssertionError(
+            "tables replace `torch_exact` as a whole: they round before the function"
         )
+
+    def torch_exact(self, site: Site, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        index, result = self.index_format, site.rounded
+        steps = torch.clamp(torch.floor(inputs[0] / index.lsb), index.min_word, index.max_word)
+        position = (steps - index.min_word).long()
         table = torch.from_numpy(result.values_from_words(self.table_words(result)))
-        return table[position.long()]
+        if table.ndim == 1:
+            return table[position]
+        return torch.gather(table.flatten(1), 0, position.flatten(1)).reshape(position.shape)
+
+    def unrounded(self, source: WordRange) -> WordRange:
+        raise AssertionError("what a table holds is rounded")
+
+    def infer(self, site: Site) -> WordRange:
+        if site.rounded.overflow == "WRAP":
+            bounded = replace(site.rounded, overflow="SAT")
+            if (self.table_words(bounded) != self.table_words(site.rounded)).any():
+                raise DesignError(
+                    f"{site.rounded.describe()} cannot hold every value of {self.name}, whose table would"
+                    " wrap; give it another integer bit, or saturate"
+                )
+        bounded_site = replace(site, result=replace(site.rounded, overflow="SAT"))
+        return replace(super().infer(bounded_site), type=site.rounded)
+
+    def largest_sum(self, site: Site) -> int:
+        return max(site.source.largest, site.output.largest, int(2**TABLE_BITS))
 
     def onnx_function(self, graph: OnnxGraph, source: str) -> str:
         raise AssertionError("tables replace `to_onnx` as a whole: they round before the function")
 
-    def cpp_function(self, word: str, source: FixedPoint, result: FixedPoint) -> str:
-        raise AssertionError("tables replace `to_cpp` as a whole: it names their array")
-
-    def to_cpp(self, node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
-        (name,) = node.inputs
-        index = self.index_format
-        word = f"{cpp_cast(ranges[name].format, index)}({cpp_variable(name)}[i])"
-        value = f"{_array(node)}[{word} - ({index.min_word})]"
-        return cpp_loop(node.name, ranges[node.name].low.size, value)
-
-    def cpp_constants(
-        self, node: Node, network: QuantizedNetwork, result: FixedPoint
-    ) -> dict[str, NDArray[np.int64]]:
-        return {_array(node): self.table_words(result)}
-
-    def rtl_function(self, source: FVArray) -> FVArray:
-        raise AssertionError("tables replace `to_rtl` as a whole: they round before the function")
-
-    def to_onnx(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        graph: OnnxGraph,
-        inputs: Sequence[str],
-        result: FixedPoint,
-    ) -> str:
-        index = self.index_format
-        words = graph.operator(
-            "Mul", graph.quantize(inputs[0], index), graph.real(np.array(1.0 / index.lsb))
-        )
+    def to_onnx(self, site: Site, graph: OnnxGraph, inputs: Sequence[str]) -> str:
+        index, result = self.index_format, site.rounded
+        rounded = graph.quantize(inputs[0], TensorType.of(index, result.shape))
+        words = graph.operator("Mul", rounded, graph.real(np.array(1.0 / index.lsb)))
         position = graph.operator("Sub", words, graph.real(np.array(float(index.min_word))))
-        table = graph.real(result.values_from_words(self.table_words(result)))
-        return graph.quantize(
-            graph.operator("Gather", table, graph.indices(position), axis=0), result
-        )
+        values = result.values_from_words(self.table_words(result))
+        if result.uniform is None:  # entry k of element e lies at k * size + e
+            size = graph.real(np.array(float(result.size)))
+            element = graph.real(np.arange(float(result.size)).reshape(result.shape))
+            position = graph.operator("Add", graph.operator("Mul", position, size), element)
+        table = graph.real(values.ravel())
+        looked_up = graph.operator("Gather", table, graph.indices(position), axis=0)
+        return looked_up if result.uniform is None else graph.quantize(looked_up, result)
 
-    def to_hls4ml(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        graph: HlsGraph,
-        inputs: Sequence[str],
-        ranges: Sequence[WordRange],
+    def hls_function(
+        self, graph: HlsGraph, name: str, source: str, n_lanes: int, result: FixedPoint
     ) -> str:
-        n_lanes, result = ranges[-1].low.size, ranges[-1].format
         index = add_hls_activation(
-            graph, "linear", f"{node.name}_index", inputs[0], n_lanes, self.index_format
+            graph, "linear", f"{name}_index", source, n_lanes, self.index_format
         )
         return graph.table(
-            node.name,
+            name,
             index,
             function=self.name,
-            words=self.table_words(result),
+            words=self.table_words(TensorType.of(result, (n_lanes,))),
             n_lanes=n_lanes,
             result=result,
         )
 
-    def to_rtl(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
-    ) -> FVArray:
-        index, table = self.index_format, result.values_from_words(self.table_words(result))
+    def to_hls4ml(self, site: Site, graph: HlsGraph, inputs: Sequence[str]) -> str:
+        name, result = site.node.name, site.rounded
+        if result.uniform is None:
+            if result.rounding != "TRN":
+                raise ExportError(
+                    f"{name}: hls4ml has one table for all elements, and rounding its words again by"
+                    f" {result.rounding} would differ; round down (TRN), or give all elements one type"
+                )
+            table = self.hls_function(
+                graph, f"{name}_table", inputs[0], result.size, result.covering
+            )
+            return graph.quantize(name, table, result)
+        return self.hls_function(graph, name, inputs[0], result.size, result.uniform)
 
-        def look_up(values: NDArray[np.float64]) -> NDArray[np.float64]:
-            return table[np.rint(values / index.lsb).astype(np.int64) - index.min_word]
+    def rtl_function(self, source: FVArray) -> FVArray:
+        raise AssertionError("tables replace `to_rtl` as a whole: they round before the function")
 
-        looked_up = quantize_rtl(inputs[0], index).apply(look_up)
-        return looked_up.quantize(
-            result.signed, result.integer_bits - result.signed, result.fraction_bits
-        )
+    def to_rtl(self, site: Site, inputs: Sequence[FVArray]) -> FVArray:
+        index, result = self.index_format, site.rounded
+        lanes = quantize_rtl(inputs[0], TensorType.of(index, result.shape)).reshape(-1)
+        tables = result.values_from_words(self.table_words(result)).reshape(2**TABLE_BITS, -1)
+        looked_up = []
+        for first, n_lanes, fmt in result.elements():
+            table = tables[:, min(first, tables.shape[1] - 1)]
+
+            def look_up(
+                values: NDArray[np.float64], table: NDArray[np.float64] = table
+            ) -> NDArray[np.float64]:
+                return table[np.rint(values / index.lsb).astype(np.int64) - index.min_word]
+
+            bits = (
+                (fmt.signed, fmt.integer_bits - fmt.signed, fmt.fraction_bits) if fmt else (0,) * 3
+            )
+            looked_up.append(lanes[first : first + n_lanes].apply(look_up).quantize(*bits))
+        return np.concatenate(looked_up).reshape(result.shape)
+
+    def cpp_function(self, word: str, cast: Callable[[int], str]) -> str:
+        raise AssertionError("tables replace `to_cpp` as a whole: it names their array")
+
+    def to_cpp(self, site: Site) -> str:
+        (name,), index, result = site.node.inputs, self.index_format, site.rounded
+        word = f"{cpp_cast(site.source.type.fraction_bits, index)}({cpp_word(name)})"
+        entry = f"{word} - ({index.min_word})"
+        if result.uniform is None:  # entry k of element e lies at k * size + e
+            entry = f"({entry}) * {result.size} + i / B"
+        return cpp_loop(site.node.name, result.size, f"{_array(site.node)}[{entry}]")
+
+    def cpp_constants(self, site: Site) -> dict[str, NDArray[np.int64]]:
+        return {_array(site.node): self.table_words(site.rounded)}

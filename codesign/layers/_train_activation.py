@@ -7,6 +7,7 @@ from itertools import groupby
 
 import torch
 
+from codesign.ir import TensorType
 from codesign.layers import LAYERS
 from codesign.layers._activation import Activation
 from codesign.layers._training import (
@@ -101,4 +102,5 @@ class ActivationModule(TrainModule):
         return Signal(values, self.range.fraction_bits)
 
     def export(self, index: int, name: str, draft: NetworkDraft) -> None:
-        draft.result[name] = self.range.format(index)
+        shape = (int(self.mask[index].sum()),)
+        draft.result[name] = TensorType.of(self.range.format(index), shape)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from codesign.ir import FixedPoint, covering_format
+from codesign.ir import FixedPoint, Words, covering_format
 from codesign.layers._training import (
     INTEGER_BITS,
     NetworkDraft,
@@ -223,12 +223,11 @@ class DenseModule(TrainModule):
         weight, bias = self._rounded(*self._folded())
         fmt = FixedPoint(bits=int(self.bits[index]), integer_bits=int(self.integer_bits[index]))
         weight_words = torch.round(weight[index, :n_out, :n_in] / fmt.lsb)
-        draft.weight_words[name] = np.ascontiguousarray(weight_words.cpu().numpy().T, np.int64)
-        draft.weight_format[name] = fmt
         fraction_bits = int(self.bias_fraction_bits[index])
         bias_words = torch.round(bias[index, :n_out] * 2.0**fraction_bits).cpu().numpy()
         words = bias_words.astype(np.int64)
-        draft.bias_words[name] = words
-        draft.bias_format[name] = covering_format(
-            min(int(words.min()), -1), int(words.max()), fraction_bits
-        )
+        bias_format = covering_format(min(int(words.min()), -1), int(words.max()), fraction_bits)
+        draft.constants[name] = {
+            "weight": Words.of(weight_words.cpu().numpy().T, fmt),
+            "bias": Words.of(words, bias_format),
+        }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from codesign.ir import TensorType
 from codesign.layers._training import (
     Grid,
     NetworkDraft,
@@ -47,4 +48,5 @@ class InputModule(TrainModule):
         return Signal(distinct.index_select(0, self.which), self.range.fraction_bits)
 
     def export(self, index: int, name: str, draft: NetworkDraft) -> None:
-        draft.result[name] = self.range.format(index)
+        shape = (int(self.mask[index].sum()),)
+        draft.result[name] = TensorType.of(self.range.format(index), shape)

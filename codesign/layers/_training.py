@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codesign.ir import FixedPoint
+from codesign.ir import FixedPoint, TensorType, Words
 from codesign.layers.base import FloatColumns
 
 #: Integer bits that range selection chooses from.
@@ -104,13 +104,10 @@ class TrainNodes:
 
 @dataclass
 class NetworkDraft:
-    """Words and formats of one network, collected node by node."""
+    """Words and types of one network, collected node by node."""
 
-    result: dict[str, FixedPoint] = field(default_factory=dict)
-    weight_words: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    weight_format: dict[str, FixedPoint] = field(default_factory=dict)
-    bias_words: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    bias_format: dict[str, FixedPoint] = field(default_factory=dict)
+    result: dict[str, TensorType] = field(default_factory=dict)
+    constants: dict[str, dict[str, Words]] = field(default_factory=dict)
 
 
 class TrainModule(torch.nn.Module, ABC):
@@ -127,7 +124,7 @@ class TrainModule(torch.nn.Module, ABC):
 
     @abstractmethod
     def export(self, index: int, name: str, draft: NetworkDraft) -> None:
-        """Write words and formats of node `index`, called `name`, into a draft."""
+        """Write words and types of node `index`, called `name`, into a draft."""
 
 
 class MovingModule(TrainModule):

@@ -1,8 +1,8 @@
-"""Sum of two branches of equal width, exact."""
+"""Sum of two branches of equal shape, exact."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError
-from codesign.ir import FixedPoint, Node, QuantizedNetwork, Tensors, covering_format
+from codesign.ir import Tensors
 from codesign.layers import LAYERS
-from codesign.layers._export import cpp_aligned, cpp_loop, exact
-from codesign.layers.base import FloatColumns, Layer, WordRange, common
+from codesign.layers._export import cpp_aligned, cpp_loop, cpp_word, exact
+from codesign.layers.base import FloatColumns, Layer, Site, WordRange, aligned, common
 from hw_models.lowering import Described, combination
 
 if TYPE_CHECKING:
@@ -51,79 +51,52 @@ class Add(Layer):
 
         return AddModule()
 
-    def infer(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]
-    ) -> WordRange:
-        first, second = inputs
-        if first.low.shape != second.low.shape:
+    def infer(self, site: Site) -> WordRange:
+        first, second = site.inputs
+        if first.shape != second.shape:
             raise DesignError(
-                f"{node.name}: add needs branches of equal width, got {first.low.size} and {second.low.size}"
+                f"add needs branches of equal shape, got {first.shape} and {second.shape}"
             )
-        fraction = max(first.format.fraction_bits, second.format.fraction_bits)
-        shifts = [fraction - r.format.fraction_bits for r in inputs]
-        low = (first.low << shifts[0]) + (second.low << shifts[1])
-        high = (first.high << shifts[0]) + (second.high << shifts[1])
-        return WordRange(
-            format=covering_format(int(low.min()), int(high.max()), fraction), low=low, high=high
-        )
+        fraction = max(known.type.fraction_bits for known in site.inputs)
+        first, second = (aligned(known, fraction) for known in site.inputs)
+        return WordRange.exact(first.low + second.low, first.high + second.high, fraction)
 
-    def run_words(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        inputs: Sequence[NDArray[np.int64]],
-        formats: Sequence[FixedPoint],
-        result: FixedPoint,
-    ) -> NDArray[np.int64]:
-        return sum(  # type: ignore[return-value]
-            words << (result.fraction_bits - fmt.fraction_bits)
-            for words, fmt in zip(inputs, formats, strict=True)
-        )
+    def largest_sum(self, site: Site) -> int:
+        fraction = site.output.type.fraction_bits
+        return sum(known.largest << fraction - known.type.fraction_bits for known in site.inputs)
 
-    def torch_exact(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        inputs: Sequence[torch.Tensor],
-        result: FixedPoint,
-    ) -> torch.Tensor:
+    def run_words(self, site: Site, inputs: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+        fraction = site.output.type.fraction_bits
+        first, second = (
+            words << (fraction - known.type.fraction_bits)
+            for words, known in zip(inputs, site.inputs, strict=True)
+        )
+        return first + second
+
+    def torch_exact(self, site: Site, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
         return inputs[0] + inputs[1]
 
-    def to_onnx(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        graph: OnnxGraph,
-        inputs: Sequence[str],
-        result: FixedPoint,
-    ) -> str:
+    def to_onnx(self, site: Site, graph: OnnxGraph, inputs: Sequence[str]) -> str:
         return graph.operator("Add", *inputs)
 
-    def to_hls4ml(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        graph: HlsGraph,
-        inputs: Sequence[str],
-        ranges: Sequence[WordRange],
-    ) -> str:
+    def to_hls4ml(self, site: Site, graph: HlsGraph, inputs: Sequence[str]) -> str:
         return graph.add(
             "Merge",
-            node.name,
+            site.node.name,
             inputs,
-            precision={"result": exact(ranges[-1].format)},
+            precision={"result": exact(site.output.format)},
             op="add",
         )
 
-    def to_rtl(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
-    ) -> FVArray:
+    def to_rtl(self, site: Site, inputs: Sequence[FVArray]) -> FVArray:
         return inputs[0] + inputs[1]
 
-    def to_cpp(self, node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
-        result = ranges[node.name]
-        terms = [cpp_aligned(name, ranges[name].format, result.format) for name in node.inputs]
-        return cpp_loop(node.name, result.low.size, " + ".join(terms))
+    def to_cpp(self, site: Site) -> str:
+        terms = [
+            cpp_aligned(cpp_word(name), known.format, site.output.format)
+            for name, known in zip(site.node.inputs, site.inputs, strict=True)
+        ]
+        return cpp_loop(site.node.name, site.output.size, " + ".join(terms))
 
     def examples(self) -> list[dict[str, Any]]:
         return [{}]

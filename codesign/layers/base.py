@@ -11,13 +11,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError
-from codesign.ir import FixedPoint, Node, QuantizedNetwork, Tensors
+from codesign.ir import (
+    FixedPoint,
+    HardwareConfig,
+    Node,
+    Tensors,
+    TensorType,
+    Words,
+    covering_format,
+)
+from codesign.ir.fixed_point import MAX_BITS
 from hw_models.lowering import Described, Product, op_batches
 from hw_models.types import OpBatch
 
@@ -56,18 +66,116 @@ class Parameter:
     description: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class WordRange:
-    """Exact knowledge of a node's output: its format, and the least and greatest word of each lane.
+    """Exact knowledge of a tensor: its type, and the least and greatest word of each element.
 
     Attributes:
-        format: format of the words.
-        low, high: int64[n_out].
+        type: type of the words.
+        low, high: int64[*type.shape].
     """
 
-    format: FixedPoint
+    type: TensorType
     low: NDArray[np.int64]
     high: NDArray[np.int64]
+
+    @classmethod
+    def exact(
+        cls, low: NDArray[np.int64], high: NDArray[np.int64], fraction_bits: int
+    ) -> WordRange:
+        """Describe what is computed without rounding: one format for all elements covers the range.
+
+        Raises:
+            DesignError: more than 62 bits would be needed.
+        """
+        fmt = covering_format(int(low.min()), int(high.max()), fraction_bits)
+        return cls(type=TensorType.of(fmt, low.shape), low=low, high=high)
+
+    @property
+    def format(self) -> FixedPoint:
+        """The format that covers every element."""
+        return self.type.covering
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one event."""
+        return self.type.shape
+
+    @property
+    def size(self) -> int:
+        """Elements of one event."""
+        return self.type.size
+
+    @property
+    def largest(self) -> int:
+        """Greatest magnitude of any word."""
+        return max(-int(self.low.min()), int(self.high.max()), 0)
+
+
+def aligned(known: WordRange, fraction_bits: int) -> WordRange:
+    """Return the same range on a grid of as many fraction bits or more.
+
+    Raises:
+        DesignError: words would need more than 62 bits there.
+    """
+    shift = fraction_bits - known.type.fraction_bits
+    if known.largest.bit_length() + shift > MAX_BITS:
+        raise DesignError(
+            f"words of {known.format.to_hls()} need more than {MAX_BITS} bits with {fraction_bits}"
+            " fraction bits; bring the scales of what is joined closer together"
+        )
+    return WordRange.exact(known.low << shift, known.high << shift, fraction_bits)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Site:
+    """One node where it stands in a quantized network: all that its layer type is asked about.
+
+    Attributes:
+        node: the node.
+        inputs: what is known of each tensor that it reads.
+        constants: its constant words, by role.
+        result: type that its output is rounded to; None where it does not round.
+        hardware: strategies, reuse factors, part and clock of the candidate.
+    """
+
+    node: Node
+    inputs: tuple[WordRange, ...]
+    constants: Mapping[str, Words]
+    result: TensorType | None
+    hardware: HardwareConfig
+
+    @cached_property
+    def output(self) -> WordRange:
+        """What is known of its output.
+
+        Raises:
+            DesignError: what it reads does not fit, or a word would need more than 62 bits; names the node.
+        """
+        from codesign.layers import LAYERS
+
+        try:
+            output = LAYERS.get(self.node.layer).infer(self)
+        except DesignError as error:
+            raise DesignError(f"{self.node.name}: {error}") from error
+        return output
+
+    @property
+    def source(self) -> WordRange:
+        """What is known of its only input."""
+        (source,) = self.inputs
+        return source
+
+    @property
+    def rounded(self) -> TensorType:
+        """The type of its output, which must have been stated because it rounds.
+
+        Raises:
+            DesignError: it was not stated.
+        """
+        if self.result is None:
+            raise DesignError(f"layer {self.node.layer!r} rounds, but its result has no type")
+        return self.result
 
 
 def common(inputs: Sequence[Tensors], *same: str) -> Tensors:
@@ -182,82 +290,53 @@ class Layer(ABC):
 
     # ---- the exact reference ------------------------------------------------------------------
     @abstractmethod
-    def infer(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]
-    ) -> WordRange:
-        """Derive format and range of the output, exactly, from those of the inputs."""
+    def infer(self, site: Site) -> WordRange:
+        """Derive type and range of the output, exactly, from all of `site` but its output.
+
+        Raises:
+            DesignError: what it reads does not fit; the caller adds the node's name.
+        """
 
     @abstractmethod
-    def run_words(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        inputs: Sequence[NDArray[np.int64]],
-        formats: Sequence[FixedPoint],
-        result: FixedPoint,
-    ) -> NDArray[np.int64]:
-        """Evaluate on raw words, int64[n, width] per input, in integer arithmetic only."""
+    def largest_sum(self, site: Site) -> int:
+        """Return the greatest magnitude of any word or partial sum, in any order of summation.
+
+        In units of the output's least significant bit; what is computed in floats or narrow integers
+        is exact while this fits them.
+        """
 
     @abstractmethod
-    def torch_exact(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        inputs: Sequence[torch.Tensor],
-        result: FixedPoint,
-    ) -> torch.Tensor:
-        """Evaluate on real values, float64[n, width] per input; exact while words fit 53 bits."""
+    def run_words(self, site: Site, inputs: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+        """Evaluate on raw words, int64[n, *shape] per input, in integer arithmetic only."""
+
+    @abstractmethod
+    def torch_exact(self, site: Site, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Evaluate on real values, float64[n, *shape] per input; exact while words fit 53 bits."""
 
     # ---- exports ------------------------------------------------------------------------------
     @abstractmethod
-    def to_onnx(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        graph: OnnxGraph,
-        inputs: Sequence[str],
-        result: FixedPoint,
-    ) -> str:
+    def to_onnx(self, site: Site, graph: OnnxGraph, inputs: Sequence[str]) -> str:
         """Write this node as ONNX operators on real values (standard or QONNX) and return its output."""
 
     @abstractmethod
-    def to_hls4ml(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        graph: HlsGraph,
-        inputs: Sequence[str],
-        ranges: Sequence[WordRange],
-    ) -> str:
+    def to_hls4ml(self, site: Site, graph: HlsGraph, inputs: Sequence[str]) -> str:
         """Write this node as hls4ml layers with explicit types and return the name of the last one.
 
         Args:
-            node: this node.
-            network: the network it belongs to.
+            site: this node.
             graph: hls4ml layers so far.
             inputs: names of the hls4ml layers that hold this node's inputs.
-            ranges: exact knowledge of each input, and last of this node's output.
         """
 
     @abstractmethod
-    def to_rtl(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
-    ) -> FVArray:
-        """Trace this node with alkaid's fixed-point arrays (one lane per element)."""
+    def to_rtl(self, site: Site, inputs: Sequence[FVArray]) -> FVArray:
+        """Trace this node with alkaid's fixed-point arrays, of the shape of each input."""
 
     @abstractmethod
-    def to_cpp(self, node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
-        """Write this node as C++ statements of the emulator, on raw words, for a block of B events.
+    def to_cpp(self, site: Site) -> str:
+        """Write this node as C++ statements of the emulator, on raw words, for a block of B events."""
 
-        Args:
-            node: this node.
-            network: the network it belongs to.
-            ranges: exact knowledge of every node's output, by name.
-        """
-
-    def cpp_constants(
-        self, node: Node, network: QuantizedNetwork, result: FixedPoint
-    ) -> dict[str, NDArray[np.int64]]:
+    def cpp_constants(self, site: Site) -> dict[str, NDArray[np.int64]]:
         """Return the arrays that `to_cpp` refers to, by name; a forgotten one does not compile."""
         return {}
 

@@ -29,7 +29,8 @@ class BatchNorm(Layer):
         return ()  # folded into the dense layer before it
 
     # trained inside the dense layer before it, folded before a network is quantized
-    train_module = infer = run_words = torch_exact = to_onnx = to_hls4ml = to_rtl = to_cpp = refuse
+    train_module = infer = largest_sum = run_words = torch_exact = refuse
+    to_onnx = to_hls4ml = to_rtl = to_cpp = refuse
 
     def examples(self) -> list[dict[str, Any]]:
         return [{}]

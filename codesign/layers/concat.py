@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codesign.ir import FixedPoint, Node, QuantizedNetwork, Tensors, covering_format
+from codesign.errors import DesignError
+from codesign.ir import Tensors
 from codesign.layers import LAYERS
-from codesign.layers._export import cpp_aligned, cpp_loop, exact
-from codesign.layers.base import FloatColumns, Layer, WordRange, common
+from codesign.layers._export import cpp_aligned, cpp_loop, cpp_word, exact
+from codesign.layers.base import FloatColumns, Layer, Site, WordRange, aligned, common
 from hw_models.lowering import Copy, Described
 
 if TYPE_CHECKING:
@@ -43,80 +44,60 @@ class Concat(Layer):
 
         return ConcatModule(nodes)
 
-    def infer(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]
-    ) -> WordRange:
-        fraction = max(r.format.fraction_bits for r in inputs)
-        low = np.concatenate([r.low << (fraction - r.format.fraction_bits) for r in inputs])
-        high = np.concatenate([r.high << (fraction - r.format.fraction_bits) for r in inputs])
-        return WordRange(
-            format=covering_format(int(low.min()), int(high.max()), fraction), low=low, high=high
+    def infer(self, site: Site) -> WordRange:
+        if len({known.shape[:-1] for known in site.inputs}) > 1:
+            shapes = " and ".join(str(known.shape) for known in site.inputs)
+            raise DesignError(f"concat joins branches along their last axis only, got {shapes}")
+        fraction = max(known.type.fraction_bits for known in site.inputs)
+        branches = [aligned(known, fraction) for known in site.inputs]
+        return WordRange.exact(
+            np.concatenate([known.low for known in branches], axis=-1),
+            np.concatenate([known.high for known in branches], axis=-1),
+            fraction,
         )
 
-    def run_words(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        inputs: Sequence[NDArray[np.int64]],
-        formats: Sequence[FixedPoint],
-        result: FixedPoint,
-    ) -> NDArray[np.int64]:
+    def largest_sum(self, site: Site) -> int:
+        return site.output.largest
+
+    def run_words(self, site: Site, inputs: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+        fraction = site.output.type.fraction_bits
         return np.concatenate(
             [
-                w << (result.fraction_bits - f.fraction_bits)
-                for w, f in zip(inputs, formats, strict=True)
+                words << (fraction - known.type.fraction_bits)
+                for words, known in zip(inputs, site.inputs, strict=True)
             ],
-            axis=1,
+            axis=-1,
         )
 
-    def torch_exact(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        inputs: Sequence[torch.Tensor],
-        result: FixedPoint,
-    ) -> torch.Tensor:
-        return torch.cat(list(inputs), dim=1)
+    def torch_exact(self, site: Site, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.cat(list(inputs), dim=-1)
 
-    def to_onnx(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        graph: OnnxGraph,
-        inputs: Sequence[str],
-        result: FixedPoint,
-    ) -> str:
-        return graph.operator("Concat", *inputs, axis=1)
+    def to_onnx(self, site: Site, graph: OnnxGraph, inputs: Sequence[str]) -> str:
+        return graph.operator("Concat", *inputs, axis=len(site.output.shape))
 
-    def to_hls4ml(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        graph: HlsGraph,
-        inputs: Sequence[str],
-        ranges: Sequence[WordRange],
-    ) -> str:
+    def to_hls4ml(self, site: Site, graph: HlsGraph, inputs: Sequence[str]) -> str:
+        rank = len(site.output.shape)
         return graph.add(
             "Concatenate",
-            node.name,
+            site.node.name,
             inputs,
-            precision={"result": exact(ranges[-1].format)},
-            op="concatenate1d",
-            axis=1,
+            precision={"result": exact(site.output.format)},
+            op=f"concatenate{rank}d",
+            axis=rank,
         )
 
-    def to_rtl(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
-    ) -> FVArray:
-        return np.concatenate(list(inputs))
+    def to_rtl(self, site: Site, inputs: Sequence[FVArray]) -> FVArray:
+        return np.concatenate(list(inputs), axis=-1)
 
-    def to_cpp(self, node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
-        result, lines, first_lane = ranges[node.name], [], 0
-        for name in node.inputs:
-            source = ranges[name]
-            value = cpp_aligned(name, source.format, result.format)
-            lines.append(cpp_loop(node.name, source.low.size, value, first_lane=first_lane))
-            first_lane += source.low.size
+    def to_cpp(self, site: Site) -> str:
+        lines, first_lane = [], 0
+        for position in range(site.output.size // site.output.shape[-1]):
+            for name, known in zip(site.node.inputs, site.inputs, strict=True):
+                n_lanes = known.shape[-1]
+                word = cpp_word(name, position * n_lanes)
+                value = cpp_aligned(word, known.format, site.output.format)
+                lines.append(cpp_loop(site.node.name, n_lanes, value, first_lane=first_lane))
+                first_lane += n_lanes
         return "\n    ".join(lines)
 
     def examples(self) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codesign.ir import FixedPoint, Node, QuantizedNetwork, Tensors, covering_format
+from codesign.errors import DesignError
+from codesign.ir import Tensors
+from codesign.ir.fixed_point import MAX_BITS
 from codesign.layers import LAYERS
 from codesign.layers._export import cpp_variable, exact
-from codesign.layers.base import FloatColumns, Layer, Parameter, WordRange
+from codesign.layers.base import FloatColumns, Layer, Parameter, Site, WordRange
 from hw_models.lowering import WEIGHT_FACTS, Described, Product, sum_bits
 
 if TYPE_CHECKING:
@@ -90,144 +92,127 @@ class Dense(Layer):
 
         return DenseModule(nodes)
 
-    def infer(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]
-    ) -> WordRange:
-        (source,) = inputs
-        weights = network.weight_words[node.name]
-        low = np.minimum(weights * source.low[:, None], weights * source.high[:, None]).sum(axis=0)
-        high = np.maximum(weights * source.low[:, None], weights * source.high[:, None]).sum(axis=0)
-        fraction, bias, shift = self._aligned_bias(node, network, source.format)
-        low, high = (low << shift) + bias, (high << shift) + bias
-        return WordRange(
-            format=covering_format(int(low.min()), int(high.max()), fraction), low=low, high=high
-        )
+    def infer(self, site: Site) -> WordRange:
+        weights, bias = site.constants["weight"], site.constants["bias"]
+        (n_in, n_out), source = weights.values.shape, site.source
+        if source.shape[-1] != n_in or bias.values.shape != (n_out,):
+            raise DesignError(
+                f"its weights of shape {weights.values.shape} and biases of shape"
+                f" {bias.values.shape} do not fit the {source.shape} that it reads"
+            )
+        largest = self.largest_sum(site)
+        if largest.bit_length() >= MAX_BITS:
+            raise DesignError(
+                f"its sums need {largest.bit_length() + 1} bits, words hold {MAX_BITS}; round before"
+                " it, or use fewer weight or activation bits"
+            )
+        fraction, shift, bias_shift = self._grid(site)
+        positive, negative = np.maximum(weights.values, 0), np.minimum(weights.values, 0)
+        low = source.low @ positive + source.high @ negative
+        high = source.high @ positive + source.low @ negative
+        offset = bias.values << bias_shift
+        return WordRange.exact((low << shift) + offset, (high << shift) + offset, fraction)
 
     @staticmethod
-    def _aligned_bias(
-        node: Node, network: QuantizedNetwork, source: FixedPoint
-    ) -> tuple[int, NDArray[np.int64], int]:
-        """Return the result's fraction bits, the bias words there, and the left shift of the products."""
-        product_fraction = source.fraction_bits + network.weight_format[node.name].fraction_bits
-        bias_fraction = network.bias_format[node.name].fraction_bits
-        fraction = max(product_fraction, bias_fraction)
-        bias = network.bias_words[node.name] << (fraction - bias_fraction)
-        return fraction, bias, fraction - product_fraction
+    def _grid(site: Site) -> tuple[int, int, int]:
+        """Return the result's fraction bits, and the left shifts of products and biases to there."""
+        product = site.source.type.fraction_bits + site.constants["weight"].type.fraction_bits
+        bias = site.constants["bias"].type.fraction_bits
+        fraction = max(product, bias)
+        return fraction, fraction - product, fraction - bias
 
-    def run_words(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        inputs: Sequence[NDArray[np.int64]],
-        formats: Sequence[FixedPoint],
-        result: FixedPoint,
-    ) -> NDArray[np.int64]:
-        _, bias, shift = self._aligned_bias(node, network, formats[0])
-        weights = network.weight_words[node.name]
-        if (
-            result.bits <= 53
-        ):  # BLAS in float64 is exact here and far faster than NumPy's integer product
-            products = np.rint(inputs[0].astype(np.float64) @ weights.astype(np.float64)).astype(
-                np.int64
-            )
+    def largest_sum(self, site: Site) -> int:
+        _, shift, bias_shift = self._grid(site)
+        source = site.source
+        words = np.maximum(np.abs(source.low), np.abs(source.high)).reshape(-1, source.shape[-1])
+        weights = np.abs(site.constants["weight"].values)
+        bias = np.abs(site.constants["bias"].values)
+        terms = words.max(axis=0).astype(np.float64) @ weights.astype(np.float64)
+        if terms.max(initial=0.0) < 2.0**52:  # exact; else count in integers of any width
+            sums = np.rint(terms).astype(np.int64).astype(object)
         else:
-            products = inputs[0] @ weights
-        return (products << shift) + bias
+            sums = words.max(axis=0).astype(object) @ weights.astype(object)
+        return int((sums * 2**shift + bias.astype(object) * 2**bias_shift).max())
 
-    def torch_exact(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        inputs: Sequence[torch.Tensor],
-        result: FixedPoint,
-    ) -> torch.Tensor:
-        weights = network.weight_format[node.name].values_from_words(
-            network.weight_words[node.name]
-        )
-        bias = network.bias_format[node.name].values_from_words(network.bias_words[node.name])
-        return inputs[0] @ torch.from_numpy(weights) + torch.from_numpy(bias)
+    def run_words(self, site: Site, inputs: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+        (words,), weights = inputs, site.constants["weight"].values
+        _, shift, bias_shift = self._grid(site)
+        if self.largest_sum(site) < 2**53:
+            # BLAS in float64 is exact here and far faster than NumPy's integer product
+            real = words.astype(np.float64) @ weights.astype(np.float64)
+            products = np.rint(real).astype(np.int64)
+        else:
+            products = words @ weights
+        return (products << shift) + (site.constants["bias"].values << bias_shift)
 
-    def to_onnx(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        graph: OnnxGraph,
-        inputs: Sequence[str],
-        result: FixedPoint,
-    ) -> str:
-        weights = graph.stored(
-            f"{node.name}_weight", network.weight_words[node.name], network.weight_format[node.name]
-        )
-        bias = graph.stored(
-            f"{node.name}_bias", network.bias_words[node.name], network.bias_format[node.name]
+    def torch_exact(self, site: Site, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        weights, bias = (torch.from_numpy(site.constants[role].real) for role in ("weight", "bias"))
+        return inputs[0] @ weights + bias
+
+    def to_onnx(self, site: Site, graph: OnnxGraph, inputs: Sequence[str]) -> str:
+        weights, bias = (
+            graph.stored(f"{site.node.name}_{role}", site.constants[role])
+            for role in ("weight", "bias")
         )
         return graph.operator("Add", graph.operator("MatMul", inputs[0], weights), bias)
 
-    def to_hls4ml(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        graph: HlsGraph,
-        inputs: Sequence[str],
-        ranges: Sequence[WordRange],
-    ) -> str:
-        weight, bias = network.weight_format[node.name], network.bias_format[node.name]
-        n_in, n_out = network.weight_words[node.name].shape
-        accumulator = exact(ranges[-1].format)  # sums wrap modulo 2**bits on the way and end exact
+    def to_hls4ml(self, site: Site, graph: HlsGraph, inputs: Sequence[str]) -> str:
+        weights, bias = site.constants["weight"], site.constants["bias"]
+        n_in, n_out = weights.values.shape
+        accumulator = exact(site.output.format)  # sums wrap modulo 2**bits on the way and end exact
         return graph.add(
             "Dense",
-            node.name,
+            site.node.name,
             inputs,
             precision={
-                "weight": exact(weight),
-                "bias": exact(bias),
+                "weight": exact(weights.type.covering),
+                "bias": exact(bias.type.covering),
                 "accum": accumulator,
                 "result": accumulator,
             },
-            configuration=graph.hardware(node.name),
+            configuration=graph.hardware(site.node.name),
             n_in=n_in,
             n_out=n_out,
             use_bias=True,
-            weight_data=weight.values_from_words(network.weight_words[node.name]),
-            bias_data=bias.values_from_words(network.bias_words[node.name]),
+            weight_data=weights.real,
+            bias_data=bias.real,
         )
 
-    def to_rtl(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
-    ) -> FVArray:
-        weights = network.weight_format[node.name].values_from_words(
-            network.weight_words[node.name]
-        )
-        bias = network.bias_format[node.name].values_from_words(network.bias_words[node.name])
+    def to_rtl(self, site: Site, inputs: Sequence[FVArray]) -> FVArray:
+        weights, bias = site.constants["weight"].real, site.constants["bias"].real
         lanes = _without_signed_bit_tables(inputs[0])
-        lowest = np.array([lane.low for lane in np.asarray(lanes)], dtype=np.float64)
-        highest = np.array([lane.high for lane in np.asarray(lanes)], dtype=np.float64)
-        if not weights[
-            lowest != highest
-        ].any():  # alkaid cannot multiply when every product is a constant
-            constants = lowest @ weights + bias
-            return type(lanes)(constants, lanes.solver_options, hwconf=lanes.hwconf)
-        return lanes @ weights + bias
+        rows = np.asarray(lanes).reshape(-1, len(weights))
+        results = []
+        for row in rows:
+            lowest = np.array([lane.low for lane in row], dtype=np.float64)
+            highest = np.array([lane.high for lane in row], dtype=np.float64)
+            part = type(lanes)(row, lanes.solver_options, hwconf=lanes.hwconf)
+            if weights[lowest != highest].any():
+                part = part @ weights + bias
+            else:  # alkaid cannot multiply when every product is a constant
+                constants = lowest @ weights + bias
+                part = type(lanes)(constants, lanes.solver_options, hwconf=lanes.hwconf)
+            results.append(part)
+        return np.concatenate(results).reshape(site.output.shape)
 
-    def to_cpp(self, node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
-        (name,) = node.inputs
-        source, result = ranges[name], ranges[node.name]
-        fraction = result.format.fraction_bits
-        weight, bias = network.weight_format[node.name], network.bias_format[node.name]
-        product_shift = fraction - source.format.fraction_bits - weight.fraction_bits
-        return (
-            f"dense<B, {source.low.size}, {result.low.size}, {product_shift},"
-            f" {fraction - bias.fraction_bits}>"
-            f"({cpp_variable(name)}, {', '.join(self.cpp_constants(node, network, result.format))},"
-            f" {cpp_variable(node.name)});"
-        )
+    def to_cpp(self, site: Site) -> str:
+        (name,), source = site.node.inputs, site.source
+        _, shift, bias_shift = self._grid(site)
+        n_in, n_out = site.constants["weight"].values.shape
+        arrays = ", ".join(self.cpp_constants(site))
+        lines = []
+        for position in range(source.size // n_in):
+            x, y = (
+                cpp_variable(node) + (f" + {position * n} * B" if position else "")
+                for node, n in ((name, n_in), (site.node.name, n_out))
+            )
+            lines.append(f"dense<B, {n_in}, {n_out}, {shift}, {bias_shift}>({x}, {arrays}, {y});")
+        return "\n    ".join(lines)
 
-    def cpp_constants(
-        self, node: Node, network: QuantizedNetwork, result: FixedPoint
-    ) -> dict[str, NDArray[np.int64]]:
+    def cpp_constants(self, site: Site) -> dict[str, NDArray[np.int64]]:
         return {
-            f"weights_{node.name}": network.weight_words[node.name],
-            f"bias_{node.name}": network.bias_words[node.name],
+            f"weights_{site.node.name}": site.constants["weight"].values,
+            f"bias_{site.node.name}": site.constants["bias"].values,
         }
 
     def examples(self) -> list[dict[str, Any]]:

@@ -1,18 +1,18 @@
-"""Flatten: the vectors of this product are flat already, so it is the identity."""
+"""Flatten: the elements of a tensor as one vector, row by row."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.ir import FixedPoint, Node, QuantizedNetwork, Tensors
+from codesign.ir import Tensors
 from codesign.layers import LAYERS
-from codesign.layers._export import cpp_loop, cpp_variable
-from codesign.layers.base import FloatColumns, Layer, WordRange
+from codesign.layers._export import cpp_loop, cpp_word, exact
+from codesign.layers.base import FloatColumns, Layer, Site, WordRange
 from hw_models.lowering import Described
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Flatten(Layer):
-    """x, unchanged."""
+    """The same words, without their shape."""
 
     name = "flatten"
     role = "identity"
@@ -43,58 +43,45 @@ class Flatten(Layer):
 
         return FlattenModule(nodes)
 
-    def infer(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]
-    ) -> WordRange:
-        return inputs[0]
+    def infer(self, site: Site) -> WordRange:
+        source = site.source
+        return WordRange(
+            type=source.type.reshaped((source.size,)),
+            low=source.low.reshape(-1),
+            high=source.high.reshape(-1),
+        )
 
-    def run_words(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        inputs: Sequence[NDArray[np.int64]],
-        formats: Sequence[FixedPoint],
-        result: FixedPoint,
-    ) -> NDArray[np.int64]:
-        return inputs[0]
+    def largest_sum(self, site: Site) -> int:
+        return site.output.largest
 
-    def torch_exact(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        inputs: Sequence[torch.Tensor],
-        result: FixedPoint,
-    ) -> torch.Tensor:
-        return inputs[0]
+    def run_words(self, site: Site, inputs: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+        return inputs[0].reshape(len(inputs[0]), -1)
 
-    def to_onnx(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        graph: OnnxGraph,
-        inputs: Sequence[str],
-        result: FixedPoint,
-    ) -> str:
-        return inputs[0]
+    def torch_exact(self, site: Site, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        return inputs[0].flatten(start_dim=1)
 
-    def to_hls4ml(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        graph: HlsGraph,
-        inputs: Sequence[str],
-        ranges: Sequence[WordRange],
-    ) -> str:
-        return inputs[0]
+    def to_onnx(self, site: Site, graph: OnnxGraph, inputs: Sequence[str]) -> str:
+        if len(site.source.shape) == 1:
+            return inputs[0]
+        return graph.operator("Reshape", inputs[0], graph.integers([0, site.output.size]))
 
-    def to_rtl(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
-    ) -> FVArray:
-        return inputs[0]
+    def to_hls4ml(self, site: Site, graph: HlsGraph, inputs: Sequence[str]) -> str:
+        if len(site.source.shape) == 1:
+            return inputs[0]
+        return graph.add(
+            "Reshape",
+            site.node.name,
+            inputs,
+            precision={"result": exact(site.output.format)},
+            target_shape=[site.output.size],
+        )
 
-    def to_cpp(self, node: Node, network: QuantizedNetwork, ranges: Mapping[str, WordRange]) -> str:
-        (name,) = node.inputs
-        return cpp_loop(node.name, ranges[node.name].low.size, f"{cpp_variable(name)}[i]")
+    def to_rtl(self, site: Site, inputs: Sequence[FVArray]) -> FVArray:
+        return inputs[0].reshape(-1)
+
+    def to_cpp(self, site: Site) -> str:
+        (name,) = site.node.inputs
+        return cpp_loop(site.node.name, site.output.size, cpp_word(name))
 
     def examples(self) -> list[dict[str, Any]]:
         return [{}]

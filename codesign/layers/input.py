@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from codesign.errors import DesignError
-from codesign.ir import FixedPoint, Node, QuantizedNetwork, Tensors
+from codesign.ir import Tensors
 from codesign.layers import LAYERS
-from codesign.layers._activation import RESULT_BITS
+from codesign.layers._activation import RESULT_BITS, quantize_rtl
 from codesign.layers._export import refuse
-from codesign.layers.base import FloatColumns, Layer, Parameter, WordRange
+from codesign.layers.base import FloatColumns, Layer, Parameter, Site, WordRange
 from hw_models.lowering import Described
 
 if TYPE_CHECKING:
@@ -75,50 +76,34 @@ class Input(Layer):
 
         return InputModule(nodes)
 
-    def infer(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[WordRange]
-    ) -> WordRange:
-        fmt = network.result[node.name]
-        width = int(node.parameters["width"])
-        return WordRange(
-            format=fmt, low=np.full(width, fmt.min_word), high=np.full(width, fmt.max_word)
-        )
+    def infer(self, site: Site) -> WordRange:
+        result = site.rounded
+        return WordRange(type=result, low=result.min_words, high=result.max_words)
+
+    def largest_sum(self, site: Site) -> int:
+        return site.output.largest
 
     run_words = torch_exact = to_cpp = refuse  # words are given, not computed
 
-    def to_onnx(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        graph: OnnxGraph,
-        inputs: Sequence[str],
-        result: FixedPoint,
-    ) -> str:
-        return graph.quantize(inputs[0], result)
+    def to_onnx(self, site: Site, graph: OnnxGraph, inputs: Sequence[str]) -> str:
+        return graph.quantize(inputs[0], site.rounded)
 
-    def to_hls4ml(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        graph: HlsGraph,
-        inputs: Sequence[str],
-        ranges: Sequence[WordRange],
-    ) -> str:
-        return graph.add(
+    def to_hls4ml(self, site: Site, graph: HlsGraph, inputs: Sequence[str]) -> str:
+        port = graph.add(
             "InputLayer",
-            node.name,
+            site.node.name,
             (),
-            precision={"result": ranges[-1].format},
-            input_shape=[ranges[-1].low.size],
+            precision={"result": site.output.format},
+            input_shape=list(site.output.shape),
             data_format="channels_last",
         )
+        if site.rounded.uniform is not None:
+            return port
+        # changes no word, but tells the compiler which bits of the port are constant
+        return graph.quantize(f"{site.node.name}_elements", port, site.rounded)
 
-    def to_rtl(
-        self, node: Node, network: QuantizedNetwork, inputs: Sequence[FVArray], result: FixedPoint
-    ) -> FVArray:
-        return inputs[0].quantize(
-            result.signed, result.integer_bits - result.signed, result.fraction_bits
-        )
+    def to_rtl(self, site: Site, inputs: Sequence[FVArray]) -> FVArray:
+        return quantize_rtl(inputs[0], replace(site.rounded, rounding="TRN", overflow="WRAP"))
 
     def examples(self) -> list[dict[str, Any]]:
         return [{"width": 4, "result_bits": 6}]

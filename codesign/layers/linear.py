@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codesign.ir import FixedPoint, Node, QuantizedNetwork
+from codesign.ir import FixedPoint, TensorType
 from codesign.layers import LAYERS
 from codesign.layers._activation import (
     Activation,
     add_hls_activation,
     describe_activation,
-    floor_and_saturate,
 )
-from codesign.layers._export import cpp_cast
-from codesign.layers.base import FloatColumns, WordRange
+from codesign.layers.base import FloatColumns
 from hw_models.lowering import Described
 
 if TYPE_CHECKING:
@@ -40,32 +38,23 @@ class Linear(Activation):
         return values  # rounding follows
 
     def apply_words(
-        self, words: NDArray[np.int64], source: FixedPoint, result: FixedPoint
+        self, words: NDArray[np.int64], fraction_bits: int, result: TensorType
     ) -> NDArray[np.int64]:
-        return result.cast_words(words, source)
+        return result.cast_words(words, fraction_bits)
 
-    def apply_torch(
-        self, values: torch.Tensor, source: FixedPoint, result: FixedPoint
-    ) -> torch.Tensor:
-        return floor_and_saturate(values, result)
+    def torch_function(self, values: torch.Tensor) -> torch.Tensor:
+        return values
 
     def onnx_function(self, graph: OnnxGraph, source: str) -> str:
         return source
 
-    def to_hls4ml(
-        self,
-        node: Node,
-        network: QuantizedNetwork,
-        graph: HlsGraph,
-        inputs: Sequence[str],
-        ranges: Sequence[WordRange],
+    def hls_function(
+        self, graph: HlsGraph, name: str, source: str, n_lanes: int, result: FixedPoint
     ) -> str:
-        return add_hls_activation(
-            graph, "linear", node.name, inputs[0], ranges[-1].low.size, ranges[-1].format
-        )
+        return add_hls_activation(graph, "linear", name, source, n_lanes, result)
 
-    def cpp_function(self, word: str, source: FixedPoint, result: FixedPoint) -> str:
-        return f"{cpp_cast(source, result)}({word})"
+    def cpp_function(self, word: str, cast: Callable[[int], str]) -> str:
+        return f"{cast(0)}({word})"
 
     def rtl_function(self, source: FVArray) -> FVArray:
         return source

@@ -44,7 +44,7 @@ def export_design(
     study, options = setting.study, setting.study.config.export
     network = QuantizedNetwork.load(study.weights_file(digest))
     arrays = setting.arrays()
-    words = network.input_format.words_from_values(arrays.x_test)
+    words = network.input_words(arrays.x_test)
     is_rtl = options.rtl and network.candidate.hardware.flow == "rtl"
     folder = study.firmware_folder(digest)
     steps = [0]

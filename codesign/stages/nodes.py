@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from codesign.ir import FixedPoint, QuantizedNetwork
-from codesign.layers import LAYERS, infer_formats
+from codesign.ir import FixedPoint, QuantizedNetwork, Words
+from codesign.layers import LAYERS, typed
 from codesign.results import NodeFacts
 from codesign.space import population_from_candidates
 
@@ -20,7 +20,6 @@ def describe_nodes(
         network: the network.
         per_op: `HardwareScores.per_node` of it.
     """
-    ranges = infer_formats(network)
     population = population_from_candidates([network.candidate])
     stages = {
         node.name: int(population.stage[row])
@@ -31,9 +30,8 @@ def describe_nodes(
         costs.setdefault(row["stage"], []).append(row)
     hardware = network.candidate.hardware
     result = []
-    for node in network.network.nodes:
-        known = ranges[node.name]
-        words = network.weight_words.get(node.name)
+    for site in typed(network):
+        node, known, weights = site.node, site.output, site.constants.get("weight")
         is_product = LAYERS.get(node.layer).has_multipliers
         shares = [
             c
@@ -47,11 +45,11 @@ def describe_nodes(
                 name=node.name,
                 layer=node.layer,
                 inputs=list(node.inputs),
-                width=int(known.low.size),
+                width=known.size,
                 bits=str(known.format.bits),
                 format=_short_type(known.format),
-                weights="-" if words is None else _short_type(network.weight_format[node.name]),
-                pruned="-" if words is None else f"{100 * float((words == 0).mean()):.0f} %",
+                weights="-" if weights is None else _short_type(weights.type.covering),
+                pruned=_share(weights),
                 strategy=hardware.strategy.get(node.name, "-"),
                 reuse_factor=str(hardware.reuse_factor.get(node.name, "-")),
                 lut=float(sum(c["lut"] for c in shares)),
@@ -59,6 +57,10 @@ def describe_nodes(
             )
         )
     return result
+
+
+def _share(weights: Words | None) -> str:
+    return "-" if weights is None else f"{100 * float((weights.values == 0).mean()):.0f} %"
 
 
 def _short_type(fmt: FixedPoint) -> str:

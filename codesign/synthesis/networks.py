@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.export.rtl import solve_network
-from codesign.ir import FixedPoint, QuantizedNetwork
-from codesign.layers import LAYERS, infer_formats
+from codesign.ir import FixedPoint, QuantizedNetwork, TensorType
+from codesign.layers import LAYERS, typed
 from hw_models.records import LayerRecord, Record
 from hw_models.weights import layer_counts
 
@@ -74,6 +74,17 @@ class _RecordGraph:
         self._formats[name] = precision["result"]
         return name
 
+    def quantize(self, name: str, source: str, result: TensorType) -> str:
+        """Read as a rounding of all elements to the covering type."""
+        return self.add(
+            "Activation",
+            name,
+            [source],
+            precision={"result": result.covering},
+            activation="linear",
+            n_in=result.size,
+        )
+
     def table(
         self,
         name: str,
@@ -119,18 +130,13 @@ def network_record(network: QuantizedNetwork, *, solve_graphs: bool = True) -> R
         network: the network; its weights are counted digit by digit.
         solve_graphs: also solve and cut the adder graph of a network that is plain RTL.
     """
-    ranges = infer_formats(network)
     hardware = network.candidate.hardware
     is_rtl = hardware.flow == "rtl"
     graph = _RecordGraph(network)
     written: dict[str, str] = {}
-    for node in network.network.nodes:
-        written[node.name] = LAYERS.get(node.layer).to_hls4ml(
-            node,
-            network,
-            graph,
-            [written[source] for source in node.inputs],
-            [*(ranges[source] for source in node.inputs), ranges[node.name]],
+    for site in typed(network):
+        written[site.node.name] = LAYERS.get(site.node.layer).to_hls4ml(
+            site, graph, [written[source] for source in site.node.inputs]
         )
     strategies = set(hardware.strategy.values())
     solved = solve_network(network) if is_rtl and solve_graphs else None

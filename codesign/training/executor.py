@@ -107,7 +107,7 @@ class Executor(torch.nn.Module):
         return self._fractions[index, slot]
 
     def export(self, candidates: Sequence[Candidate]) -> list[QuantizedNetwork]:
-        """Write every network as integer words and formats."""
+        """Write every network as integer words and types."""
         drafts = [NetworkDraft() for _ in candidates]
         for module, group in zip(self.layers, self.schedule.groups, strict=True):
             for index, row in enumerate(group.members):
@@ -118,10 +118,7 @@ class Executor(torch.nn.Module):
                 candidate=candidate,
                 network=folded_network(candidate.network),
                 result=draft.result,
-                weight_words=draft.weight_words,
-                weight_format=draft.weight_format,
-                bias_words=draft.bias_words,
-                bias_format=draft.bias_format,
+                constants=draft.constants,
             )
             for candidate, draft in zip(candidates, drafts, strict=True)
         ]

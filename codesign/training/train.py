@@ -157,7 +157,7 @@ def integer_accuracy(
     n_right = 0
     for start in range(0, len(y), _EVALUATION_ROWS):
         rows = slice(start, start + _EVALUATION_ROWS)
-        words = network.input_format.words_from_values(x[rows])
+        words = network.input_words(x[rows])
         answers = np.asarray(run_words(network, words)).argmax(axis=1)
         n_right += int((answers == y[rows]).sum())
     return n_right / len(y)

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.ir import FixedPoint, QuantizedNetwork
-from codesign.layers import LAYERS, infer_formats, run_words
+from codesign.ir import QuantizedNetwork, TensorType
+from codesign.layers import LAYERS, run_words, typed
 from codesign.layers._activation import Activation
 from codesign.layers._table import TableActivation
+from codesign.layers.base import Site
+from codesign.layers.linear import Linear
 from codesign.validate.implementation import Words
 
 
@@ -24,13 +26,17 @@ def audit_inputs(
         inputs: float[n, n_inputs] scaled real values, or None to use `test_words`.
         test_words: int64[n, n_inputs].
     """
-    fmt = network.input_format
+    known, fmt = network.input_type, network.input_format
     if inputs is None:
         values, source = fmt.values_from_words(test_words), "test words (already inside the format)"
     else:
         values, source = np.asarray(inputs, dtype=np.float64), "full data set"
-    words = np.floor(np.ldexp(values, fmt.fraction_bits))
-    outside = (words < fmt.min_word) | (words > fmt.max_word)
+    lsb = np.broadcast_to(np.ldexp(1.0, -known.element_fraction_bits), known.shape).ravel()
+    low, high = (
+        known.values_from_words(words).ravel() for words in (known.min_words, known.max_words)
+    )
+    floored = np.floor(values / lsb) * lsb
+    outside = (floored < low) | (floored > high)
     return {
         "source": source,
         "n_events": len(values),
@@ -58,17 +64,15 @@ def audit_layers(network: QuantizedNetwork, words: Words) -> list[dict[str, Any]
         network: the network.
         words: int64[n, n_inputs].
     """
-    ranges = infer_formats(network)
     values = run_words(network, words, trace=True)
     assert isinstance(values, dict), "run_words with trace returns a mapping"
     rows: list[dict[str, Any]] = []
-    for node in network.network.nodes:
-        known, got = ranges[node.name], values[node.name]
-        fmt = known.format
+    for site in typed(network):
+        node, known, got = site.node, site.output, values[site.node.name]
         row: dict[str, Any] = {
             "node": node.name,
             "layer": node.layer,
-            "format": fmt.to_hls(),
+            "format": known.type.describe(),
             "possible_min_word": int(known.low.min()),
             "possible_max_word": int(known.high.max()),
             "seen_min_word": int(got.min()) if got.size else 0,
@@ -79,36 +83,27 @@ def audit_layers(network: QuantizedNetwork, words: Words) -> list[dict[str, Any]
         }
         layer = LAYERS.get(node.layer)
         if isinstance(layer, Activation) and node.inputs:
-            source = ranges[node.inputs[0]].format
-            row |= _rounding(layer, values[node.inputs[0]], source, fmt, got)
+            row |= _rounding(layer, site, values[node.inputs[0]])
         rows.append(row)
     return rows
 
 
-def _rounding(
-    layer: Activation, words: Words, source: FixedPoint, result: FixedPoint, got: Words
-) -> dict[str, float]:
-    """Return which share of values saturated, and which lost bits to rounding."""
-    if isinstance(
-        layer, TableActivation
-    ):  # the index saturates and rounds; the table absorbs the rest
-        result = layer.index_format
-        got, signed = result.cast_words(words, source), True
-        unlimited, exact = words, words
-        fraction = source.fraction_bits
-    else:
-        fraction = max(
-            source.fraction_bits + 3, result.fraction_bits
-        )  # 3: slopes of 2**-3 stay exact
-        signed = True
-        wide = FixedPoint(bits=62, integer_bits=62 - fraction, signed=signed)
-        unlimited = exact = layer.apply_words(words, source, wide)
-    shift = fraction - result.fraction_bits
-    floored = unlimited >> shift if shift >= 0 else unlimited << -shift
-    lost = exact - (floored << shift if shift >= 0 else floored >> -shift)
-    saturated = floored != got
+def _rounding(layer: Activation, site: Site, words: Words) -> dict[str, float]:
+    """Return which share of values saturated (or wrapped), and which lost bits to rounding."""
+    source, result = site.source, site.rounded
+    words = words.reshape(-1, *source.shape)
+    if isinstance(layer, TableActivation):  # its index rounds; the table absorbs the rest
+        result = TensorType.of(layer.index_format, source.shape)
+        layer = Linear()
+    fraction = source.type.fraction_bits
+    got = layer.apply_words(words, fraction, result)
+    saturated = layer.leaves(words, fraction, result)
+    exact = layer.unrounded(source).type
+    lost = exact.values_from_words(layer.apply_words(words, fraction, exact)) != (
+        result.values_from_words(got)
+    )
     n = max(got.size, 1)
     return {
         "saturated_fraction": float(saturated.sum() / n),
-        "rounded_fraction": float(((lost != 0) & ~saturated).sum() / n),
+        "rounded_fraction": float((lost & ~saturated).sum() / n),
     }

@@ -255,7 +255,7 @@ def _words_of(
 ) -> Words:
     if inputs is None:
         return test_words
-    return network.input_format.words_from_values(np.asarray(inputs, dtype=np.float64))
+    return network.input_words(inputs)
 
 
 def _write(folder: Path, certificate: Certificate, name: str) -> None:

@@ -224,8 +224,5 @@ def prefix_network(network: QuantizedNetwork, last: str) -> QuantizedNetwork:
         ),
         network=graph,
         result=kept(network.result),
-        weight_words=kept(network.weight_words),
-        weight_format=kept(network.weight_format),
-        bias_words=kept(network.bias_words),
-        bias_format=kept(network.bias_format),
+        constants=kept(network.constants),
     )

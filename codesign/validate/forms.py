@@ -16,10 +16,16 @@ import numpy as np
 from codesign.errors import DesignError, DeviceError, ToolError
 from codesign.export.backends import BACKENDS
 from codesign.export.hls4ml import CSimulation, HlsProject, build_c_simulation
-from codesign.export.onnx import OnnxExport, checked_words, onnx_session, run_qonnx
+from codesign.export.onnx import (
+    OnnxExport,
+    checked_words,
+    onnx_session,
+    run_qonnx,
+    words_needed_bits,
+)
 from codesign.export.rtl import RtlExport, run_trace
 from codesign.ir import FixedPoint, QuantizedNetwork
-from codesign.layers import infer_formats, run_torch, run_words
+from codesign.layers import run_torch, run_words
 from codesign.tools import require_tool
 from codesign.validate.faults import DeviceFault
 from codesign.validate.implementation import DeviceDescription, Form, Timing, Words
@@ -63,11 +69,13 @@ def torch_form(network: QuantizedNetwork) -> Form:
     """Torch, in float64 on real values.
 
     Raises:
-        Unavailable: a word is wider than the significand of a float64.
+        Unavailable: a sum is wider than the significand of a float64.
     """
-    bits = max(known.format.bits for known in infer_formats(network).values())
+    bits, where = words_needed_bits(network)
     if bits > 53:
-        raise Unavailable(f"a word has {bits} bits; float64, in which torch computes, holds 53")
+        raise Unavailable(
+            f"sums of {where} need {bits} bits; float64, in which torch computes, holds 53"
+        )
     return Form(
         description=DeviceDescription.of(network, "torch"),
         run=lambda words: run_torch(network, words),

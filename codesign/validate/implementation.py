@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from codesign.errors import DesignError, DeviceError, ExportError
 from codesign.ir import FixedPoint, QuantizedNetwork
-from codesign.layers import infer_formats
+from codesign.layers import typed
 from codesign.validate.faults import DeviceFault
 
 SCHEMA = 1
@@ -64,13 +64,12 @@ class DeviceDescription:
         cls, network: QuantizedNetwork, kind: str, *, stage: str = "emulated"
     ) -> DeviceDescription:
         """Describe an implementation of `network` that knows no clock."""
-        ranges = infer_formats(network)
-        nodes = network.network.nodes
+        sites = typed(network)
         return cls(
             kind=kind,
             digest=network.digest,
-            input_formats=(network.input_format,) * ranges[nodes[0].name].low.size,
-            output_formats=(network.output_format,) * ranges[nodes[-1].name].low.size,
+            input_formats=(network.input_format,) * sites.input.size,
+            output_formats=(network.output_format,) * sites.output.size,
             latency_cycles=None,
             clock_period_ns=None,
             stage=stage,

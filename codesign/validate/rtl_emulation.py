@@ -16,7 +16,7 @@ from codesign.errors import DesignError, DeviceError, ExportError, ToolError
 from codesign.export.rtl import RtlExport, pack_hex, unpack_hex
 from codesign.files import write_atomically
 from codesign.ir import FixedPoint, QuantizedNetwork
-from codesign.layers import infer_formats
+from codesign.layers import typed
 from codesign.tools import cache_folder, require_tool, run_tool
 from codesign.validate.implementation import DeviceDescription
 from codesign.validate.verilator import verilator_environment
@@ -217,7 +217,7 @@ def run_vhdl(
     ghdl = require_tool("ghdl")
     folder = folder.resolve()
     export.plan.write(folder)
-    n_outputs = infer_formats(network)[network.network.nodes[-1].name].low.size
+    n_outputs = typed(network).output.size
     # the expected words only set the length here: the caller compares
     unknown = np.zeros((len(words), n_outputs), dtype=np.int64)
     (folder / "golden_in.hex").write_text(pack_hex(words, network.input_format.bits))

@@ -1,18 +1,17 @@
 """Input words that try a network hard: random ones, and corners where mistakes hide."""
 
+from math import prod
+
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.ir import QuantizedNetwork
+from codesign.layers import typed
 
 
 def random_words(network: QuantizedNetwork, n: int, seed: int) -> NDArray[np.int64]:
-    """Return int64[n, n_inputs] words, uniform over the whole input format."""
-    fmt = network.input_format
-    width = int(network.network.nodes[0].parameters["width"])
-    return np.random.default_rng(seed).integers(
-        fmt.min_word, fmt.max_word + 1, size=(n, width), dtype=np.int64
-    )
+    """Return int64[n, n_inputs] words, uniform over the whole input type."""
+    return network.input_type.draw(np.random.default_rng(seed), n).reshape(n, -1)
 
 
 def corner_words(network: QuantizedNetwork, *, limit: int = 4096) -> NDArray[np.int64]:
@@ -30,17 +29,14 @@ def corner_words(network: QuantizedNetwork, *, limit: int = 4096) -> NDArray[np.
     Returns:
         int64[n, n_inputs], n at most `limit`.
     """
-    fmt = network.input_format
-    width = int(network.network.nodes[0].parameters["width"])
-    low, high = fmt.min_word, fmt.max_word
-    ones = [word for word in (1, -1) if low <= word <= high]
-    even = np.arange(width) % 2 == 0
-    rows = [np.zeros(width, dtype=np.int64)]
-    rows += [np.full(width, word) for word in (low, high, *ones)]
-    rows += [np.where(even, low, high), np.where(even, high, low)]
-    blocks = [np.array(rows, dtype=np.int64)]
-    blocks += [np.eye(width, dtype=np.int64) * word for word in (low, high, *ones)]
-    for slope in _slopes(network).values():  # float64[n_inputs, n_out]
+    known = network.input_type
+    low, high = known.min_words.ravel(), known.max_words.ravel()
+    lsb = np.broadcast_to(np.int64(1) << known.trailing_zeros, known.shape).ravel()
+    ends = (low, high, np.minimum(lsb, high), np.maximum(-lsb, low))
+    even = np.arange(low.size) % 2 == 0
+    rows = [np.zeros_like(low), *ends, np.where(even, low, high), np.where(even, high, low)]
+    blocks = [np.array(rows, dtype=np.int64), *(np.diag(words) for words in ends)]
+    for slope in _slopes(network).values():  # float64[n_inputs, size]
         for sign in (1.0, -1.0):
             extreme = np.where(sign * slope.T > 0, high, low)
             blocks.append(np.where(slope.T == 0, 0, extreme).astype(np.int64))
@@ -50,22 +46,27 @@ def corner_words(network: QuantizedNetwork, *, limit: int = 4096) -> NDArray[np.
 
 
 def _slopes(network: QuantizedNetwork) -> dict[str, NDArray[np.float64]]:
-    """Return, per dense node, its linear response to the inputs, activations taken as identities."""
-    width = int(network.network.nodes[0].parameters["width"])
+    """Return, per dense node, its linear response to the inputs, activations taken as identities.
+
+    What reads a layer type that is not linear in its inputs' elements, and is no activation, is left out.
+    """
+    size = network.input_type.size
     maps: dict[str, NDArray[np.float64]] = {}
     dense: dict[str, NDArray[np.float64]] = {}
-    for node in network.network.nodes:
-        if not node.inputs:
-            maps[node.name] = np.eye(width)
-        elif node.name in network.weight_words:
-            weights = network.weight_format[node.name].values_from_words(
-                network.weight_words[node.name]
-            )
-            maps[node.name] = dense[node.name] = maps[node.inputs[0]] @ weights
-        elif len(node.inputs) == 1:
-            maps[node.name] = maps[node.inputs[0]]
-        elif len({maps[name].shape[1] for name in node.inputs}) == 1 and node.layer == "add":
-            maps[node.name] = sum(maps[name] for name in node.inputs)  # type: ignore[assignment]
-        else:
-            maps[node.name] = np.concatenate([maps[name] for name in node.inputs], axis=1)
+    for site in typed(network):
+        name, shape = site.node.name, (size, *site.output.shape)
+        read = [maps[source] for source in site.node.inputs if source in maps]
+        if not site.node.inputs:
+            maps[name] = np.eye(size).reshape(shape)
+        elif len(read) < len(site.node.inputs):
+            continue
+        elif site.node.layer == "dense":
+            maps[name] = read[0] @ site.constants["weight"].real
+            dense[name] = maps[name].reshape(size, -1)
+        elif site.node.layer == "add":
+            maps[name] = read[0] + read[1]
+        elif site.node.layer == "concat":
+            maps[name] = np.concatenate(read, axis=-1)
+        elif len(read) == 1 and read[0].size == prod(shape):
+            maps[name] = read[0].reshape(shape)
     return dense

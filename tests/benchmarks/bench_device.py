@@ -20,7 +20,16 @@ import numpy as np
 
 from codesign.export.emulator import build_emulator, write_emulator
 from codesign.export.rtl import export_rtl
-from codesign.ir import Candidate, FixedPoint, HardwareConfig, Network, Node, QuantizedNetwork
+from codesign.ir import (
+    Candidate,
+    FixedPoint,
+    HardwareConfig,
+    Network,
+    Node,
+    QuantizedNetwork,
+    TensorType,
+    Words,
+)
 from codesign.validate import DeviceContext, open_device
 from codesign.validate.forms import reference_form
 from codesign.validate.run import DeviceReport, validate_device
@@ -35,21 +44,21 @@ def jet_network(seed: int) -> QuantizedNetwork:
     rng = np.random.default_rng(seed)
     weight, bias = FixedPoint(bits=6, integer_bits=1), FixedPoint(bits=10, integer_bits=3)
     nodes = [Node(name="x", layer="input", inputs=(), parameters={"width": 16, "result_bits": 8})]
-    result = {"x": FixedPoint(bits=8, integer_bits=4)}
-    weights, biases = {}, {}
+    result = {"x": TensorType.of(FixedPoint(bits=8, integer_bits=4), (16,))}
+    constants = {}
     for i, (n_in, n_out) in enumerate(zip(WIDTHS[:-1], WIDTHS[1:], strict=True)):
         dense, is_last = f"dense_{i}", n_out == WIDTHS[-1]
         words = rng.integers(weight.min_word, weight.max_word + 1, (n_in, n_out))
         words[rng.random((n_in, n_out)) < 0.5] = 0
-        weights[dense] = words
-        biases[dense] = rng.integers(bias.min_word, bias.max_word + 1, n_out)
+        biases = rng.integers(bias.min_word, bias.max_word + 1, n_out)
+        constants[dense] = {"weight": Words.of(words, weight), "bias": Words.of(biases, bias)}
         parameters = {"units": n_out, "weight_bits": 6}
         nodes.append(
             Node(name=dense, layer="dense", inputs=(nodes[-1].name,), parameters=parameters)
         )
         kind = "linear" if is_last else "relu"
         fmt = FixedPoint(bits=12 if is_last else 6, integer_bits=7, signed=is_last)
-        result[f"{kind}_{i}"] = fmt
+        result[f"{kind}_{i}"] = TensorType.of(fmt, (n_out,))
         nodes.append(
             Node(
                 name=f"{kind}_{i}",
@@ -64,17 +73,14 @@ def jet_network(seed: int) -> QuantizedNetwork:
         clock_period_ns=5.0,
         flow="rtl",
         io_type="io_parallel",
-        strategy=dict.fromkeys(weights, "distributed_arithmetic"),
-        reuse_factor=dict.fromkeys(weights, 1),
+        strategy=dict.fromkeys(constants, "distributed_arithmetic"),
+        reuse_factor=dict.fromkeys(constants, 1),
     )
     return QuantizedNetwork(
         candidate=Candidate(network=network, hardware=hardware),
         network=network,
         result=result,
-        weight_words=weights,
-        weight_format=dict.fromkeys(weights, weight),
-        bias_words=biases,
-        bias_format=dict.fromkeys(biases, bias),
+        constants=constants,
     )
 
 

@@ -14,8 +14,10 @@ from codesign.ir import (
     Node,
     QuantizedNetwork,
     Tensors,
+    TensorType,
+    Words,
 )
-from codesign.layers import LAYERS, infer_formats, run_torch, run_words
+from codesign.layers import LAYERS, run_torch, run_words, typed
 from codesign.space import candidates_from_population, population_from_candidates
 
 HIDDEN = [layer for layer in LAYERS if layer.role != "input"]
@@ -67,40 +69,34 @@ def quantized(network: Network, seed: int) -> QuantizedNetwork:
             reuse_factor={n.name: 1 for n in dense},
         ),
     )
-    width = {n.name: 0 for n in network.nodes}
     population = population_from_candidates([candidate])
-    for row, node in enumerate(network.nodes):
-        width[node.name] = int(population.columns["n_in"][row])
+    names = [node.name for node in network.nodes]
+    n_in, n_out = (
+        dict(zip(names, population.columns[key].astype(int), strict=True))
+        for key in ("n_in", "n_out")
+    )
     result = {}
     for node in network.nodes:
         if "result_bits" in node.parameters:
             layer = LAYERS.get(node.layer)
             signed = getattr(layer, "result_is_signed", True)
             bits = int(node.parameters["result_bits"])
-            result[node.name] = FixedPoint(
-                bits=bits, integer_bits=int(generator.integers(1, 4)), signed=signed
-            )
-    weight_format = {
-        n.name: FixedPoint(bits=int(n.parameters["weight_bits"]), integer_bits=1) for n in dense
-    }
-    bias_format = {n.name: FixedPoint(bits=8, integer_bits=2) for n in dense}
+            fmt = FixedPoint(bits=bits, integer_bits=int(generator.integers(1, 4)), signed=signed)
+            result[node.name] = TensorType.of(fmt, (n_out[node.name],))
+    constants = {}
+    for node in dense:
+        fmt = FixedPoint(bits=int(node.parameters["weight_bits"]), integer_bits=1)
+        shape = (n_in[node.name], n_out[node.name])
+        weights = generator.integers(fmt.min_word, fmt.max_word + 1, shape)
+        constants[node.name] = {"weight": Words.of(weights, fmt)}
+    for node in dense:
+        biases = generator.integers(-100, 100, n_out[node.name])
+        constants[node.name]["bias"] = Words.of(biases, FixedPoint(bits=8, integer_bits=2))
     return QuantizedNetwork(
         candidate=candidate,
         network=network,
         result=result,
-        weight_words={
-            n.name: generator.integers(
-                weight_format[n.name].min_word,
-                weight_format[n.name].max_word + 1,
-                (width[n.name], int(n.parameters["units"])),
-            )
-            for n in dense
-        },
-        weight_format=weight_format,
-        bias_words={
-            n.name: generator.integers(-100, 100, int(n.parameters["units"])) for n in dense
-        },
-        bias_format=bias_format,
+        constants=constants,
     )
 
 
@@ -129,7 +125,7 @@ def test_every_word_lies_in_its_inferred_range(layer, parameters):
     generator = np.random.default_rng(0)
     words = generator.choice([fmt.min_word, fmt.max_word, 0, 1], (500, 6))
     for name, values in run_words(network, words, trace=True).items():
-        known = infer_formats(network)[name]
+        known = typed(network)[name].output
         assert (values >= known.low).all() and (values <= known.high).all()
         assert (
             known.format.min_word <= known.low.min() and known.high.max() <= known.format.max_word

@@ -4,8 +4,17 @@ from typing import Any
 
 import numpy as np
 
-from codesign.ir import Candidate, FixedPoint, HardwareConfig, Network, Node, QuantizedNetwork
-from codesign.layers import LAYERS, infer_formats, run_words
+from codesign.ir import (
+    Candidate,
+    FixedPoint,
+    HardwareConfig,
+    Network,
+    Node,
+    QuantizedNetwork,
+    TensorType,
+    Words,
+)
+from codesign.layers import LAYERS, run_words, typed
 
 ACTIVATIONS = ("relu", "relu", "leaky_relu", "linear", "tanh", "sigmoid")
 PART = "xcvu13p-flga2577-2-e"
@@ -17,11 +26,8 @@ class _Builder:
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
         self.nodes: list[Node] = []
-        self.result: dict[str, FixedPoint] = {}
-        self.weight_words: dict[str, np.ndarray] = {}
-        self.weight_format: dict[str, FixedPoint] = {}
-        self.bias_words: dict[str, np.ndarray] = {}
-        self.bias_format: dict[str, FixedPoint] = {}
+        self.result: dict[str, TensorType] = {}
+        self.constants: dict[str, dict[str, Words]] = {}
         self.widths: dict[str, int] = {}
 
     def network(self, hardware: HardwareConfig) -> QuantizedNetwork:
@@ -30,10 +36,7 @@ class _Builder:
             candidate=Candidate(network=network, hardware=hardware),
             network=network,
             result=dict(self.result),
-            weight_words=dict(self.weight_words),
-            weight_format=dict(self.weight_format),
-            bias_words=dict(self.bias_words),
-            bias_format=dict(self.bias_format),
+            constants=dict(self.constants),
         )
 
     def add(self, layer: str, inputs: tuple[str, ...], n_out: int, **parameters: float) -> str:
@@ -51,15 +54,15 @@ class _Builder:
         bias_format = FixedPoint(
             bits=bits + int(rng.integers(0, 5)), integer_bits=int(rng.integers(0, 4))
         )
-        self.weight_words[name], self.weight_format[name] = words.astype(np.int64), fmt
-        self.bias_words[name] = rng.integers(
-            bias_format.min_word, bias_format.max_word + 1, size=units
-        ).astype(np.int64)
-        self.bias_format[name] = bias_format
+        biases = rng.integers(bias_format.min_word, bias_format.max_word + 1, size=units)
+        self.constants[name] = {
+            "weight": Words.of(words, fmt),
+            "bias": Words.of(biases, bias_format),
+        }
         return name
 
     def activation(self, layer: str, source: str, bits: int, hardware: HardwareConfig) -> str:
-        known = infer_formats(self.network(hardware))[source].format
+        known = typed(self.network(hardware))[source].output.format
         name = self.add(layer, (source,), self.widths[source], result_bits=bits)
         signed = LAYERS.get(layer).result_is_signed  # type: ignore[attr-defined]
         if layer in ("tanh", "sigmoid"):
@@ -68,7 +71,8 @@ class _Builder:
             integer_bits = (
                 known.integer_bits - (known.signed and not signed) - int(self.rng.integers(0, 4))
             )
-        self.result[name] = FixedPoint(bits=bits, integer_bits=integer_bits, signed=signed)
+        fmt = FixedPoint(bits=bits, integer_bits=integer_bits, signed=signed)
+        self.result[name] = TensorType.of(fmt, (self.widths[name],))
         return name
 
 
@@ -121,7 +125,8 @@ def _draw(
     width = int(rng.integers(2, max_width + 1))
     bits = int(rng.integers(2, max_bits + 1))
     last = builder.add("input", (), width, width=width, result_bits=bits)
-    builder.result[last] = FixedPoint(bits=bits, integer_bits=int(rng.integers(0, bits + 1)))
+    fmt = FixedPoint(bits=bits, integer_bits=int(rng.integers(0, bits + 1)))
+    builder.result[last] = TensorType.of(fmt, (width,))
     for _ in range(int(rng.integers(1, 4)) if n_blocks is None else n_blocks):
         skip = rng.choice(["none", "none", "add", "concat"])
         units = builder.widths[last] if skip == "add" else int(rng.integers(1, max_width + 1))
@@ -161,10 +166,8 @@ def _draw(
 
 
 def random_words(network: QuantizedNetwork, n: int, seed: int = 0) -> np.ndarray:
-    """Return int64[n, n_inputs] random words inside the input format."""
-    fmt = network.input_format
-    width = int(network.network.nodes[0].parameters["width"])
-    return np.random.default_rng(seed).integers(fmt.min_word, fmt.max_word + 1, size=(n, width))
+    """Return int64[n, n_inputs] random words inside the input type."""
+    return network.input_type.draw(np.random.default_rng(seed), n).reshape(n, -1)
 
 
 def reference(network: QuantizedNetwork, words: np.ndarray) -> np.ndarray:

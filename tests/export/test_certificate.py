@@ -10,7 +10,7 @@ import pytest
 from codesign.errors import ExportError, MismatchError, StudyError
 from codesign.export.bundle import export_candidate, load_export
 from codesign.export.plan import ProjectPlan
-from codesign.layers import infer_formats, run_words
+from codesign.layers import run_words, typed
 from codesign.validate.audit import audit_inputs, audit_layers
 from codesign.validate.certificate import certify, recheck
 from codesign.validate.exported import first_differing_layer, prefix_network
@@ -112,7 +112,7 @@ def _corrupt_onnx(path, tensor):
 
 def test_a_wrong_weight_in_the_onnx_file_is_a_mismatch_with_place_and_words(tmp_path, no_tools):
     result, words = exported(tmp_path / "a", backends=(), with_rtl=False)
-    name = list(result.network.weight_words)[-1]
+    name = list(result.network.constants)[-1]
     _corrupt_onnx(tmp_path / "a/onnx/model.onnx", f"{name}_weight")
     with pytest.raises(MismatchError) as caught:
         certify(result, test_words=words)
@@ -159,8 +159,8 @@ def test_corner_vectors_reach_the_ends_of_the_first_sums():
     assert words.min() == fmt.min_word and words.max() == fmt.max_word
     assert (words == 0).all(axis=1).any()
     assert len(np.unique(words, axis=0)) == len(words)
-    first = next(iter(network.weight_words))
-    known = infer_formats(network)[first]
+    first = next(iter(network.constants))
+    known = typed(network)[first].output
     sums = run_words(network, words, trace=True)[first]
     assert np.array_equal(sums.min(axis=0), known.low)
     assert np.array_equal(sums.max(axis=0), known.high)
@@ -185,15 +185,15 @@ def test_layer_audit_counts_saturation_and_rounding(seed):
     words = random_words(network, 400)
     rows = {row["node"]: row for row in audit_layers(network, words)}
     traced = run_words(network, words, trace=True)
-    ranges = infer_formats(network)
+    sites = typed(network)
     for node in network.network.nodes[1:]:
         row = rows[node.name]
         assert row["possible_min_word"] <= row["seen_min_word"]
         assert row["seen_max_word"] <= row["possible_max_word"]
         if node.layer != "linear":
             continue
-        values = ranges[node.inputs[0]].format.values_from_words(traced[node.inputs[0]])
-        fmt = ranges[node.name].format
+        values = sites[node.inputs[0]].output.format.values_from_words(traced[node.inputs[0]])
+        fmt = sites[node.name].output.format
         floored = np.floor(values / fmt.lsb)
         saturated = (floored < fmt.min_word) | (floored > fmt.max_word)
         rounded = (floored * fmt.lsb != values) & ~saturated

@@ -13,7 +13,7 @@ from codesign.export.hls4ml import (
     hls4ml_type,
     read_project,
 )
-from codesign.layers import infer_formats
+from codesign.layers import typed
 from tests.export.random_networks import PART, random_network, random_words, reference
 
 PARTS = {
@@ -48,18 +48,17 @@ def test_a_project_read_back_is_the_candidate_and_deterministic(backend, tmp_pat
     assert found["part"] == hardware.part
     assert found["clock_period_ns"] == hardware.clock_period_ns
     assert found["io_type"] == hardware.io_type
-    ranges = infer_formats(network)
     for node in network.network.nodes:
         if node.layer in ("input", "flatten"):
             continue
-        result = ranges[node.name].format
+        result = typed(network)[node.name].output.format
         if node.name in network.result:
             assert found["layers"][node.name]["Precision"]["result"] == hls4ml_type(result)
         if node.layer == "dense":
             layer = found["layers"][node.name]
             assert layer["Strategy"] == hardware.strategy[node.name]
             assert layer["ReuseFactor"] == hardware.reuse_factor[node.name]
-            weight = network.weight_format[node.name]
+            weight = network.constants[node.name]["weight"].type.covering
             assert layer["Precision"]["weight"].startswith(
                 f"fixed<{weight.bits},{weight.integer_bits},"
             )
@@ -93,7 +92,7 @@ def test_golden_vectors_become_the_testbench(tmp_path):
             for line in files["tb_data/tb_input_features.dat"].splitlines()
         ]
     )
-    assert np.array_equal(network.input_format.words_from_values(values), words)
+    assert np.array_equal(network.input_words(values), words)
     golden = [[int(v) for v in line.split()] for line in files["golden_words.txt"].splitlines()]
     assert np.array_equal(golden, expected)
 
@@ -126,8 +125,8 @@ def test_what_a_back_end_cannot_express_is_refused():
 
 def test_a_reuse_factor_that_hls4ml_would_round_is_refused():
     network = random_network(4, strategies=("resource",), activations=("relu",), n_blocks=1)
-    name = next(iter(network.weight_words))
-    n_weights = network.weight_words[name].size
+    name = next(iter(network.constants))
+    n_weights = network.constants[name]["weight"].values.size
     illegal = next(r for r in range(2, n_weights + 2) if n_weights % r)
     hardware = replace(
         network.candidate.hardware,

@@ -18,7 +18,7 @@ from codesign.export.onnx import (
     run_qonnx,
     words_needed_bits,
 )
-from codesign.ir import FixedPoint
+from codesign.ir import FixedPoint, Words
 from codesign.layers import run_torch
 from tests.export.random_networks import random_network, random_words, reference
 
@@ -51,13 +51,12 @@ def test_wide_words_are_exact_in_float64():
 
 def test_words_that_no_float_holds_are_refused():
     network = wide_network()
-    name = next(iter(network.bias_format))
+    name = next(iter(network.constants))
     fmt = FixedPoint(bits=60, integer_bits=10)
-    words = np.full_like(network.bias_words[name], fmt.max_word)
+    constants = network.constants[name]
+    biases = Words.of(np.full_like(constants["bias"].values, fmt.max_word), fmt)
     too_wide = replace(
-        network,
-        bias_words={**network.bias_words, name: words},
-        bias_format={**network.bias_format, name: fmt},
+        network, constants={**network.constants, name: {**constants, "bias": biases}}
     )
     with pytest.raises(ExportError, match="float64.* holds 53"):
         export_onnx(too_wide)

@@ -90,7 +90,8 @@ def test_a_dense_layer_whose_products_are_all_constant_is_traced():
     network = random_network(
         12, max_width=6, max_bits=6, strategies=("distributed_arithmetic", "latency", "resource")
     )
-    assert not network.weight_words["dense_2"][:3].any()  # its one weight reads a constant lane
+    weights = network.constants["dense_2"]["weight"].values
+    assert not weights[:3].any()  # its one weight reads a constant lane
     words = random_words(network, 500)
     assert np.array_equal(
         run_trace(trace_network(network), network, words), reference(network, words)
@@ -99,9 +100,15 @@ def test_a_dense_layer_whose_products_are_all_constant_is_traced():
 
 def test_constant_networks_are_refused():
     network = random_network(8)
-    words = {name: np.zeros_like(value) for name, value in network.weight_words.items()}
+    zeros = {
+        name: {
+            **roles,
+            "weight": replace(roles["weight"], values=np.zeros_like(roles["weight"].values)),
+        }
+        for name, roles in network.constants.items()
+    }
     with pytest.raises(ExportError, match="depend on no input"):
-        trace_network(replace(network, weight_words=words))
+        trace_network(replace(network, constants=zeros))
 
 
 def test_names_and_flavors_are_checked():

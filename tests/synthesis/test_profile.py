@@ -112,7 +112,7 @@ def test_operation_counts_of_a_known_network(tmp_path):
     spec.loader.exec_module(helper)
     network = helper.random_network(3)
     counts = count_network_operations([network])
-    words = list(network.weight_words.values())
+    words = [roles["weight"].values for roles in network.constants.values()]
     nonzero = sum(int((w != 0).sum()) for w in words)
     assert counts.macs[0] == nonzero
     assert counts.parameters[0] == nonzero + sum(w.shape[1] for w in words)

@@ -128,7 +128,7 @@ def test_labels_are_measured_on_rows_of_their_own_where_there_are_some(tmp_path,
     ):
         assert before.digest == after.digest  # training sees nothing of them
         assert accuracy == integer_accuracy(after, x, y)
-        words = after.input_format.words_from_values(x)
+        words = after.input_words(x)
         assert accuracy == (np.argmax(run_words(after, words), axis=1) == y).mean()
     assert np.array_equal(plain.test_accuracy, found.test_accuracy)
     with LabelStore(tmp_path / "labels.db") as store:  # other rows are other labels

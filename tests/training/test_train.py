@@ -8,7 +8,7 @@ import torch
 
 from codesign.errors import DataError, DesignError
 from codesign.ir import Candidate, HardwareConfig, Network, Node
-from codesign.layers import infer_formats, run_torch, run_words
+from codesign.layers import run_torch, run_words, typed
 from codesign.layers._training import TrainStep
 from codesign.space import candidates_from_population, load_space
 from codesign.training import (
@@ -97,7 +97,7 @@ def test_reported_accuracy_is_that_of_the_integer_network(trained):
                 result.validation_accuracy[i],
             ),
         ):
-            words = run_words(network, network.input_format.words_from_values(x))
+            words = run_words(network, network.input_words(x))
             assert (words.argmax(axis=1) == y).mean() == accuracy
 
 
@@ -105,7 +105,7 @@ def test_integer_networks_agree_with_an_independent_evaluation(trained):
     _, result = trained
     x = blobs().x_test
     for network in result.networks:
-        words = network.input_format.words_from_values(x)
+        words = network.input_words(x)
         assert np.array_equal(run_words(network, words), run_torch(network, words))
 
 
@@ -114,8 +114,8 @@ def test_formats_are_those_that_the_candidate_asks_for(trained):
     for network in result.networks:
         for node in network.network.nodes:
             if "weight_bits" in node.parameters:
-                fmt = network.weight_format[node.name]
-                words = network.weight_words[node.name]
+                weights = network.constants[node.name]["weight"]
+                fmt, words = weights.type.uniform, weights.values
                 assert fmt.bits == node.parameters["weight_bits"]
                 assert abs(words).max() <= fmt.max_word  # symmetric
             if "result_bits" in node.parameters:
@@ -125,7 +125,8 @@ def test_formats_are_those_that_the_candidate_asks_for(trained):
 def test_pruned_fraction_is_reached_exactly(trained):
     _, result = trained
     for network in result.networks:
-        for name, words in network.weight_words.items():
+        for name, constants in network.constants.items():
+            words = constants["weight"].values
             fraction = network.network.node(name).parameters["pruned_fraction"]
             assert (words == 0).sum() >= np.floor(fraction * words.size + 0.5)
 
@@ -135,11 +136,9 @@ def test_outputs_never_saturate_on_the_training_rows(trained):
     task = blobs()
     train, _ = split_rows(len(task.y_train), OPTIONS.validation_fraction)
     for network in result.networks:
-        values = run_words(
-            network, network.input_format.words_from_values(task.x_train[train]), trace=True
-        )
+        values = run_words(network, network.input_words(task.x_train[train]), trace=True)
         last = network.network.nodes[-1]
-        source = infer_formats(network)[last.inputs[0]].format
+        source = typed(network)[last.inputs[0]].output.format
         exact = source.values_from_words(values[last.inputs[0]])
         assert exact.max() <= network.output_format.max_value + network.output_format.lsb
         assert exact.min() >= network.output_format.min_value
@@ -163,9 +162,9 @@ def test_training_computes_on_the_deployed_grid():
         logits = model(data, TrainStep(covers_outputs=True)).numpy()
     for i, network in enumerate(model.export(candidates)):
         last = network.network.nodes[-1]
-        words = network.input_format.words_from_values(task.x_train)
+        words = network.input_words(task.x_train)
         source = run_words(network, words, trace=True)[last.inputs[0]]
-        fmt = infer_formats(network)[last.inputs[0]].format
+        fmt = typed(network)[last.inputs[0]].output.format
         # Sums of up to 64 products round in float32 (24 bits); a rounding that crosses a grid line
         # moves a hidden word by one: rare, so nearly all rows must agree to float32 precision.
         close = np.isclose(logits[i].T, fmt.values_from_words(source), atol=1e-4, rtol=1e-5)
@@ -207,7 +206,7 @@ def test_early_stopping_drops_the_hopeless_and_leaves_the_others_alone():
     assert np.isnan(result.loss[3, 2:]).all()
     network = result.networks[3]
     assert integer_accuracy(network, blobs().x_test, blobs().y_test) == result.test_accuracy[3]
-    fraction = (network.weight_words["a"] == 0).mean()
+    fraction = (network.constants["a"]["weight"].values == 0).mean()
     assert fraction >= 14 / 16  # pruned although it stopped early: round(0.9 * 16) of 16
 
 

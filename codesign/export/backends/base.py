@@ -25,6 +25,7 @@ class Backend(ABC):
         strategies: multiplication strategies that it realises as asked for.
         has_own_tables: hls4ml writes our tables into the project; other back ends compute their own, which
             differ, and so refuse networks with tanh or sigmoid.
+        rounds_elements: its C++ can round every element of a tensor to a type of its own.
         has_c_simulation: the project compiles with nothing but g++.
     """
 
@@ -33,6 +34,7 @@ class Backend(ABC):
     vendor: ClassVar[str]
     strategies: ClassVar[tuple[str, ...]]
     has_own_tables: ClassVar[bool]
+    rounds_elements: ClassVar[bool]
     has_c_simulation: ClassVar[bool]
 
     @abstractmethod

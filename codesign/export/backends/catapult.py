@@ -17,6 +17,7 @@ class Catapult(Backend):
     vendor = "amd"
     strategies = ("latency", "resource", "unrolled")
     has_own_tables = False
+    rounds_elements = False
     has_c_simulation = True
 
     def configuration(self, network: QuantizedNetwork) -> dict[str, Any]:

@@ -17,6 +17,7 @@ class Libero(Backend):
     vendor = "microchip"
     strategies = ("latency", "resource", "unrolled")
     has_own_tables = False
+    rounds_elements = False
     has_c_simulation = False
 
     def configuration(self, network: QuantizedNetwork) -> dict[str, Any]:

@@ -17,6 +17,7 @@ class Quartus(Backend):
     vendor = "intel"
     strategies = ("resource",)
     has_own_tables = False
+    rounds_elements = False
     has_c_simulation = True
 
     def configuration(self, network: QuantizedNetwork) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class Vivado(Backend):
     vendor = "amd"
     strategies = ("latency", "resource", "unrolled", "resource_unrolled", "distributed_arithmetic")
     has_own_tables = True
+    rounds_elements = True
     has_c_simulation = True
 
     def configuration(self, network: QuantizedNetwork) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class VivadoAccelerator(Backend):
     vendor = "amd"
     strategies = ("latency", "resource", "unrolled", "resource_unrolled")
     has_own_tables = True
+    rounds_elements = True
     has_c_simulation = True
 
     def configuration(self, network: QuantizedNetwork) -> dict[str, Any]:
