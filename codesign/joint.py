@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,6 @@ from codesign.search.rewards import (
     MnasnetReward,
     Reward,
 )
-from codesign.search.uncertainty import Attitude, belief_from_std
 from codesign.space import SearchSpace
 from codesign.study import FilterSection, RewardSection
 
@@ -98,9 +98,7 @@ class JointProblem:
             mean[fits], std[fits] = self.accuracy(population.take(fits))
         if self.budget.minimum_accuracy:
             # a chance constraint: P(error <= limit) >= confidence
-            error = Attitude(confidence=self.accuracy_confidence).minimised(
-                belief_from_std(1.0 - mean, std)
-            )
+            error = (1.0 - mean) + NormalDist().inv_cdf(self.accuracy_confidence) * std
             lacking = np.where(fits, error - (1.0 - self.budget.minimum_accuracy), 1.0)
             excess = np.column_stack([excess, lacking])
         confidence = (

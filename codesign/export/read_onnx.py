@@ -176,19 +176,6 @@ def _channels_last(shape: list[int]) -> list[int]:
     return [*shape[1:], shape[0]] if len(shape) > 1 else shape
 
 
-def _is_bias(reader: _Reader, node: onnx.NodeProto, dynamic: list[str]) -> bool:
-    """Tell whether a node adds a constant right behind a layer."""
-    return node.op_type in ("Add", "Sub") and len(dynamic) == 1 and dynamic[0] in reader.makers
-
-
-def _is_shift(reader: _Reader, node: onnx.NodeProto, dynamic: list[str]) -> bool:
-    """Tell whether a node multiplies by one constant power of two: it moves the point, for free."""
-    if node.op_type not in ("Mul", "Div") or len(dynamic) != 1 or dynamic[0] != node.input[0]:
-        return False
-    constant = np.unique(np.abs(np.asarray(reader.constants[node.input[1]], dtype=np.float64)))
-    return constant.size == 1 and constant[0] > 0 and math.frexp(float(constant[0]))[0] == 0.5
-
-
 def _node(reader: _Reader, node: onnx.NodeProto) -> None:
     kind, target = node.op_type, node.output[0]
     dynamic = [name for name in node.input if name and name not in reader.constants]

@@ -18,21 +18,18 @@ class Device(Strict):
     Attributes:
         name: short name.
         part: full part number for the vendor tool.
-        family: "virtexuplus", "kintexu", "zynq", ...
         n_slr: super logic regions.
-        lut, ff, dsp, bram_18k, uram: what the whole device has.
+        lut, ff, dsp, bram_18k: what the whole device has.
         source: document that the numbers come from.
     """
 
     name: str
     part: str = Field(pattern=r"^[a-z0-9][A-Za-z0-9\-]{3,40}$")
-    family: str
     n_slr: int = Field(ge=1)
     lut: int = Field(gt=0)
     ff: int = Field(gt=0)
     dsp: int = Field(ge=0)
     bram_18k: int = Field(ge=0)
-    uram: int = Field(ge=0)
     source: str = Field(min_length=5)
 
 

@@ -42,14 +42,6 @@ class SearchProgress:
     n_front: int
     elapsed_s: float
 
-    @property
-    def remaining_s(self) -> float:
-        """Estimated seconds to the end; infinite before the first new evaluation."""
-        made = self.n_evaluations - self.n_replayed
-        if made <= 0:
-            return float("inf")
-        return self.elapsed_s / made * (self.n_total - self.n_evaluations)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Parallel:

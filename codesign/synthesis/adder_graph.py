@@ -3,7 +3,6 @@
 The fast cost of a population lives in `hw_models`; this is what it is calibrated against.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,8 +77,3 @@ def solve_adder_graph(matrix: ConstantMatrix) -> AdderGraphCost:
         n_adders=sum(op.opcode in (0, 1) for stage in stages for op in stage.ops),
         delay=float(stages[-1].latency[1]),
     )
-
-
-def exact_adder_graphs(matrices: Sequence[ConstantMatrix]) -> tuple[AdderGraphCost, ...]:
-    """Solve the matrices of a network, layer by layer (about a second for 16-64-32-32-5)."""
-    return tuple(solve_adder_graph(matrix) for matrix in matrices)

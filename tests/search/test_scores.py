@@ -19,7 +19,6 @@ from codesign.search.rewards import (
     LogCostReward,
     MnasnetReward,
 )
-from codesign.search.uncertainty import Attitude, belief_from_interval, belief_from_std
 from codesign.testing.synthetic import SyntheticProblem, enumerate_space
 
 NAMES = ("error", "latency_ns", "share")
@@ -112,35 +111,3 @@ def test_median_attainment_lies_between_the_runs():
     fronts = [np.array([[0.0, 2.0 + i], [1.0, 1.0 + i]]) for i in range(3)]
     surface = attainment_surface(fronts, 50.0)
     assert {tuple(row) for row in surface.tolist()} == {(0.0, 3.0), (1.0, 2.0)}
-
-
-def test_a_constraint_holds_exactly_where_its_chance_suffices():
-    generator = np.random.default_rng(2)
-    value = generator.uniform(50, 150, 500)
-    belief = belief_from_interval(
-        value, value - generator.uniform(0, 20, 500), value + generator.uniform(0, 40, 500)
-    )
-    for confidence in (0.5, 0.9, 0.95):
-        violation = Attitude(confidence=confidence).violation(belief, 100.0)
-        chance = belief.chance_at_most(100.0)
-        clear = np.abs(chance - confidence) > 1e-9
-        assert np.array_equal((violation <= 0)[clear], (chance >= confidence)[clear])
-
-
-def test_the_interval_ends_are_the_5_and_95_percent_quantiles():
-    belief = belief_from_interval(np.array([10.0]), np.array([7.0]), np.array([15.0]))
-    assert belief.quantile(0.95) == pytest.approx([15.0])
-    assert belief.quantile(0.05) == pytest.approx([7.0])
-    certain = belief_from_std(np.array([3.0]), np.array([0.0]))
-    assert certain.chance_at_most(3.0) == 1
-    assert certain.chance_at_most(2.9) == 0
-
-
-def test_pessimism_costs_what_is_uncertain():
-    belief = belief_from_std(np.array([0.3, 0.31]), np.array([0.05, 0.001]))
-    assert Attitude().minimised(belief).argmin() == 0
-    assert Attitude(confidence=0.9).minimised(belief).argmin() == 1
-    with pytest.raises(DesignError, match="confidence"):
-        Attitude(confidence=0.2)
-    with pytest.raises(DesignError, match="negative or NaN"):
-        belief_from_interval(np.array([1.0]), np.array([2.0]), np.array([3.0]))
