@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,13 +55,16 @@ class QuantizedNetwork:
         """Quantize real inputs to the words that enter the network.
 
         Args:
-            values: float[n, n_inputs], scaled; finite.
+            values: float[n, *task shape], scaled and finite, of which the network reads the `leading`
+                ones; or what it reads, flat: float[n, n_inputs].
 
         Returns:
             int64[n, n_inputs], words of `input_format`.
         """
-        known = self.input_type
-        shaped = np.asarray(values).reshape(len(values), *known.shape)
+        known, values = self.input_type, np.asarray(values)
+        if values.shape[1:] != (known.size,):
+            values = leading(values, known.shape)
+        shaped = values.reshape(len(values), *known.shape)
         return known.words_from_values(shaped).reshape(len(values), -1)
 
     @property
@@ -179,3 +183,30 @@ def _meta_text(network: QuantizedNetwork) -> str:
         },
         sort_keys=True,
     )
+
+
+def leading(values: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.floating]:
+    """Return what a network reads of a task's inputs: the leading positions and features, flat.
+
+    Sources order particles and features by importance, so a network that takes fewer takes the first.
+
+    Args:
+        values: float[n, *task shape].
+        shape: of the network's input.
+
+    Returns:
+        float[n, product of shape].
+
+    Raises:
+        DesignError: the task has another rank, or fewer values along an axis, or a flat task another
+            number of features.
+    """
+    known = values.shape[1:]
+    fits = len(known) == len(shape) and all(a >= b for a, b in zip(known, shape, strict=True))
+    if not fits or (len(shape) == 1 and known != shape):
+        raise DesignError(
+            f"a network takes inputs of shape {shape}, the task has {known};"
+            " decode the space for this task"
+        )
+    window = (slice(None), *map(slice, shape))
+    return values[window].reshape(len(values), math.prod(shape))

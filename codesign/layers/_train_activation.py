@@ -68,6 +68,7 @@ class ActivationModule(TrainModule):
     def __init__(self, nodes: TrainNodes) -> None:
         super().__init__()
         self._is_output = nodes.is_output
+        self._shapes = nodes.shapes
         self._spans: list[Span] = []
         start = 0
         for name, run in groupby(nodes.layers):
@@ -77,7 +78,7 @@ class ActivationModule(TrainModule):
             self._spans.append((layer, slice(start, stop), float(layer.result_is_signed)))
             start = stop
         signs = [sign == 1.0 for _, span, sign in self._spans for _ in range(span.start, span.stop)]
-        self.range = ResultRange(nodes.columns["output_bits"], signs)
+        self.range = ResultRange(nodes.columns["output_bits"], signs, n_positions=nodes.n_positions)
         self._grids: list[Grid] | None = None
         self.register_buffer("mask", nodes.output_mask(), persistent=False)
 
@@ -102,5 +103,4 @@ class ActivationModule(TrainModule):
         return Signal(values, self.range.fraction_bits)
 
     def export(self, index: int, name: str, draft: NetworkDraft) -> None:
-        shape = (int(self.mask[index].sum()),)
-        draft.result[name] = TensorType.of(self.range.format(index), shape)
+        draft.result[name] = TensorType.of(self.range.format(index), self._shapes[index])

@@ -20,7 +20,10 @@ from codesign.layers._training import (
 
 
 class InputModule(TrainModule):
-    """k inputs; all read the same data, and equal formats are rounded once."""
+    """k inputs; all read the same data, and equal formats are rounded once.
+
+    An input of fewer positions or features than the data reads the leading ones.
+    """
 
     first: torch.Tensor
     which: torch.Tensor
@@ -29,8 +32,12 @@ class InputModule(TrainModule):
     def __init__(self, nodes: TrainNodes) -> None:
         super().__init__()
         bits = nodes.columns["output_bits"]
-        _, first, which = np.unique(bits, return_index=True, return_inverse=True)
-        self.range = ResultRange(bits, [True] * len(bits))
+        self._shapes = nodes.shapes
+        # all of one group have the same positions
+        self._leading = (slice(nodes.padded_output), *map(slice, self._shapes[0][:-1]))
+        kinds = np.stack([bits, nodes.columns["n_out"]])
+        _, first, which = np.unique(kinds, axis=1, return_index=True, return_inverse=True)
+        self.range = ResultRange(bits, [True] * len(bits), n_positions=nodes.n_positions)
         self.register_buffer("first", torch.from_numpy(first), persistent=False)
         self.register_buffer("which", torch.from_numpy(which), persistent=False)
         self.register_buffer("mask", nodes.output_mask(), persistent=False)
@@ -38,15 +45,15 @@ class InputModule(TrainModule):
 
     def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
         (data,) = inputs
+        values = data.values[0][self._leading].flatten(1)[None]
         if step.selects_ranges:
-            self.range.select(data.values, self.mask)
+            self.range.select(values, self.mask)
         if self._distinct is None or step.changes_formats:
             bits, integer_bits = self.range.bits[self.first], self.range.integer_bits[self.first]
             self._distinct = Grid.of(bits[:, None, None], integer_bits[:, None, None], 1.0)
         grid = self._distinct
-        distinct = grid.round(torch.mul(data.values, grid.inverse_span))
+        distinct = grid.round(torch.mul(values, grid.inverse_span))
         return Signal(distinct.index_select(0, self.which), self.range.fraction_bits)
 
     def export(self, index: int, name: str, draft: NetworkDraft) -> None:
-        shape = (int(self.mask[index].sum()),)
-        draft.result[name] = TensorType.of(self.range.format(index), shape)
+        draft.result[name] = TensorType.of(self.range.format(index), self._shapes[index])

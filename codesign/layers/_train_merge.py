@@ -33,16 +33,19 @@ class AddModule(TrainModule):
 
 
 class FlattenModule(MovingModule):
-    """k identities."""
+    """k vectors of all elements: position by position, each with its real lanes."""
 
-    def lanes(self, nodes: TrainNodes) -> NDArray[np.int64]:
-        return np.tile(np.arange(nodes.padded_output), (nodes.k, 1))
+    def elements(self, nodes: TrainNodes) -> NDArray[np.int64]:
+        (widths,), (n_positions,) = nodes.input_widths, nodes.input_positions
+        position, lane = np.divmod(np.arange(nodes.padded_output), widths[:, None])
+        # padding: any element will do
+        return np.asarray(np.where(position < n_positions, lane * n_positions + position, 0))
 
 
 class ConcatModule(MovingModule):
     """k concatenations: the real lanes of all inputs, without the padding between them."""
 
-    def lanes(self, nodes: TrainNodes) -> NDArray[np.int64]:
+    def elements(self, nodes: TrainNodes) -> NDArray[np.int64]:
         starts = np.concatenate([[0], np.cumsum(nodes.padded_inputs)])
         lanes = np.zeros((nodes.k, nodes.padded_output), dtype=np.int64)
         for i in range(nodes.k):
@@ -53,4 +56,5 @@ class ConcatModule(MovingModule):
                 ]
             )
             lanes[i, : joined.size] = joined
-        return lanes
+        elements = lanes[:, :, None] * nodes.n_positions + np.arange(nodes.n_positions)
+        return elements.reshape(nodes.k, -1)

@@ -1,8 +1,10 @@
 """Training many nodes of one layer type at once, on the fixed-point grid.
 
-Values of k nodes are one tensor [k, width, batch], padded to the widest node.  The batch is the last
-axis, so that narrow layers still fill vector registers and a lane is a contiguous row.  What padded
-lanes hold is finite and never read by a real lane.
+Values of k nodes are one tensor [k, width, positions * batch], padded to the widest node; the events of
+one position lie together.  So positions (particles, pixels) are more batch to every module that treats
+them alike: a dense layer over features is a dense layer per particle.  The batch is the last axis, so
+that narrow layers still fill vector registers and a lane is a contiguous row.  What padded lanes hold is
+finite and never read by a real lane.
 
 Quantization in training is the one of the integer reference, with straight-through gradients: a
 forward pass gives the values that `codesign.layers.run_words` gives, up to float32 rounding.
@@ -36,7 +38,7 @@ class Signal:
     """What flows between nodes.
 
     Attributes:
-        values: float32[k, width, batch], real values on each node's grid.
+        values: float32[k, width, positions * batch], real values on each node's grid.
         fraction_bits: float32[k], fraction bits of that grid.
     """
 
@@ -70,7 +72,7 @@ class TrainStep:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainNodes:
-    """k nodes of one family of layers, to be trained together.
+    """k nodes of one family of layers and of equal positions, to be trained together.
 
     Attributes:
         layers: registered name of each node's layer.
@@ -78,6 +80,8 @@ class TrainNodes:
         input_widths: per input: int64[k], real width.
         padded_inputs: per input: padded width.
         padded_output: padded width of the result.
+        input_positions: per input: positions of what is read.
+        n_positions: positions of the result.
         is_normalised: bool[k], whether a batch norm follows, which is trained as part of the node.
         is_output: these are the last nodes of their networks; the loss reads them unrounded.
         seeds: int per node, of its initial weights.
@@ -88,6 +92,8 @@ class TrainNodes:
     input_widths: tuple[NDArray[np.int64], ...]
     padded_inputs: tuple[int, ...]
     padded_output: int
+    input_positions: tuple[int, ...]
+    n_positions: int
     is_normalised: NDArray[np.bool_]
     is_output: bool
     seeds: tuple[int, ...]
@@ -96,6 +102,12 @@ class TrainNodes:
     def k(self) -> int:
         """How many nodes."""
         return len(self.seeds)
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Shape of each node's result."""
+        axes = (self.columns[name] for name in ("n_rows", "n_columns", "n_out"))
+        return [tuple(int(axis) for axis in of if axis) for of in zip(*axes, strict=True)]
 
     def output_mask(self) -> torch.Tensor:
         """float32[k, padded_output, 1], 1 on real lanes."""
@@ -128,7 +140,10 @@ class TrainModule(torch.nn.Module, ABC):
 
 
 class MovingModule(TrainModule):
-    """Interface of k nodes that only move lanes: their readers may gather straight from their sources.
+    """Interface of k nodes that only move elements: their readers may gather straight from their sources.
+
+    An element is one lane at one position; those of one input or result are numbered
+    lane * positions + position, and those of several inputs follow one another.
 
     Nothing is trained, and formats follow.
     """
@@ -138,21 +153,31 @@ class MovingModule(TrainModule):
     def __init__(self, nodes: TrainNodes) -> None:
         super().__init__()
         self._shape = (nodes.k, nodes.padded_output)
-        offsets = sum(nodes.padded_inputs) * np.arange(nodes.k)[:, None]
-        rows = torch.from_numpy((self.lanes(nodes) + offsets).reshape(-1))
+        self._n_rows = [
+            p * n for p, n in zip(nodes.padded_inputs, nodes.input_positions, strict=True)
+        ]
+        offsets = sum(self._n_rows) * np.arange(nodes.k)[:, None]
+        rows = torch.from_numpy((self.elements(nodes) + offsets).reshape(-1))
         self.register_buffer("rows", rows, persistent=False)
 
     @abstractmethod
-    def lanes(self, nodes: TrainNodes) -> NDArray[np.int64]:
-        """Say which lane of the node's joined padded inputs each lane is, int64[k, padded_output]."""
+    def elements(self, nodes: TrainNodes) -> NDArray[np.int64]:
+        """Say which element of the node's joined padded inputs each element of its result is.
+
+        Returns:
+            int64[k, padded_output * n_positions].
+        """
 
     def fraction_bits(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the fraction bits of the results, from those of the inputs; all float32[k]."""
         return torch.stack(list(inputs)).amax(dim=0)
 
     def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
-        joined = torch.cat([signal.values for signal in inputs], dim=1)
-        moved = joined.flatten(0, 1).index_select(0, self.rows)
+        parts = [
+            signal.values.reshape(self._shape[0], n, -1)
+            for signal, n in zip(inputs, self._n_rows, strict=True)
+        ]
+        moved = torch.cat(parts, dim=1).flatten(0, 1).index_select(0, self.rows)
         fraction_bits = self.fraction_bits([signal.fraction_bits for signal in inputs])
         return Signal(moved.view(*self._shape, -1), fraction_bits)
 
@@ -278,8 +303,11 @@ class ResultRange(torch.nn.Module):
     error: torch.Tensor
     sign: torch.Tensor
 
-    def __init__(self, bits: NDArray[np.float64], is_signed: Sequence[bool]) -> None:
+    def __init__(
+        self, bits: NDArray[np.float64], is_signed: Sequence[bool], *, n_positions: int
+    ) -> None:
         super().__init__()
+        self._n_positions = n_positions
         self._signs = tuple(is_signed)
         self._runs = sign_runs(self._signs)
         self.register_buffer("bits", torch.tensor(bits, dtype=torch.float32), persistent=False)
@@ -315,10 +343,12 @@ class ResultRange(torch.nn.Module):
         result excepted, which is exact).
 
         Args:
-            values: float32[k, width, batch], before rounding.
+            values: float32[k, width, positions * batch], before rounding.
             mask: float32[k, width, 1], 1 on real lanes.
         """
-        values = values[:, :, :_N_RANGE_SAMPLES]
+        by_position = values.unflatten(2, (self._n_positions, -1))
+        n_events = -(-_N_RANGE_SAMPLES // self._n_positions)
+        values = by_position[..., :n_events].flatten(2)
         weight = mask / (mask.sum(dim=(1, 2), keepdim=True) * values.shape[2])
         errors = [
             self._errors(values[nodes] if len(values) > 1 else values, weight[nodes], nodes, sign)
@@ -360,7 +390,7 @@ class ResultRange(torch.nn.Module):
         """Choose the fewest integer bits that hold every value seen so far.
 
         Args:
-            values: float32[k, width, batch].
+            values: float32[k, width, positions * batch].
             mask: float32[k, width, 1].
         """
         largest = (values.abs() * mask).amax(dim=(1, 2)).clamp_min(2.0**-6)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from codesign.errors import DesignError
-from codesign.ir import Tensors
+from codesign.ir import Network, Tensors
 from codesign.layers import LAYERS
 from codesign.layers._activation import RESULT_BITS, quantize_rtl
 from codesign.layers._export import refuse
@@ -34,6 +34,13 @@ def _axis(name: str, description: str) -> Parameter:
         is_silent=True,
         description=description,
     )
+
+
+def input_shape(network: Network) -> tuple[int, ...]:
+    """Return the shape of what a network reads: (rows, columns, width) without the axes it lacks."""
+    layer = LAYERS.get(network.nodes[0].layer)
+    axes = (int(layer.value(network.nodes[0], name)) for name in ("rows", "columns", "width"))
+    return tuple(axis for axis in axes if axis)
 
 
 class Input(Layer):

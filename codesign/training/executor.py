@@ -58,7 +58,7 @@ class Executor(torch.nn.Module):
         """Compute the logits of every network.
 
         Args:
-            data: float32[n_features, batch], standardised, not rounded.
+            data: float32[n_features, *positions, batch], standardised, not rounded.
             step: what else to do.
 
         Returns:

@@ -96,7 +96,7 @@ class TaskArrays:
     """A classification task as standardised arrays.
 
     Attributes:
-        x_train, x_test: float32[n, n_features], standardised.
+        x_train, x_test: float32[n, n_features] or [n, positions ..., n_features], standardised.
         y_train, y_test: int64[n], class indices.
         x_measured, y_measured: rows in neither, on which labels are measured instead of on the
             validation rows of the training set; None where there are no such rows.
@@ -113,14 +113,15 @@ class TaskArrays:
         if (self.x_measured is None) != (self.y_measured is None):
             raise DataError("x_measured and y_measured go together; give both or neither")
         for kind, x, y in self._parts():
-            if x.ndim != 2 or y.shape != x.shape[:1]:
+            if not 2 <= x.ndim <= 4 or y.shape != x.shape[:1]:
                 raise DataError(
-                    f"{kind} arrays have shapes {x.shape} and {y.shape}; expected (n, n_features) and (n,)"
+                    f"{kind} arrays have shapes {x.shape} and {y.shape}; expected (n, n_features), (n, particles,"
+                    " n_features) or (n, rows, columns, n_features), and (n,)"
                 )
             if not np.isfinite(x).all():
                 raise DataError(f"{kind} inputs hold NaN or infinity; clean the data first")
-            if x.shape[1] != self.x_train.shape[1]:
-                raise DataError(f"train and {kind} inputs differ in width; load them from one task")
+            if x.shape[1:] != self.x_train.shape[1:]:
+                raise DataError(f"train and {kind} inputs differ in shape; load them from one task")
             if y.min() < 0:
                 raise DataError(f"a {kind} label is negative; expected class indices from 0")
 

@@ -1,8 +1,8 @@
 """How values get from the groups that compute them to the groups that read them.
 
-Results of all groups lie on one tape, a matrix of rows (one lane of one node each).  A reader gathers its
+Results of all groups lie on one tape, a matrix of rows (one lane of one node at one position).  A reader gathers its
 rows with one copy, wherever they are; going back, it adds its gradients to the same rows of a second
-tape, where the group that computed them finds their sum.  Groups that only move lanes (concatenations)
+tape, where the group that computed them finds their sum.  Groups that only move elements (concatenations)
 are never computed: their readers gather from the sources.  A group that reads all of another one, which
 nothing else reads, takes its values directly.
 """
@@ -57,14 +57,13 @@ class _Write(torch.autograd.Function):
     @staticmethod
     def forward(ctx, values, tape, rows, start):  # type: ignore[no-untyped-def]
         ctx.tape, ctx.start, ctx.shape = tape, start, values.shape
-        n_rows = values.shape[0] * values.shape[1]
-        rows[start : start + n_rows] = values.view(n_rows, -1)
+        ctx.n_rows = values.numel() // rows.shape[1]
+        rows[start : start + ctx.n_rows] = values.view(ctx.n_rows, -1)
         return values.new_empty(0)
 
     @staticmethod
     def backward(ctx, token):  # type: ignore[no-untyped-def]
-        n_rows = ctx.shape[0] * ctx.shape[1]
-        gradient = ctx.tape.gradients[ctx.start : ctx.start + n_rows]
+        gradient = ctx.tape.gradients[ctx.start : ctx.start + ctx.n_rows]
         return gradient.view(ctx.shape), None, None, None
 
 
@@ -119,7 +118,7 @@ class Reading(torch.nn.Module):
     def forward(
         self, tape: Tape, rows: torch.Tensor, tokens: Sequence[torch.Tensor]
     ) -> torch.Tensor:
-        """Gather float32[k, padded, batch].
+        """Gather float32[k, padded, positions * batch].
 
         Args:
             tape: keeps the gradients.
@@ -135,7 +134,7 @@ class Plan:
 
     Attributes:
         groups: all groups, in order.
-        starts: first row of each group; groups that only move lanes have none.
+        starts: first row of each group; groups that only move elements have none.
         n_rows: rows in all.
     """
 
@@ -144,17 +143,18 @@ class Plan:
 
         Args:
             groups: all groups, in order.
-            moved: for groups that only move lanes: int64[k * padded_output], which row of the joined
-                padded inputs each of their rows is.
+            moved: for groups that only move elements: int64[k * padded_output * n_positions], which
+                element of the joined padded inputs each of theirs is.
         """
         self.groups = groups
         self._moved = moved
         sizes = [
-            0 if i in moved else g.nodes.k * g.nodes.padded_output for i, g in enumerate(groups)
+            0 if i in moved else g.nodes.k * g.nodes.padded_output * g.nodes.n_positions
+            for i, g in enumerate(groups)
         ]
         self.starts = [int(start) for start in np.cumsum([0, *sizes])]
         self.n_rows = self.starts[-1]
-        #: Per group: int64[k, padded_output], where each lane lies.
+        #: Per group: int64[k, padded_output * n_positions], where each element lies.
         self._rows: list[Int] = []
         for index, group in enumerate(groups):
             if index in moved:
@@ -165,15 +165,14 @@ class Plan:
             self._rows.append(rows.reshape(group.nodes.k, -1))
 
     def rows_read(self, reader: int, slot: int) -> Int:
-        """Return where each lane that an input reads lies, int64[k, padded_input]."""
+        """Return where each element that an input reads lies, int64[k, padded_input * positions]."""
         nodes, places = self.groups[reader].nodes, self.groups[reader].inputs[slot]
-        lanes = np.arange(nodes.padded_inputs[slot])
-        result = np.empty((nodes.k, lanes.size), dtype=np.int64)
+        lanes, n_positions = np.arange(nodes.padded_inputs[slot]), nodes.input_positions[slot]
+        result = np.empty((nodes.k, lanes.size, n_positions), dtype=np.int64)
         for i, (group, member) in enumerate(places):
-            result[i] = self._rows[group][member][
-                np.minimum(lanes, nodes.input_widths[slot][i] - 1)
-            ]
-        return result
+            known = self._rows[group][member].reshape(-1, n_positions)
+            result[i] = known[np.minimum(lanes, nodes.input_widths[slot][i] - 1)]
+        return result.reshape(nodes.k, -1)
 
     def sources(self, groups: Iterable[int]) -> tuple[int, ...]:
         """Return the groups that computed what these groups hold."""
@@ -202,5 +201,5 @@ class Plan:
 
 
 def write(values: torch.Tensor, tape: Tape, rows: torch.Tensor, start: int) -> torch.Tensor:
-    """Put float32[k, width, batch] on the tape from row `start`; returns a token for its readers."""
+    """Put float32[k, width, positions * batch] on the tape from row `start`; returns a token for its readers."""
     return _Write.apply(values, tape, rows, start)  # type: ignore[no-any-return,no-untyped-call]

@@ -1,6 +1,6 @@
 """Which nodes of which networks are computed together, and where they find their inputs.
 
-Nodes of all networks whose inputs are ready are grouped by layer type, width class and role.  Layers
+Nodes of all networks whose inputs are ready are grouped by layer type, positions, width class and role.  Layers
 with multipliers wait until nothing else is ready: networks of different shape (with or without a
 skip, say) then meet again at their next dense layer, and the groups stay large.
 """
@@ -99,7 +99,7 @@ def build_schedule(candidates: Sequence[Candidate], seeds: Sequence[int]) -> Sch
 
     Raises:
         DesignError: an illegal network, networks with different numbers of outputs, or a network
-            whose last node does not round.
+            whose last node does not round, or has several positions.
     """
     if not candidates:
         raise DesignError("no candidates to train; give at least one")
@@ -142,6 +142,11 @@ class _Scheduler:
             if not any(p.column == "output_bits" for p in self._layers[row].parameters):
                 raise DesignError(
                     f"{names[row]}: the last node of a network must round its result; end it with a linear node"
+                )
+            if population.columns["n_positions"][row] > 1:
+                raise DesignError(
+                    f"{names[row]}: the last node of a network has {self._n_positions(row)} positions; training"
+                    " needs one: pool or flatten before it"
                 )
         self._readers: list[list[int]] = [[] for _ in range(m)]
         for row in range(m):
@@ -189,11 +194,19 @@ class _Scheduler:
         follows = not self._layers[row].has_multipliers and len(self._inputs[row]) == 1
         return (
             self._family(row),
-            len(self._inputs[row]),
+            *(self._positions(r) for r in (row, *self._inputs[row])),
             bool(self._is_output[row]),
             self._is_output[self._readers[row]].any() if self._readers[row] else False,
             self._place[self._inputs[row][0]][0] if follows else -1,
         )
+
+    def _positions(self, row: int) -> tuple[int, int]:
+        """Rows and columns of a node's result, 0 where it has no such axis."""
+        columns = self._population.columns
+        return int(columns["n_rows"][row]), int(columns["n_columns"][row])
+
+    def _n_positions(self, row: int) -> int:
+        return int(self._population.columns["n_positions"][row])
 
     def _widths(self, row: int) -> tuple[int, ...]:
         """Real widths of result and inputs."""
@@ -210,10 +223,11 @@ class _Scheduler:
         has_weights = self._layers[rows[0]].has_multipliers
         widths = {key: np.array([self._widths(r) for r in cells[key]]).max(0) for key in cells}
         parts = [(len(cells[key]), widths[key], cells[key]) for key in sorted(cells)]
+        n_positions = np.array([self._n_positions(r) for r in (rows[0], *self._inputs[rows[0]])])
 
         def cost(k: int, padded: NDArray[np.int64]) -> float:
             weights = padded[0] * padded[1] * _LANES_PER_WEIGHT if has_weights else 0.0
-            return _LANES_PER_GROUP + k * (float(padded.sum()) + weights)
+            return _LANES_PER_GROUP + k * (float((padded * n_positions).sum()) + weights)
 
         while len(parts) > 1:
             best, pair = 0.0, None
@@ -248,12 +262,15 @@ class _Scheduler:
             for slot in range(n_inputs)
         )
         padded = tuple(int(w.max()) for w in widths)
+        sources = self._inputs[rows[0]]
         nodes = TrainNodes(
             layers=tuple(self._layers[row].name for row in rows),
             columns={name: values[members] for name, values in columns.items()},
             input_widths=widths,
             padded_inputs=padded,
             padded_output=int(columns["n_out"][members].max()),
+            input_positions=tuple(self._n_positions(source) for source in sources),
+            n_positions=self._n_positions(rows[0]),
             is_normalised=self._is_normalised[members],
             is_output=bool(self._is_output[members[0]]),
             seeds=tuple(self._node_seed(row) for row in rows),

@@ -41,7 +41,8 @@ def train_teacher(
     """
     generator = torch.Generator().manual_seed(seed)
     rows, _ = split_rows(len(task.y_train), validation_fraction)
-    x, y = torch.from_numpy(task.x_train[rows]), torch.from_numpy(task.y_train[rows])
+    flat = task.x_train.reshape(len(task.x_train), -1)
+    x, y = torch.from_numpy(flat[rows]), torch.from_numpy(task.y_train[rows])
     widths = (x.shape[1], *_HIDDEN, task.n_classes)
     weights = [
         torch.nn.Parameter(torch.randn(n_members, a, b, generator=generator) * (2.0 / a) ** 0.5)
@@ -75,5 +76,5 @@ def train_teacher(
         if progress is not None:
             progress((epoch + 1) / _EPOCHS)
     with torch.no_grad():
-        mean = torch.softmax(logits(torch.from_numpy(task.x_train)), dim=2).mean(dim=0)
+        mean = torch.softmax(logits(torch.from_numpy(flat)), dim=2).mean(dim=0)
     return np.asarray(torch.log(mean.clamp_min(1e-9)).numpy())

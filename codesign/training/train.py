@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from codesign.errors import DesignError
 from codesign.ir import Candidate, QuantizedNetwork
+from codesign.ir.quantized import leading
 from codesign.layers import run_words
 from codesign.layers._training import TrainStep
+from codesign.layers.input import input_shape
 from codesign.processes import n_worker_processes
 from codesign.space import population_from_candidates
 from codesign.training.executor import Executor, float_accuracy
@@ -151,7 +153,7 @@ def integer_accuracy(
 
     Args:
         network: the network.
-        x: float32[n, n_features], standardised.
+        x: float32[n, *task shape], standardised.
         y: int64[n].
     """
     n_right = 0
@@ -165,12 +167,7 @@ def integer_accuracy(
 
 def _check_fit(candidates: Sequence[Candidate], task: TaskArrays) -> None:
     for candidate in candidates:
-        width = int(candidate.network.nodes[0].parameters.get("width", 0))
-        if width != task.x_train.shape[1]:
-            raise DesignError(
-                f"a candidate takes {width} inputs, the task has {task.x_train.shape[1]} features;"
-                " decode the space for this task"
-            )
+        leading(task.x_train[:0], input_shape(candidate.network))
 
 
 def even_chunk_size(n: int, *, at_most: int) -> int:
@@ -191,9 +188,8 @@ def chunks_of_similar_size(
     if not candidates:
         raise DesignError("no candidates to train; give at least one")
     population = population_from_candidates(candidates)
-    lanes = np.bincount(
-        population.candidate, population.columns["n_out"], minlength=len(candidates)
-    )
+    elements = population.columns["n_out"] * population.columns["n_positions"]
+    lanes = np.bincount(population.candidate, elements, minlength=len(candidates))
     order = np.argsort(lanes, kind="stable")
     n_chunks = -(-len(candidates) // chunk_size)
     share = np.cumsum(lanes[order]) / lanes.sum()
@@ -287,12 +283,11 @@ class _Training:
         rows, self.validation_rows = split_rows(
             len(task.y_train), options.validation_fraction, options.split
         )
-        self._data = torch.from_numpy(np.ascontiguousarray(task.x_train[rows].T)).to(device)
+        self._data = _features_first(task.x_train[rows]).to(device)
         labels = torch.from_numpy(task.y_train[rows])
         self._targets = _targets(labels, schedule.n_classes, options.label_smoothing).to(device)
         held_out = self.validation_rows
-        x_held_out = np.ascontiguousarray(task.x_train[held_out].T)
-        self._held_out = torch.from_numpy(x_held_out).to(device)
+        self._held_out = _features_first(task.x_train[held_out]).to(device)
         self._held_out_labels = torch.from_numpy(task.y_train[held_out]).to(device)
         self._soft = None
         if teacher_logits is not None:
@@ -305,7 +300,7 @@ class _Training:
         self._step = 0
         # Ranges and moments exist only after a first look at the data.
         with torch.no_grad():
-            first = self._data[:, : self._batch_size]
+            first = self._data[..., : self._batch_size]
             self._model(first, TrainStep(selects_ranges=True, updates_moments=True))
         self._optimiser = torch.optim.AdamW(
             self._model.parameters(),
@@ -318,9 +313,9 @@ class _Training:
 
     def run_epoch(self) -> None:
         """Pass over the training rows once, in a new order."""
-        order = torch.randperm(self._data.shape[1], generator=self._generator)
+        order = torch.randperm(self._data.shape[-1], generator=self._generator)
         order = order.to(self._data.device)
-        data, targets = self._data[:, order], self._targets[:, order]
+        data, targets = self._data[..., order], self._targets[:, order]
         soft = None if self._soft is None else self._soft[:, order]
         total = torch.zeros(len(self._active), device=data.device)
         epoch = self._step // self._n_batches
@@ -331,7 +326,7 @@ class _Training:
             )
             plan = _plan_step(self._step, self._n_batches, self._n_steps, self._options)
             teacher = None if soft is None else soft[:, window]
-            logits = self._model(data[:, window], plan)
+            logits = self._model(data[..., window], plan)
             loss = _loss(logits, targets[:, window], teacher, self._options)
             self._optimiser.zero_grad(set_to_none=True)
             loss.sum().backward()  # type: ignore[no-untyped-call]
@@ -354,7 +349,7 @@ class _Training:
         seeds = [self._seeds[i] for i in self._active]
         thinned = thin(self._model, self._optimiser, candidates, seeds, keep.tolist())
         with torch.no_grad():  # those that stop may not be pruned to the end yet
-            self._model(self._data[:, : self._batch_size], TrainStep(pruning=1.0))
+            self._model(self._data[..., : self._batch_size], TrainStep(pruning=1.0))
         self._export(set(range(len(self._active))) - set(keep.tolist()))
         self._model, self._optimiser = thinned
         self._active = [self._active[i] for i in keep]
@@ -362,8 +357,8 @@ class _Training:
     def _export(self, positions: set[int]) -> None:
         """Choose the output formats and export the networks at some positions of the model."""
         with torch.no_grad():
-            for start in range(0, self._data.shape[1], 1024):
-                self._model(self._data[:, start : start + 1024], TrainStep(covers_outputs=True))
+            for start in range(0, self._data.shape[-1], 1024):
+                self._model(self._data[..., start : start + 1024], TrainStep(covers_outputs=True))
         exported = self._model.export([self._all[i] for i in self._active])
         for position in positions:
             self._finished[self._active[position]] = exported[position]
@@ -375,6 +370,12 @@ class _Training:
     def networks(self) -> tuple[QuantizedNetwork, ...]:
         """Return all networks, in the order of the candidates; after `finish`."""
         return tuple(self._finished[i] for i in range(len(self._all)))
+
+
+def _features_first(x: NDArray[np.float32]) -> torch.Tensor:
+    """Return float32[n, ..., n_features] as float32[n_features, ..., n]."""
+    axes = (x.ndim - 1, *range(1, x.ndim - 1), 0)
+    return torch.from_numpy(np.ascontiguousarray(x.transpose(axes)))
 
 
 def _learning_rate(done: float, options: TrainingOptions) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from codesign.ir import FixedPoint
+from codesign.ir import FixedPoint, TensorType
 from codesign.layers import LAYERS
 from codesign.layers._table import TableActivation
 from codesign.layers._train_dense import _EPSILON, _Fold
@@ -82,7 +82,7 @@ def test_every_table_entry_is_what_training_computes(name, bits):
             torch.tensor(float(integer_bits)),
             is_signed=result.signed,
         )
-        table = result.values_from_words(layer.table_words(result))
+        table = result.values_from_words(layer.table_words(TensorType.of(result, (1,))))
         assert np.array_equal(trained.numpy().astype(np.float64), table)
 
 
@@ -108,7 +108,7 @@ def test_range_selection_finds_the_least_error_of_every_choice():
     generator = torch.Generator().manual_seed(1)
     scales = torch.tensor([0.02, 0.3, 1.0, 7.0])[:, None, None]
     values = scales * torch.randn(4, 3, 256, generator=generator)
-    found = ResultRange(np.array([4.0, 4.0, 8.0, 6.0]), [True, True, False, True])
+    found = ResultRange(np.array([4.0, 4.0, 8.0, 6.0]), [True, True, False, True], n_positions=1)
     mask = torch.ones(4, 3, 1)
     found.select(values, mask)
     first = found.integer_bits.clone()
