@@ -464,14 +464,14 @@ def _tool_settings(folder: Path) -> dict[str, str]:
         variables = dict(
             re.findall(r"^\s*set\s+(\w+)\s+\"?([^\"\n]+?)\"?\s*$", read_text(tcl), re.MULTILINE)
         )
-        found = {
+        named = {
             "top": variables.get("project_name") or variables.get("myproject"),
             "part": variables.get("part"),
             "period": variables.get("clock_period"),
             "uncertainty": variables.get("clock_uncertainty"),
             "backend": variables.get("backend"),
         }
-        found = {key: value for key, value in found.items() if value}
+        found = {key: value for key, value in named.items() if value}
     for path in _tool_files(folder):
         text = read_text(path)
         for key, pattern in _TOOL_SETTINGS[path.suffix].items():
