@@ -163,6 +163,13 @@ def run_tool(
     return ToolResult(returncode=process.returncode, output=output)
 
 
+def configuration_folder() -> Path:
+    """Return the per-user folder for what must be kept (XDG_CONFIG_HOME where absolute, else ~/.config)."""
+    root = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    # the specification has relative paths ignored
+    return (root if root.is_absolute() else Path.home() / ".config") / "codesign"
+
+
 def cache_folder() -> Path:
     """Return the per-user cache folder for downloads (XDG_CACHE_HOME, else ~/.cache)."""
     root = os.environ.get("XDG_CACHE_HOME")

@@ -6,13 +6,13 @@ and the others add their fill.  RTL (alkaid): one combinational graph, cut every
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hw_models.coefficients import Coefficients, load_coefficients
+from hw_models.coefficients import Coefficients, load_coefficients, scope_name
 from hw_models.errors import ModelError, UnsupportedError
 from hw_models.families import (
     adder_levels_per_cycle,
@@ -319,13 +319,26 @@ def _interval_ends(
     else:
         ends = table[raw.is_spatial.astype(np.intp), raw.strategy].T
     ends = np.broadcast_to(np.reshape(ends, (2, -1)), (2, raw.strategy.size))
-    if target in PRIOR_SPREAD and not raw.is_prior.all():
-        # exact weights take the prior's share out of the interval, at most half of it
+    own = coefficients.own_intervals.get(target, {})
+    if target in PRIOR_SPREAD and (own or not raw.is_prior.all()):
         spread = (
             _Z90 * np.array([PRIOR_SPREAD[target].get(name, 0.0) for name in names])[raw.strategy]
         )
+        # exact weights take the prior's share out of the interval, at most half of it
         exact = np.sqrt(np.maximum(ends**2 - spread**2, 0.25 * ends**2)) * np.sign(ends)
-        ends = np.where(raw.is_prior, ends, exact)
+        prior = ends
+        if own:
+            classes = np.array(
+                [
+                    [coefficients.interval_class(target, n, raw.keys.io_type, kind) for n in names]
+                    for kind in ("dense", "spatial")
+                ]
+            )[raw.is_spatial.astype(np.intp), raw.strategy]
+            # a user's interval is as narrow as his weights make it: unknown ones put their share back
+            wider = np.hypot(ends, spread) * np.where(ends == 0, [[-1.0], [1.0]], np.sign(ends))
+            exact = np.where([name in own for name in classes], ends, exact)
+            prior = np.where([own.get(name, False) for name in classes], wider, ends)
+        ends = np.where(raw.is_prior, prior, exact)
     if target == "latency_cycles" and raw.is_cut.any():
         return (
             np.where(raw.is_cut, 0.0, ends[0] - extra),
@@ -403,9 +416,120 @@ def estimate(
         raise UnsupportedError(
             f"stage {stage!r} cannot be predicted; expected one of {', '.join(sorted(PREDICTED_STAGES))}"
         )
-    target_stage = PREDICTED_STAGES[stage]
     fitted = load_coefficients() if coefficients is None else coefficients
-    raw = raw_costs(batch, fitted.timing)
+    known = _with_known_version(batch, fitted)
+    raw = raw_costs(known, fitted.timing)
+    spoken_for = _spoken_for(raw, fitted)
+    if spoken_for.all():
+        return _estimate(known, raw, fitted, stage, with_notes, with_per_op)
+    outside = estimate(
+        batch, fitted.outside, stage=stage, with_notes=with_notes, with_per_op=with_per_op
+    )
+    note = f"outside your calibration ({_speaks_for(fitted)}): estimated without it"
+    if with_notes:
+        notes = tuple(
+            own if inside else (note, *own)
+            for own, inside in zip(outside.notes, spoken_for, strict=True)
+        )
+        outside = replace(outside, notes=notes)
+    if not spoken_for.any():
+        return outside
+    inside = _estimate(known, raw, fitted, stage, with_notes, with_per_op)
+    return _joined(batch, inside, outside, spoken_for)
+
+
+def _with_known_version(batch: DesignBatch, coefficients: Coefficients) -> DesignBatch:
+    """Take an unknown version of the tool as the one that the coefficients were calibrated on, if it is one."""
+    tools = coefficients.provenance.get("speaks_for", {}).get("tools", ())
+    versions = [
+        v for t, _, v in (str(name).partition(" ") for name in tools) if t == tool_key(batch.tool)
+    ]
+    if batch.tool_version or len(versions) != 1:
+        return batch
+    return replace(batch, tool_version=versions[0])
+
+
+def _spoken_for(raw: RawCosts, coefficients: Coefficients) -> NDArray[np.bool_]:
+    """Say for each design whether the coefficients were fitted to designs of its kind, bool[n]."""
+    if not coefficients.scope:
+        return np.ones(raw.strategy.size, dtype=bool)
+    scope = set(coefficients.scope)
+    names = [*STRATEGIES, "mixed"]
+    known = np.array(
+        [
+            [
+                scope_name(raw.keys.tool, raw.keys.family, raw.keys.io_type, kind, strategy)
+                in scope
+                for strategy in names
+            ]
+            for kind in ("dense", "spatial")
+        ]
+    )
+    # a mix of strategies that are known one by one
+    known[:, _MIXED] |= known[:, :_MIXED].sum(axis=1) >= 2
+    spoken_for: NDArray[np.bool_] = known[raw.is_spatial.astype(np.intp), raw.strategy]
+    return spoken_for
+
+
+def _speaks_for(coefficients: Coefficients) -> str:
+    """Say in words for which designs coefficients speak."""
+    return "; ".join(
+        f"{what} {', '.join(map(str, names))}"
+        for what, names in coefficients.provenance.get("speaks_for", {}).items()
+    )
+
+
+def _joined(
+    batch: DesignBatch,
+    inside: HardwareMetrics,
+    outside: HardwareMetrics,
+    is_inside: NDArray[np.bool_],
+) -> HardwareMetrics:
+    """Take each design from one of two estimates of the same batch."""
+    designs = {op.primitive: [] for op in batch.ops} if inside.per_op else {}
+    for op in batch.ops if inside.per_op else ():
+        designs[op.primitive].append(op.design)
+    return HardwareMetrics(
+        stage=inside.stage,
+        metrics={
+            name: Estimate(
+                **{
+                    end: np.where(
+                        is_inside, getattr(inside.metrics[name], end), getattr(other, end)
+                    )
+                    for end in ("value", "low", "high")
+                }
+            )
+            for name, other in outside.metrics.items()
+        },
+        clock_period_ns=np.where(is_inside, inside.clock_period_ns, outside.clock_period_ns),
+        energy_nj=np.where(is_inside, inside.energy_nj, outside.energy_nj),
+        notes=tuple(
+            a if own else b
+            for a, b, own in zip(inside.notes, outside.notes, is_inside, strict=True)
+        ),
+        per_op={
+            name: {
+                metric: np.where(
+                    is_inside[np.concatenate(rows)], inside.per_op[name][metric], value
+                )
+                for metric, value in outside.per_op[name].items()
+            }
+            for name, rows in designs.items()
+        },
+    )
+
+
+def _estimate(
+    batch: DesignBatch,
+    raw: RawCosts,
+    fitted: Coefficients,
+    stage: str,
+    with_notes: bool,
+    with_per_op: bool,
+) -> HardwareMetrics:
+    """Estimate a batch, all of it with the same coefficients."""
+    target_stage = PREDICTED_STAGES[stage]
     is_rtl = raw.keys.tool in RTL_TOOLS
     extra: Array | float = sum(
         fitted.widening.get(key.split("=")[0], 0.3) for key in _unseen(raw, fitted)
@@ -478,6 +602,12 @@ def _notes(
     unseen = _unseen(raw, coefficients)
     if unseen:
         common.append(f"not in the fitted records: {', '.join(unseen)}; the interval is wider")
+    speaks_for = coefficients.provenance.get("speaks_for", {})
+    version = f"{raw.keys.tool} {raw.keys.version}".strip()
+    if coefficients.scope and not (
+        version in speaks_for.get("tools", ()) and batch.part in speaks_for.get("parts", ())
+    ):
+        common.append(f"calibrated on {_speaks_for(coefficients)}; this is {version}, {batch.part}")
     notes: list[list[str]] = [list(common) for _ in range(batch.n_designs)]
     for i in np.flatnonzero(raw.is_prior):
         notes[i].append(

@@ -29,6 +29,9 @@ REPORT_STAGES = (
     "measured",
 )
 
+#: Flag of a record whose only report is that of the wrapper around the network.
+WRAPPER_FLAG = "the only report is that of the AXI wrapper, not of the network in it"
+
 _TYPE = re.compile(r"^\s*(?:ac_|ap_)?(u?)(fixed|int)\s*<\s*(\d+)\s*(?:,\s*(-?\d+))?")
 
 

@@ -17,7 +17,8 @@ def register(app: typer.Typer) -> None:
         paths: Annotated[
             list[Path] | None,
             typer.Argument(
-                help="Folders and files of reports or records; none: the corpus that ships.",
+                help="Folders and files of reports or records; none: the corpus that ships."
+                " With --revert: the version to go back to.",
                 show_default=False,
             ),
         ] = None,
@@ -25,17 +26,33 @@ def register(app: typer.Typer) -> None:
             Path | None,
             typer.Option(
                 "--output",
-                help="Coefficients file; the next version in your user folder by default.",
+                help="Coefficients file; the next version in your configuration folder by default.",
             ),
         ] = None,
         base: Annotated[
             Path | None,
-            typer.Option("--base", help="Coefficients to start from; those that ship by default."),
+            typer.Option(
+                "--base",
+                help="Coefficients to start from; by default where your version in use started, its reports kept.",
+            ),
         ] = None,
         page: Annotated[
             Path,
             typer.Option("--page", help="HTML page with plots; written next to where you are."),
         ] = Path("calibration.html"),
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Do everything but write coefficients.")
+        ] = False,
+        history: Annotated[
+            bool, typer.Option("--history", help="Instead: list your versions.")
+        ] = False,
+        revert: Annotated[
+            bool,
+            typer.Option(
+                "--revert",
+                help="Instead: go back to the version before the one in use, or to the one named; 0: as shipped.",
+            ),
+        ] = False,
         suggest: Annotated[
             int,
             typer.Option(
@@ -54,12 +71,17 @@ def register(app: typer.Typer) -> None:
         ] = None,
         json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
-        """Fit the hardware models to your reports; coefficients are written only if held-out error falls."""
+        """Fit the hardware models to your reports; what does not predict held-out designs better stays as it was."""
         import sys
 
         def say(line: str) -> None:
             print(line, file=sys.stderr, flush=True)
 
+        if history or revert:
+            if revert:
+                say(_revert([str(path) for path in paths or []]))
+            _history(json)
+            return
         if suggest:
             if study is None:
                 raise typer.BadParameter("--suggest N needs --study FOLDER")
@@ -69,10 +91,15 @@ def register(app: typer.Typer) -> None:
 
         from codesign.files import write_atomically
         from codesign.report.calibration_page import calibration_page
-        from codesign.synthesis.calibration import calibration_table, run_calibration, run_json
+        from codesign.synthesis.calibration import (
+            accounting,
+            calibration_table,
+            run_calibration,
+            run_json,
+        )
 
         run = run_calibration(
-            paths or [], base=base, output=output,
+            paths or [], base=base, output=output, is_dry=dry_run,
             progress=lambda done, total: say(f"parsed {done} of {total} designs"),
             report=lambda group: say(f"held out: {group}"),
         )  # fmt: skip
@@ -83,29 +110,51 @@ def register(app: typer.Typer) -> None:
             print(json_module.dumps(run_json(run), indent=1))
             return
         console = Console()
-        rejected = [*run.rejections]
-        console.print(
-            f"{run.n_records} records read ({run.n_without_architecture} without an architecture), "
-            f"{len(rejected)} files rejected",
-            highlight=False,
-        )
-        for item in rejected[:20]:
-            console.print(
-                f"  rejected {item.path}: {item.reason}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
-        if len(rejected) > 20:
-            console.print(f"  ... and {len(rejected) - 20} more, all on the page", highlight=False)
+
+        def show(line: str) -> None:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+        show(f"starting from {run.start}")
+        for line in accounting(run):
+            show(line)
         for stage, reason in run.skipped.items():
-            console.print(f"{stage}: not fitted, {reason}", highlight=False, markup=False)
+            show(f"{stage}: not fitted, {reason}")
         console.print(calibration_table(run))
-        if run.output is None:
-            console.print("held-out error did not fall: the coefficients stay as they are")
+        if not run.is_better:
+            show("nothing predicts held-out designs better: the coefficients stay as they are")
+        elif run.is_dry:
+            show("a dry run: nothing was written")
         else:
-            console.print(f"coefficients: {run.output}", highlight=False, soft_wrap=True)
-        console.print(f"page: {page}", highlight=False)
+            show(f"coefficients: {run.output}")
+            spoken = run.coefficients.provenance.get("speaks_for", {})
+            show("they speak for " + "; ".join(f"{k} {', '.join(v)}" for k, v in spoken.items()))
+        show(f"page: {page}")
+
+
+def _revert(versions: list[str]) -> str:
+    """Go back to a version; return what was done."""
+    from codesign.synthesis.coefficient_files import previous_version, use_version
+
+    if len(versions) > 1 or not all(version.isdigit() for version in versions):
+        raise typer.BadParameter("--revert takes one version number; see --history")
+    number = int(versions[0]) if versions else previous_version()
+    use_version(number)
+    return f"estimates start from version {number} from now on"
+
+
+def _history(json: bool) -> None:
+    """Print every version of the user's coefficients."""
+    from codesign.synthesis.coefficient_files import history, history_json, history_table
+
+    versions = history()
+    if json:
+        import json as json_module
+
+        print(json_module.dumps(history_json(versions), indent=1))
+        return
+    from rich.console import Console
+
+    Console().print(history_table(versions))
 
 
 def _suggest(

@@ -103,12 +103,13 @@ def _coverage(result: CalibrationResult) -> str:
 def _table(result: CalibrationResult) -> str:
     rows = "".join(
         f"<tr><td>{html.escape(target)}</td><td>{error.n}</td><td>{error.before:.1f}</td><td>{error.after:.1f}</td>"
-        f"<td>{100 * error.coverage:.0f}</td></tr>"
+        f"<td>{'accepted' if error.is_accepted else f'left as it was (refit: {error.tried:.1f})'}</td>"
+        f"<td>{100 * error.coverage_before:.0f}</td><td>{100 * error.coverage:.0f}</td></tr>"
         for target, error in result.errors.items()
     )
     return (
         "<table><tr><th>target</th><th>n</th><th>SMAPE before, %</th><th>SMAPE after, %</th>"
-        f"<th>coverage of the 90 % interval, %</th></tr>{rows}</table>"
+        f"<th>refit</th><th>90 % interval covered before, %</th><th>covers now, %</th></tr>{rows}</table>"
     )
 
 
@@ -147,18 +148,23 @@ def calibration_page(run: CalibrationRun) -> str:
         f"<li>{html.escape(stage)}: {html.escape(reason)}</li>"
         for stage, reason in run.skipped.items()
     )
-    unused = [
-        *((str(item.path), item.reason) for item in run.rejections),
-        *(pair for result in run.results.values() for pair in result.rejected),
-    ]
+    designs = "".join(
+        f"<tr><td>{html.escape(design.id)}</td><td>{html.escape(', '.join(design.used_for) or 'not used')}</td>"
+        f"<td>{html.escape(design.reason)}</td></tr>"
+        for design in run.designs
+    )
     rejected = "".join(
-        f"<li>{html.escape(name)}: {html.escape(reason)}</li>" for name, reason in unused[:500]
+        f"<li>{html.escape(str(item.path))}: {html.escape(item.reason)}</li>"
+        for item in run.rejections
     )
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Calibration of the hardware models</title>"
         f"<style>{_STYLE}</style><script>{get_plotlyjs()}</script></head><body>"
         "<h1>Calibration of the hardware models</h1>"
-        f"<p>{run.n_records} records read, {run.n_without_architecture} of them without an architecture.</p>"
+        f"<p>Started from {html.escape(run.start)}. {len(run.designs)} designs, "
+        f"{len(run.designs) - len(run.unused)} of them used.</p>"
         f"{stages}<h2>Not fitted</h2><ul>{skipped}</ul>"
-        f"<h2>Rejected ({len(unused)})</h2><ul>{rejected}</ul></body></html>"
+        f"<h2>Designs ({len(run.designs)})</h2><table><tr><th>design</th><th>used for</th><th>what not, and why</th>"
+        f"</tr>{designs}</table>"
+        f"<h2>Files left out ({len(run.rejections)})</h2><ul>{rejected}</ul></body></html>"
     )

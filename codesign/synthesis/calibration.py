@@ -1,7 +1,7 @@
 """The work behind `codesign calibrate`: reports in, better coefficients out, or none."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,24 +10,34 @@ import numpy as np
 
 from codesign.errors import CalibrationError
 from codesign.processes import n_worker_processes
-from codesign.synthesis.estimates import user_coefficients_folder
+from codesign.synthesis.coefficient_files import (
+    records_behind,
+    records_path,
+    save_version,
+    version_in_use,
+    version_path,
+)
 from hw_models.calibration import (
     CalibrationResult,
     Coefficients,
     TargetError,
     calibrate,
-    estimate_records,
     load_coefficients,
     load_corpus,
     save_coefficients,
 )
-from hw_models.calibration.calibrate import fold_groups
+from hw_models.calibration.calibrate import (
+    covered_by,
+    fold_groups,
+    is_beyond_chance,
+    speaking_for,
+)
 from hw_models.calibration.fit import SCALED, Dataset, predict, smape
 from hw_models.calibration.parsers import Rejection, read_reports
 from hw_models.calibration.stages import stage_pairs, stage_step
 from hw_models.compose import RESOURCES
 from hw_models.errors import ModelError
-from hw_models.records import Record, read_record
+from hw_models.records import Record, read_record, record_json
 from hw_models.types import METRICS
 
 if TYPE_CHECKING:
@@ -69,26 +79,47 @@ class StepError:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DesignUse:
+    """What became of one design.
+
+    Attributes:
+        id: the design's.
+        used_for: stages and steps that it was fitted on.
+        reason: why it was not used; where it was, what of it was not.  Empty when there is nothing to say.
+        is_new: whether its reports were given now, not kept from an earlier calibration.
+    """
+
+    id: str
+    used_for: tuple[str, ...]
+    reason: str
+    is_new: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class CalibrationRun:
     """What one call of `codesign calibrate` did.
 
     Attributes:
-        n_records: records read.
-        n_without_architecture: of these, without layers, so that no law applies.
-        rejections: what was not read, and why.
+        designs: every design that was read, once, and what became of it.
+        start: in words, which coefficients the fit started from, and why.
+        rejections: files and folders that gave no design, and why.
         results: per stage that had enough records.
         steps: per later stage and resource, the step from csynth; kept where `after` is less.
         skipped: reason per stage that had not.
-        output: coefficients file that was written, None when nothing improved.
+        output: coefficients file that was written, None when nothing improved or nothing was to be written.
+        is_dry: whether nothing was to be written.
+        coefficients: what came out.
     """
 
-    n_records: int
-    n_without_architecture: int
+    designs: tuple[DesignUse, ...]
+    start: str
     rejections: tuple[Rejection, ...]
     results: Mapping[str, CalibrationResult]
     steps: Mapping[str, Mapping[str, StepError]]
     skipped: Mapping[str, str]
     output: Path | None
+    is_dry: bool
+    coefficients: Coefficients
 
     @property
     def is_better(self) -> bool:
@@ -98,6 +129,11 @@ class CalibrationRun:
             for errors in self.steps.values()
             for error in errors.values()
         )
+
+    @property
+    def unused(self) -> tuple[DesignUse, ...]:
+        """The designs that no fit used."""
+        return tuple(design for design in self.designs if not design.used_for)
 
 
 def calibrate_offsets(
@@ -139,45 +175,48 @@ def calibrate_offsets(
             if rows.sum() < MIN_RECORDS:
                 continue
             held_out = np.full(rows.shape, np.nan)
-            for group in np.unique(groups[rows]):
-                test = rows & (groups == group)
-                train = rows & (groups != group) if np.unique(groups[rows]).size > 1 else rows
+            # one group alone: record by record
+            folds = groups if np.unique(groups[rows]).size > 1 else np.arange(rows.size)
+            for fold in np.unique(folds[rows]):
+                test, train = rows & (folds == fold), rows & (folds != fold)
                 held_out[test] = np.rint(before[target][test] * np.exp(np.median(ratio[train])))
-            if (
-                smape(reported[rows], held_out[rows]).mean()
-                < smape(reported[rows], before[target][rows]).mean()
-            ):
+            gain = smape(reported[rows], before[target][rows]) - smape(
+                reported[rows], held_out[rows]
+            )
+            if is_beyond_chance(gain):
                 after[target][rows] = held_out[rows]
                 known = offsets.setdefault(target, {})
                 known[str(tool)] = known.get(str(tool), 0.0) + float(np.median(ratio[rows]))
     coefficients = replace(base, offsets=offsets)
+    if any(np.any(after[metric] != before[metric]) for metric in METRICS):
+        coefficients = speaking_for(coefficients, dataset)
     errors = {}
-    estimates = estimate_records(
-        dataset.records, "vsynth" if stage == "synthesized" else "csynth", coefficients
-    )
+    covered_before, covered = covered_by(dataset, base), covered_by(dataset, coefficients)
     for metric in METRICS:
         reported = dataset.reported[metric]
         rows = ~np.isnan(reported)
         if not rows.any():
             continue
-        inside = [
-            item[metric]["low"] <= value <= item[metric]["high"]
-            for item, value in zip(estimates, reported, strict=True)
-            if not np.isnan(value)
-        ]
+        is_accepted = bool(np.any(after[metric][rows] != before[metric][rows]))
+        error_after = float(smape(reported[rows], after[metric][rows]).mean())
         errors[metric] = TargetError(
             n=int(rows.sum()),
             before=float(smape(reported[rows], before[metric][rows]).mean()),
-            after=float(smape(reported[rows], after[metric][rows]).mean()),
-            coverage=float(np.mean(inside)),
+            tried=error_after,
+            after=error_after,
+            coverage_before=covered_before[metric],
+            coverage=covered[metric],
+            is_accepted=is_accepted,
+            has_own_interval=False,
         )
     return CalibrationResult(
         coefficients=coefficients,
-        is_better=any(error.after < error.before for error in errors.values()),
+        is_better=any(error.is_accepted for error in errors.values()),
         errors=errors,
         n_records=len(dataset),
         n_groups=int(np.unique(groups).size),
         rejected=tuple(dataset.rejected),
+        distrusted=(),
         reported=dataset.reported,
         before=before,
         after=after,
@@ -188,17 +227,6 @@ def calibrate_offsets(
         ),
         stage=stage,
     )
-
-
-def next_user_file() -> Path:
-    """Return the name of the user's next coefficients file, coefficients-0001.json, ..."""
-    folder = user_coefficients_folder()
-    numbers = [
-        int(match[1])
-        for path in folder.glob("coefficients-*.json")
-        if (match := re.search(r"-(\d+)\.json$", path.name))
-    ]
-    return folder / f"coefficients-{max(numbers, default=0) + 1:04d}.json"
 
 
 def collect_records(
@@ -220,7 +248,80 @@ def collect_records(
         raise CalibrationError(
             f"no report could be read ({reasons}); give folders or files of synthesis reports"
         )
-    return [read_record(record, where=str(record.get("id"))) for record in records], rejections
+    typed = []
+    for record in records:
+        try:
+            typed.append(read_record(record, where=str(record["id"])))
+        except ModelError as error:
+            rejections.append(Rejection(path=Path(str(record["id"])), reason=str(error)))
+    return typed, rejections
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Start:
+    """Coefficients that a fit starts from, the reports that go with them, and why these, in words."""
+
+    coefficients: Coefficients
+    earlier: Sequence[Record]
+    words: str
+    file: str
+
+
+def _start_from(base: Path | None) -> _Start:
+    """Choose where a fit starts: the given file; else where the version in use started, with all its reports.
+
+    A version is not refined twice with the same reports: the fit is made anew, from what it was made from, with
+    all reports so far, so that calibrating in two goes or in one comes to the same.
+
+    Raises:
+        CalibrationError: the file cannot be read.
+    """
+    try:
+        if base is not None:
+            return _Start(
+                coefficients=load_coefficients(base),
+                earlier=(),
+                words=f"{base}, as asked",
+                file=base.name,
+            )
+        number = version_in_use()
+        if not number:
+            return _Start(
+                coefficients=load_coefficients(),
+                earlier=(),
+                words="the coefficients that ship with codesign; none of your own are in use",
+                file="shipped",
+            )
+        used, earlier = load_coefficients(version_path(number)), records_behind(number)
+    except ModelError as error:
+        raise CalibrationError(str(error)) from error
+    if earlier is None:
+        return _Start(
+            coefficients=used,
+            earlier=(),
+            words=f"your version {number}, whose reports are not at {records_path(number)}",
+            file=version_path(number).name,
+        )
+    return _Start(
+        coefficients=load_coefficients() if used.outside is None else used.outside,
+        earlier=earlier,
+        words=f"where your version {number} started, with its {len(earlier)} designs kept",
+        file=str(used.provenance.get("base_file", "shipped")),
+    )
+
+
+def _joined(earlier: Sequence[Record], new: Sequence[Record]) -> tuple[list[Record], set[str]]:
+    """Return all designs once, the earlier ones first, and the identities of the new ones."""
+    known = {_identity(record): record for record in earlier}
+    fresh = {_identity(record): record for record in new if _identity(record) not in known}
+    return [*known.values(), *fresh.values()], set(fresh)
+
+
+def _identity(record: Record) -> str:
+    """Tell a design by what it is and what was reported of it, wherever the reports lie."""
+    document = record_json(record)
+    digest = document.get("digest")
+    return str(digest) if digest else json.dumps([document.get("source"), document])
 
 
 def run_calibration(
@@ -228,6 +329,7 @@ def run_calibration(
     *,
     base: Path | None = None,
     output: Path | None = None,
+    is_dry: bool = False,
     progress: Callable[[int, int], None] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> CalibrationRun:
@@ -235,24 +337,28 @@ def run_calibration(
 
     Args:
         paths: folders and files of reports; none means the corpus that ships.
-        base: coefficients to start from; those that ship by default.
-        output: file to write; the user's next versioned file by default.
+        base: coefficients to start from; by default where the version in use started, with its reports.
+        output: file to write; the user's next version by default.
+        is_dry: whether to do everything but write.
         progress: told (designs parsed, designs in all).
         report: told one line per held-out group.
 
     Raises:
         CalibrationError: nothing could be read, or no stage has enough records with an architecture.
     """
-    records, rejections = collect_records(paths, progress=progress)
-    try:
-        coefficients = load_coefficients(base)
-    except ModelError as error:
-        raise CalibrationError(str(error)) from error
+    given, rejections = collect_records(paths, progress=progress)
+    start = _start_from(base)
+    records, new = _joined(start.earlier, given)
+    coefficients = start.coefficients
     source = ", ".join(sorted({record.source for record in records})[:8])
     results: dict[str, CalibrationResult] = {}
     skipped: dict[str, str] = {}
     for stage, targets in FITTED_STAGES.items():
         usable = [record for record in records if record.report(stage) and record.layers]
+        if stage in ("emulated", "measured"):
+            # where the tool itself was heard, its schedule is not bent to what a device adds to it
+            heard = {record.tool for record in records if record.report("csynth")}
+            usable = [record for record in usable if record.tool not in heard]
         if len(usable) < MIN_RECORDS:
             skipped[stage] = f"{len(usable)} records with an architecture, {MIN_RECORDS} needed"
             continue
@@ -273,24 +379,76 @@ def run_calibration(
     if not results and not steps:
         reasons = "; ".join(f"{stage}: {reason}" for stage, reason in skipped.items())
         raise CalibrationError(
-            f"{len(records)} records read, none usable ({reasons}); a report needs its hls4ml project "
+            f"{len(records)} designs read, none usable ({reasons}); a report needs its hls4ml project "
             "(firmware/parameters.h) beside it"
         )
+    if coefficients.scope and start.file != "shipped":
+        coefficients = replace(coefficients, outside=start.coefficients)
+    coefficients = replace(
+        coefficients, provenance=dict(coefficients.provenance) | {"base_file": start.file}
+    )
     run = CalibrationRun(
-        n_records=len(records),
-        n_without_architecture=sum(not record.layers for record in records),
+        designs=_designs(records, new, results, steps, skipped),
+        start=start.words,
         rejections=tuple(rejections),
         results=results,
         steps=steps,
         skipped=skipped,
         output=None,
+        is_dry=is_dry,
+        coefficients=coefficients,
     )
-    if run.is_better:
-        written = output or next_user_file()
-        written.parent.mkdir(parents=True, exist_ok=True)
-        save_coefficients(_with_history(coefficients, base), written)
-        return replace(run, output=written)
-    return run
+    if is_dry or not run.is_better:
+        return run
+    if output is None:
+        return replace(run, output=save_version(coefficients, records))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    save_coefficients(coefficients, output)
+    return replace(run, output=output)
+
+
+def _designs(
+    records: Sequence[Record],
+    new: Container[str],
+    results: Mapping[str, CalibrationResult],
+    steps: Mapping[str, Mapping[str, StepError]],
+    skipped: Mapping[str, str],
+) -> tuple[DesignUse, ...]:
+    """Say of every design what it was used for, or why not."""
+    used = {stage: set(result.identifiers) for stage, result in results.items()}
+    said: dict[str, list[str]] = {}
+    for result in results.values():
+        for identifier, reason in (*result.rejected, *result.distrusted):
+            said.setdefault(identifier, []).append(reason)
+    designs = []
+    for record in records:
+        identifier = str(record.id)
+        used_for = [stage for stage, known in used.items() if identifier in known]
+        for field, stage in LATER_STAGES:
+            if any(stage_pairs([record], field, target) for target in steps.get(stage, ())):
+                used_for.append(f"csynth to {stage}")
+        reasons = list(dict.fromkeys(said.get(identifier, ())))
+        if not used_for and not reasons:
+            reasons = _why_not(record, skipped)
+        designs.append(
+            DesignUse(
+                id=identifier,
+                used_for=tuple(used_for),
+                reason="; ".join(reasons),
+                is_new=_identity(record) in new,
+            )
+        )
+    return tuple(designs)
+
+
+def _why_not(record: Record, skipped: Mapping[str, str]) -> list[str]:
+    if not record.layers:
+        return [
+            "no architecture: its hls4ml project (firmware/parameters.h) is not beside the report"
+        ]
+    reasons = [f"{stage}: {skipped[stage]}" for stage in record.reports if stage in skipped]
+    stages = ", ".join(record.reports) or "no stage"
+    return reasons or [f"reports of {stages} alone, which no fit is made of"]
 
 
 def refit_steps(
@@ -345,52 +503,88 @@ def _step_smape(rows: Sequence[tuple[float, float, str]], factors: Sequence[floa
     return sum(errors) / len(errors)
 
 
-def _with_history(coefficients: Coefficients, base: Path | None) -> Coefficients:
-    origin = "shipped" if base is None else base.name
-    return replace(coefficients, provenance=dict(coefficients.provenance) | {"base_file": origin})
-
-
 def calibration_table(run: CalibrationRun) -> "Table":
     """Tabulate held-out errors before and after, per stage and target."""
     from rich.table import Table
 
-    table = Table(
-        "stage",
-        "target",
-        "n",
-        "SMAPE before",
-        "SMAPE after",
-        "90 % interval covers",
-        title="held-out error",
-    )
+    table = Table("stage", "target", "n", "SMAPE before", "after", "refit", "90 % interval covers",
+                  title="error and coverage on held-out designs")  # fmt: skip
     for stage, result in run.results.items():
         for target, error in result.errors.items():
+            if error.is_accepted:
+                verdict = "accepted"
+            elif error.tried > error.before:
+                verdict = f"refused ({error.tried:.1f} %)"
+            else:
+                verdict = "none"
             table.add_row(
                 stage,
                 target,
                 str(error.n),
                 f"{error.before:.1f} %",
                 f"{error.after:.1f} %",
-                f"{100 * error.coverage:.0f} %",
+                verdict,
+                f"{100 * error.coverage_before:.0f} % -> {100 * error.coverage:.0f} %",
             )
     for stage, errors in run.steps.items():
         for target, step in errors.items():
+            is_kept = step.after < step.before
             table.add_row(
                 f"csynth to {stage}",
                 target,
                 str(step.n),
                 f"{step.before:.1f} %",
-                f"{step.after:.1f} %",
+                f"{min(step.after, step.before):.1f} %",
+                "accepted"
+                if is_kept
+                else f"refused ({step.after:.1f} %)"
+                if step.after > step.before
+                else "none",
                 "",
             )
     return table
 
 
+def accounting(run: CalibrationRun, n_names: int = 6) -> list[str]:
+    """Say in lines what became of every design and file; the numbers add up."""
+    n_new = sum(design.is_new for design in run.designs)
+    n_unused = len(run.unused)
+    lines = [
+        f"{len(run.designs)} designs: {n_new} read now, {len(run.designs) - n_new} kept from before; "
+        f"{len(run.designs) - n_unused} used, {n_unused} not"
+    ]
+    for heading, designs in (
+        ("not used", run.unused),
+        ("used but for", [d for d in run.designs if d.used_for and d.reason]),
+    ):
+        by_reason: dict[str, list[str]] = {}
+        for design in designs:
+            by_reason.setdefault(design.reason, []).append(design.id)
+        for reason, names in by_reason.items():
+            more = f", and {len(names) - n_names} more" if len(names) > n_names else ""
+            lines.append(f"  {len(names)} {heading}: {reason} ({', '.join(names[:n_names])}{more})")
+    if run.rejections:
+        lines.append(f"{len(run.rejections)} files or folders gave no design or not all of it:")
+        lines += [f"  {item.path}: {item.reason}" for item in run.rejections]
+    return lines
+
+
 def run_json(run: CalibrationRun) -> dict[str, Any]:
     """Return a run as a JSON-ready object."""
     return {
-        "n_records": run.n_records,
-        "n_without_architecture": run.n_without_architecture,
+        "start": run.start,
+        "n_designs": len(run.designs),
+        "n_used": len(run.designs) - len(run.unused),
+        "designs": [
+            {
+                "id": design.id,
+                "used_for": list(design.used_for),
+                "reason": design.reason or None,
+                "is_new": design.is_new,
+            }
+            for design in run.designs
+        ],
+        "speaks_for": run.coefficients.provenance.get("speaks_for"),
         "rejected": [{"path": str(item.path), "reason": item.reason} for item in run.rejections],
         "stages": {
             stage: {
@@ -401,8 +595,12 @@ def run_json(run: CalibrationRun) -> dict[str, Any]:
                     target: {
                         "n": error.n,
                         "smape_before_percent": error.before,
+                        "smape_tried_percent": error.tried,
                         "smape_after_percent": error.after,
+                        "coverage_before": error.coverage_before,
                         "coverage": error.coverage,
+                        "is_accepted": error.is_accepted,
+                        "has_own_interval": error.has_own_interval,
                     }
                     for target, error in result.errors.items()
                 },
@@ -421,5 +619,6 @@ def run_json(run: CalibrationRun) -> dict[str, Any]:
             for stage, errors in run.steps.items()
         },
         "skipped": dict(run.skipped),
+        "is_dry": run.is_dry,
         "output": None if run.output is None else str(run.output),
     }

@@ -12,7 +12,7 @@ from codesign.files import write_atomically
 from codesign.hardware.device import Device
 from codesign.hardware.scorer import HardwareScorer
 from codesign.ir import QuantizedNetwork
-from codesign.tools import cache_folder
+from codesign.synthesis.coefficient_files import path_in_use
 from hw_models.calibration import Coefficients, estimate_records, load_coefficients
 from hw_models.calibration.estimate import estimate_documents, summarize
 from hw_models.calibration.parsers import read_project
@@ -65,19 +65,8 @@ class DesignEstimate:
     clock_period_ns: float | None
 
 
-def user_coefficients_folder() -> Path:
-    """Return where `codesign calibrate` keeps a user's coefficients."""
-    return cache_folder() / "coefficients"
-
-
-def latest_user_coefficients() -> Path | None:
-    """Return the user's newest coefficients file, or None."""
-    files = sorted(user_coefficients_folder().glob("coefficients-*.json"))
-    return files[-1] if files else None
-
-
 def open_coefficients(path: Path | None) -> tuple[Coefficients, str]:
-    """Load coefficients: a given file, else the user's newest, else those that ship.
+    """Load coefficients: a given file, else the user's version in use, else those that ship.
 
     Returns:
         The coefficients and where they come from.
@@ -85,7 +74,7 @@ def open_coefficients(path: Path | None) -> tuple[Coefficients, str]:
     Raises:
         CalibrationError: the file cannot be used.
     """
-    chosen = path or latest_user_coefficients()
+    chosen = path or path_in_use()
     try:
         return load_coefficients(chosen), "shipped with codesign" if chosen is None else str(chosen)
     except ModelError as error:

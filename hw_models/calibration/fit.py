@@ -6,9 +6,10 @@ collection does not drown the rest.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,11 @@ from hw_models.coefficients import Coefficients
 from hw_models.compose import EXACT_TERMS, RESOURCES, raw_costs
 from hw_models.errors import ModelError, UnsupportedError
 from hw_models.record_lowering import Lowered, batch_records, lower_record, strategy_name
-from hw_models.records import Record
+from hw_models.records import WRAPPER_FLAG, Record
 from hw_models.types import METRICS, STRATEGIES
 
 Array = NDArray[np.float64]
+_T = TypeVar("_T")
 
 #: Targets whose terms carry fitted factors.  Cycles, DSP and memory blocks are counts of the structure: a
 #: factor would spoil the exact ones; only constants of their laws are fitted.
@@ -36,7 +38,7 @@ USER_NOISE = (0.3, 0.6, 1.2)
 #: Offsets of one user's keys may be this much wider than those between users: one flow, one kind of network.
 USER_OFFSETS = 2.0
 #: Flags of rows that do not report the network itself.
-EXCLUDED_FLAGS = ("numbers from the instance row of the AXI wrapper report",)
+EXCLUDED_FLAGS = ("numbers from the instance row of the AXI wrapper report", WRAPPER_FLAG)
 
 #: Prior width (log) of a term's factor around 1: most laws are right within a factor of two.
 FACTOR_PRIOR = 0.6
@@ -96,6 +98,7 @@ class Raw:
         cycles: float[n] of latency_cycles and interval_cycles.
         strategy: int[n], code of STRATEGIES or len(STRATEGIES).
         is_spatial: bool[n], has convolution, pooling or recurrence.
+        is_prior: bool[n], weights unknown somewhere.
     """
 
     matrix: Mapping[str, Array]
@@ -103,6 +106,7 @@ class Raw:
     cycles: Mapping[str, Array]
     strategy: NDArray[np.int64]
     is_spatial: NDArray[np.bool_]
+    is_prior: NDArray[np.bool_]
 
 
 class Dataset:
@@ -128,7 +132,7 @@ class Dataset:
                 continue
             flags = [flag for flag in record.flags if flag in EXCLUDED_FLAGS]
             if flags:
-                self.rejected.append((identifier, f"flagged: {flags[0]}"))
+                self.rejected.append((identifier, flags[0]))
                 continue
             try:
                 strategy_name(record)
@@ -142,6 +146,7 @@ class Dataset:
         self.groups = np.array([group_of(record) for record in self.records], dtype=object)
         self.batches = batch_records(self.records, self.lowered)
         self._cache: dict[tuple[tuple[str, float], ...], Raw] = {}
+        self._memory: dict[Hashable, Any] = {}
         self.modules, self.parent = None, np.zeros(0, dtype=np.intp)
         if with_modules and stage == "csynth":
             parts = [(i, x) for i, r in enumerate(self.records) for x in module_records(r)]
@@ -158,26 +163,37 @@ class Dataset:
             key = (record.source, record.tool_version, record.io_type,
                    *(report.value(metric) for metric in METRICS))  # fmt: skip
             owner.setdefault(key, []).append(i)
-        drop: set[int] = set()
+        drop: dict[int, str] = {}
         for rows in owner.values():
             families = {
                 (self.records[i].family, str(self.records[i].model_precision)) for i in rows
             }
             if len(rows) > 1 and len(families) > 1:
-                drop.update(rows)
+                for i in rows:
+                    other = next(j for j in rows if j != i)
+                    drop[i] = (
+                        f"reports the very figures of {self.records[other].id}, another network: at most one of "
+                        "them is right"
+                    )
         for i, record in enumerate(self.records):
             report = record.reports[self.stage]
             kernels = [layer for layer in record.layers if layer.type.startswith("Conv")]
             if len(kernels) >= 3 and (report.lut or 1e9) < 1000:
-                drop.add(i)  # a whole network with the report of one module
-            if (report.interval_cycles_max or 0) > _longest_schedule(record):
-                drop.add(i)  # loops that were not unrolled (hls4ml's old io_serial)
+                drop[i] = (
+                    f"counts {report.lut:,.0f} LUT for {len(kernels)} convolutions, as the report of one module would"
+                )
+            interval, longest = report.interval_cycles_max or 0, _longest_schedule(record)
+            if (
+                interval > 4 * longest + 1000
+            ):  # loops that were not unrolled (hls4ml's old io_serial)
+                law = _longest_schedule(record, start=0.0)
+                drop[i] = (
+                    f"its interval of {interval:,.0f} cycles contradicts the law's {law:,.0f} by "
+                    f"{interval / law:.0f}x"
+                )
         if any(record.layer_index is not None for record in self.records):
             return
-        for i in sorted(drop):
-            self.rejected.append(
-                (str(self.records[i].id), "its report belongs to another network or module")
-            )
+        self.rejected += [(str(self.records[i].id), drop[i]) for i in sorted(drop)]
         keep = [i for i in range(len(self.records)) if i not in drop]
         self.records = [self.records[i] for i in keep]
         self.lowered = [self.lowered[i] for i in keep]
@@ -193,6 +209,27 @@ class Dataset:
             values = [record.reports[self.stage].value(metric) for record in self.records]
             result[metric] = np.array([np.nan if v is None else float(v) for v in values])
         return result
+
+    def timing(self, rows: NDArray[np.intp], start: Mapping[str, float]) -> dict[str, float]:
+        """Return the timing constants that fit `rows` best, from `start`; kept, since several recipes ask."""
+        key = (rows.tobytes(), tuple(sorted(start.items())))
+        return dict(self.remembered(key, lambda: fit_timing(self, rows, start)))
+
+    def remembered(self, key: Hashable, make: Callable[[], _T]) -> _T:
+        """Return what `make` gave the first time that this key was asked for."""
+        if key not in self._memory:
+            self._memory[key] = make()
+        known: _T = self._memory[key]
+        return known
+
+    @cached_property
+    def trusted(self) -> dict[str, Array]:
+        """What a fit sees of `reported`: all of it, but for what `distrust` took out."""
+        return {metric: values.copy() for metric, values in self.reported.items()}
+
+    def distrust(self, metric: str, rows: NDArray[np.bool_]) -> None:
+        """Keep the reports of a metric in some records (bool[n]) out of every fit."""
+        self.trusted[metric][rows] = np.nan
 
     @cached_property
     def weights(self) -> Array:
@@ -224,7 +261,7 @@ class Dataset:
         columns: dict[str, dict[str, Array]] = {target: {} for target in RESOURCES}
         cycles = {"latency_cycles": np.zeros(n), "interval_cycles": np.zeros(n)}
         strategy = np.zeros(n, dtype=np.int64)
-        is_spatial = np.zeros(n, dtype=bool)
+        is_spatial, is_prior = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
         for rows, batch in self.batches:
             costs = raw_costs(batch, timing)
             for target in RESOURCES:
@@ -234,6 +271,7 @@ class Dataset:
             cycles["interval_cycles"][rows] = costs.interval_cycles
             strategy[rows] = costs.strategy
             is_spatial[rows] = costs.is_spatial
+            is_prior[rows] = costs.is_prior
         is_module = np.array(
             [record.layer_index is not None for record in self.records], dtype=bool
         )
@@ -252,6 +290,7 @@ class Dataset:
             cycles=cycles,
             strategy=strategy,
             is_spatial=is_spatial,
+            is_prior=is_prior,
         )
 
     def key_matrix(
@@ -279,14 +318,14 @@ class Dataset:
         return matrix, columns
 
 
-def _longest_schedule(record: Record) -> float:
-    """Return cycles that no layer with unrolled inner loops needs: every pixel, every reuse, with room for its own start."""
+def _longest_schedule(record: Record, start: float = 100.0) -> float:
+    """Return the cycles of the slowest layer with unrolled inner loops: every pixel, every reuse and `start` cycles."""
     longest = 1.0
     for layer in record.layers:
         shape = layer.in_shape or ()
         pixels = math.prod(shape[:-1]) if len(shape) > 1 else 1
-        longest = max(longest, pixels * (float(layer.reuse_factor or 1) + 100.0))
-    return 4 * longest + 1000
+        longest = max(longest, pixels * (float(layer.reuse_factor or 1) + start))
+    return longest
 
 
 def _huber(residual: Array) -> tuple[Array, Array]:
@@ -371,7 +410,7 @@ def _misfit(
     for target, share in targets.items():
         cycles = target in raw.cycles
         predicted = raw.cycles[target] if cycles else raw.matrix[target].sum(axis=1)
-        reported = dataset.reported[target][rows]
+        reported = dataset.trusted[target][rows]
         known = ~np.isnan(reported)
         loss, _ = _huber(np.log1p(predicted[rows][known]) - np.log1p(reported[known]))
         total += share * float(weights[rows][known] @ loss) / TIMING_NOISE**2
@@ -468,7 +507,7 @@ def fit(
     weights = np.ones(len(dataset)) if refines else dataset.weights
     timing = dict(shrink_to.timing)
     if recipe.with_timing:
-        timing = fit_timing(dataset, rows, shrink_to.timing)
+        timing = dataset.timing(rows, shrink_to.timing)
     raw = dataset.raw(timing)
     keys, names = dataset.key_matrix(raw)
     factors = {target: dict(known) for target, known in shrink_to.factors.items()}
@@ -542,11 +581,11 @@ def _observations(
     """
     raw = dataset.raw(timing)
     keys, _ = dataset.key_matrix(raw, names)
-    known = rows[~np.isnan(dataset.reported[target][rows])]
+    known = rows[~np.isnan(dataset.trusted[target][rows])]
     if known.size == 0:
         return None
     matrix, terms = raw.matrix[target][known], raw.terms[target]
-    key_rows, reported = keys[known], dataset.reported[target][known]
+    key_rows, reported = keys[known], dataset.trusted[target][known]
     row_weights = weights[known]
     parts = dataset.modules
     if parts is not None and (chosen := np.flatnonzero(np.isin(dataset.parent, rows))).size:

@@ -5,6 +5,7 @@ the 90 % quantile of |log((reported + 1) / (predicted + 1))|, groups weighted by
 size, taken per (strategy, io_type, kind) where there is enough, else over ever coarser classes.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -47,6 +48,11 @@ def _classes(dataset: Dataset) -> list[tuple[str, ...]]:
         )
         for code, spatial, record in zip(raw.strategy, raw.is_spatial, dataset.records, strict=True)
     ]
+
+
+def interval_labels(dataset: Dataset) -> list[str]:
+    """Return the finest interval class of each record."""
+    return [names[0] for names in _classes(dataset)]
 
 
 def _fit_classes(
@@ -98,13 +104,8 @@ def covered_records(
                 reported = dataset.reported[metric][i]
                 if np.isnan(reported) or "*" not in fitted:
                     continue
-                low, high = next(fitted[name] for name in labels[i] if name in fitted)
-                value = predicted[metric][i]
-                # ends rounded outwards to whole numbers, as the estimator reports them
-                floor = max(np.floor((value + 1) * np.exp(low) - 1), 0.0)
-                inside[metric][i] = float(
-                    floor <= reported <= np.ceil((value + 1) * np.exp(high) - 1)
-                )
+                ends = next(fitted[name] for name in labels[i] if name in fitted)
+                inside[metric][i] = float(_is_inside(reported, predicted[metric][i], ends))
     return inside
 
 
@@ -120,3 +121,76 @@ def coverage(
             float(weights @ inside[known] / weights.sum()) if known.any() else float("nan")
         )
     return result
+
+
+def own_intervals(
+    dataset: Dataset, metric: str, residual: Array, rows: NDArray[np.intp] | None = None
+) -> dict[str, tuple[float, float]]:
+    """Return the intervals of one user's designs, by the finest class of each: log offsets (low, high).
+
+    The designs of one user are taken as drawn from one population, so that no groups are needed, and the
+    quantile carries the correction for a finite sample (the (n + 1) 0.9-th smallest of n, Lei et al.); a class
+    with fewer than `MIN_RECORDS` designs borrows the quantile of all.  Designs that have none of the metric, as
+    predicted, say nothing of how well it is predicted where there is some: they do not count.
+
+    Args:
+        dataset: the designs.
+        metric: what is predicted.
+        residual: float[n], log residuals of predictions that had not seen the design, NaN where unknown.
+        rows: designs to use; all by default.
+    """
+    rows = np.arange(len(dataset)) if rows is None else rows
+    known = rows[~np.isnan(residual[rows])]
+    if not known.size:
+        return {}
+    present = ~((dataset.reported[metric] == 0) & (residual == 0))
+    if not present[known].any():
+        present[:] = True
+    labels = interval_labels(dataset)
+    live = known[present[known]]
+    everyone = _finite_quantile(np.abs(residual[live]))
+    result: dict[str, tuple[float, float]] = {}
+    for name in sorted({labels[i] for i in known}):
+        own = np.abs(residual[[i for i in live if labels[i] == name]])
+        width = _finite_quantile(own) if own.size >= MIN_RECORDS else everyone
+        result[name] = (-width, width)
+    return result
+
+
+def _finite_quantile(values: Array) -> float:
+    """Return the smallest value that a new one of the same kind stays at or below in 9 of 10 cases.
+
+    Fewer than nine values cannot say: the largest is then stretched by as much as is missing.
+    """
+    ordered = np.sort(values)
+    position = math.ceil(LEVEL * (ordered.size + 1))
+    if position <= ordered.size:
+        return float(ordered[position - 1])
+    return float(ordered[-1]) * position / ordered.size
+
+
+def own_coverage(
+    dataset: Dataset, folds: NDArray[np.object_], predicted: Mapping[str, Array]
+) -> dict[str, float]:
+    """Return, per metric, the share of designs inside own intervals that were made without their fold."""
+    residuals, labels = log_residuals(dataset, predicted), interval_labels(dataset)
+    result = {}
+    for metric in METRICS:
+        inside: list[bool] = []
+        for fold in np.unique(folds):
+            train = np.flatnonzero(folds != fold)
+            intervals = own_intervals(dataset, metric, residuals[metric], train)
+            for i in np.flatnonzero(folds == fold):
+                if np.isnan(residuals[metric][i]) or not intervals:
+                    continue
+                widest = max(intervals.values(), key=lambda ends: ends[1])
+                ends = intervals.get(labels[i], widest)
+                inside.append(_is_inside(dataset.reported[metric][i], predicted[metric][i], ends))
+        result[metric] = float(np.mean(inside)) if inside else float("nan")
+    return result
+
+
+def _is_inside(reported: float, value: float, ends: tuple[float, float]) -> bool:
+    """Say whether a report lies in an interval, its ends rounded outwards as the estimator does."""
+    low, high = ((value + 1) * np.exp(end) - 1 for end in ends)
+    return bool(max(np.floor(low), 0.0) <= reported <= np.ceil(high))

@@ -7,7 +7,7 @@ tool stages, and where it all came from (`provenance`).
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -39,6 +39,10 @@ class Coefficients:
         stages: stages[stage][target] = {"factor": ..., "low": ..., "high": ...}, the step from csynth.
         achieved_clock: constants of the achieved-clock law.
         energy_scale: multiplier of predicted energy, set from power reports.
+        scope: designs that the fit speaks for, as `scope_name` spells them; everything when empty.
+        outside: coefficients for all other designs; those that ship by default.
+        own_intervals: own_intervals[target][class], of intervals fitted to one user's designs: whether the
+            weights of these were known.  They are not narrowed for known weights: they are as narrow already.
         provenance: source, number of records, date, held-out errors, versions.
     """
 
@@ -52,6 +56,9 @@ class Coefficients:
     stages: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     achieved_clock: Mapping[str, float] = field(default_factory=dict)
     energy_scale: float = 1.0
+    scope: Sequence[str] = ()
+    outside: "Coefficients | None" = None
+    own_intervals: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def factor(self, target: str, term: str) -> float:
@@ -65,12 +72,27 @@ class Coefficients:
 
     def interval(self, target: str, strategy: str, io_type: str, kind: str) -> tuple[float, float]:
         """Return log offsets of the 90 % interval, of the nearest class that was fitted."""
+        name = self.interval_class(target, strategy, io_type, kind)
+        if name is None:
+            return -UNFITTED_LOG_WIDTH, UNFITTED_LOG_WIDTH
+        low, high = self.intervals[target][name]
+        return float(low), float(high)
+
+    def interval_class(self, target: str, strategy: str, io_type: str, kind: str) -> str | None:
+        """Return the nearest class whose interval was fitted, None where none was."""
         known = self.intervals.get(target, {})
-        for name in interval_classes(strategy, io_type, kind):
-            if name in known:
-                low, high = known[name]
-                return float(low), float(high)
-        return -UNFITTED_LOG_WIDTH, UNFITTED_LOG_WIDTH
+        classes = interval_classes(strategy, io_type, kind)
+        return next((name for name in classes if name in known), None)
+
+
+def scope_name(tool: str, family: str, io_type: str, kind: str, strategy: str) -> str:
+    """Return the name of the designs that behave alike, as far as a fit is trusted to carry over.
+
+    Args:
+        tool, family, io_type: as in a batch's offset keys.
+        kind, strategy: as in `interval_classes`.
+    """
+    return f"{tool}|{family}|{io_type}|{kind}|{strategy}"
 
 
 def interval_classes(strategy: str, io_type: str, kind: str) -> tuple[str, ...]:
@@ -106,7 +128,10 @@ def coefficients_from_json(document: Mapping[str, Any], *, source: str) -> Coeff
                 raise ModelError(
                     f"{source}: factors.{target}.{term} is {value!r}, expected a positive number; calibrate again"
                 )
-    return Coefficients(**{k: v for k, v in document.items() if k != "schema"})
+    values = {k: v for k, v in document.items() if k not in ("schema", "outside")}
+    if (outside := document.get("outside")) is not None:
+        values["outside"] = coefficients_from_json({"schema": SCHEMA, **outside}, source=source)
+    return Coefficients(**values)
 
 
 @cache

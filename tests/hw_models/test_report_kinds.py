@@ -6,9 +6,9 @@ import pytest
 
 from hw_models.calibration.parsers import ReportError, read_project, read_reports
 from hw_models.calibration.parsers.csynth import parse_cosim_rpt, parse_csynth_summary
-from hw_models.calibration.parsers.folder import WRAPPER_FLAG
 from hw_models.calibration.parsers.project import compiled_text
 from hw_models.calibration.parsers.vivado import parse_timing_rpt, parse_utilization_rpt
+from hw_models.records import WRAPPER_FLAG
 from tests.synthesis import report_factory as factory
 
 

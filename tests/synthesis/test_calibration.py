@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -9,8 +10,8 @@ from typer.testing import CliRunner
 from codesign.cli import build_app
 from codesign.errors import CalibrationError
 from codesign.report.calibration_page import calibration_page
-from codesign.synthesis import calibration
-from codesign.synthesis.estimates import latest_user_coefficients, open_coefficients
+from codesign.synthesis import calibration, coefficient_files
+from codesign.synthesis.estimates import open_coefficients
 from hw_models.calibration import (
     Coefficients,
     estimate_records,
@@ -23,8 +24,9 @@ from tests.synthesis.report_factory import CSYNTH_XML, fill, write_project, writ
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.modules["hw_models.calibration.calibrate"], "MAX_FOLDS", 3)
 
 
 def _record(index, n_in, n_out, source):
@@ -87,7 +89,7 @@ def test_a_users_reports_bring_his_estimates_closer(tmp_path, bare):
     assert error.after < error.before
     assert run.output is not None
     assert run.output.name == "coefficients-0001.json"
-    assert latest_user_coefficients() == run.output
+    assert coefficient_files.path_in_use() == run.output
     fitted, origin = open_coefficients(None)
     assert origin == str(run.output)
     unseen = _record(0, 24, 12, "user9")
@@ -101,7 +103,7 @@ def test_nothing_is_written_when_nothing_improves(tmp_path, bare):
     run = calibration.run_calibration([_write(tmp_path / "r.jsonl", _records(1.0))], base=bare)
     assert not run.is_better
     assert run.output is None
-    assert latest_user_coefficients() is None
+    assert coefficient_files.path_in_use() is None
 
 
 def test_versions_count_upwards_and_output_overrides(tmp_path, bare):
@@ -178,7 +180,7 @@ def test_the_verb_prints_one_json_object(tmp_path, bare):
     assert result.exit_code == 0, result.output
     value = json.loads(result.stdout)
     assert value["stages"]["csynth"]["is_better"]
-    assert value["n_records"] == 18
+    assert value["n_designs"] == value["n_used"] == 18
     assert (tmp_path / "p.html").stat().st_size > 10**6
 
 

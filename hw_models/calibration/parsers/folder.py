@@ -43,6 +43,7 @@ from hw_models.calibration.parsers.vivado import (
     parse_timing_rpt,
     parse_utilization_rpt,
 )
+from hw_models.records import WRAPPER_FLAG
 
 Record = dict[str, Any]
 Progress = Callable[[int, int], None]
@@ -55,9 +56,6 @@ _PARALLEL_FROM = 48
 
 #: Bytes of a file that tell what it is.
 _HEAD_BYTES = 20000
-
-#: Flag of a record whose only report is that of the wrapper around the network.
-WRAPPER_FLAG = "the only report is that of the AXI wrapper"
 
 _KINDS = (
     ("csynth_xml", re.compile(r"(?:(.+)_)?csynth\.xml(?:\.gz)?")),
