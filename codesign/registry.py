@@ -1,9 +1,11 @@
 """One registry for everything that is added by dropping in a file, here or in another package."""
 
+import dataclasses
 import importlib
 import importlib.metadata
 import pkgutil
 import re
+import sys
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -33,6 +35,7 @@ class Registry(Generic[T]):
         self._package = package
         self._group = f"codesign.{package.rpartition('.')[2]}"
         self._items: dict[str, T] = {}
+        self._modules: dict[str, str] = {}
         self._discovered = False
 
     def add(self, name: str, item: T) -> T:
@@ -49,6 +52,7 @@ class Registry(Generic[T]):
         if name in self._items:
             raise DesignError(f"{self.kind} {name!r} is registered twice; choose another name")
         self._items[name] = item
+        self._modules[name] = sys._getframe(1).f_globals["__name__"]
         return item
 
     def _discover(self) -> None:
@@ -98,6 +102,17 @@ class Registry(Generic[T]):
         if name not in self._items:
             raise DesignError(unknown_name(self.kind, name, self._items))
         return self._items[name]
+
+    def description(self, name: str) -> str:
+        """Return one line about an extension: that of its class, or else of the file that adds it.
+
+        A class tells what its extension is unless several share it, or its first line is about its fields.
+        """
+        item = self.get(name)
+        kind = item if isinstance(item, type) else type(item)
+        own = kind.__module__ == self._modules[name] and not dataclasses.is_dataclass(kind)
+        text = kind.__doc__ if own else sys.modules[self._modules[name]].__doc__
+        return (text or "").strip().partition("\n")[0]
 
     def names(self) -> tuple[str, ...]:
         """Return all registered names, sorted."""

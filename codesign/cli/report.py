@@ -1,4 +1,4 @@
-"""`codesign report` and `codesign list`."""
+"""`codesign report`: a study, in the terminal, as a page or as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs `report` and `list`."""
+    """Add the verb `report`."""
 
     @app.command()
     def report(
@@ -38,18 +38,3 @@ def register(app: typer.Typer) -> None:
         write_atomically(opened.report_page, render(summary))
         print_tables(summary, Console())
         print(f"report: {opened.report_page}")
-
-    @app.command(name="list")
-    def list_(
-        what: Annotated[
-            str,
-            typer.Argument(
-                help="devices, budgets, spaces, tasks, layers, strategies, methods, or backends."
-            ),
-        ] = "devices",
-    ) -> None:
-        """List what ships: devices, budgets, spaces, tasks, layers, strategies, methods, backends."""
-        from codesign.catalog import list_names
-
-        for name, description in list_names(what):
-            print(f"{name:24} {description}".rstrip())
