@@ -18,12 +18,10 @@ def register(app: typer.Typer) -> None:
         """List what can be chosen: devices, budgets, spaces, tasks, metrics, strategies, ..."""
         import json
 
-        from codesign.catalog import KINDS, list_choices
+        from codesign.catalog import KINDS, Row, list_choices
 
-        if not kind:
-            rows = [(name, known.use, {}) for name, known in KINDS.items()]
-        else:
-            rows = list_choices(kind)
+        kinds: list[Row] = [(name, known.use, {}) for name, known in KINDS.items()]
+        rows = list_choices(kind) if kind else kinds
         if as_json:
             print(json.dumps([{"name": n, "description": t, **f} for n, t, f in rows], indent=1))
             return
