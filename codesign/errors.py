@@ -7,7 +7,7 @@ CodesignError
 ├── BudgetError          no design can meet the budget                         (ValueError)
 ├── CalibrationError     coefficients cannot be fitted or read                 (ValueError)
 ├── ReportError          a synthesis report cannot be read                     (ValueError)
-├── PredictorError       the accuracy predictor cannot be trained or used      (ValueError)
+├── PredictorError       the score predictor cannot be trained or used      (ValueError)
 ├── StudyError           a study folder is missing, foreign or of another schema (ValueError)
 ├── ExportError          a project cannot be generated                         (ValueError)
 ├── MismatchError        two implementations of one network disagree           (AssertionError-like, ValueError)
@@ -52,7 +52,7 @@ class ReportError(CodesignError, ValueError):
 
 
 class PredictorError(CodesignError, ValueError):
-    """The accuracy predictor cannot be trained or used."""
+    """The score predictor cannot be trained or used."""
 
 
 class StudyError(CodesignError, ValueError):

@@ -1,4 +1,4 @@
-"""The joint problem: (architecture, hardware configuration) pairs scored for accuracy and cost."""
+"""The joint problem: (architecture, hardware configuration) pairs scored for score and cost."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from codesign.search.rewards import (
 from codesign.space import SearchSpace
 from codesign.study import FilterSection, RewardSection
 
-#: Maps a population to predicted accuracy: mean and standard deviation, float[n] each, in 0..1.
-AccuracyModel = Callable[[Population], tuple[NDArray[np.float64], NDArray[np.float64]]]
+#: Maps a population to predicted score: mean and standard deviation, float[n] each, in 0..1.
+ScoreModel = Callable[[Population], tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +45,20 @@ class JointProblem:
         space: decodes genomes.
         scorer: predicts hardware cost.
         budget: hard limits.
-        accuracy: predicts accuracy; asked only about candidates that fit the budget.
-        objectives: names, all turned into minimisation ("accuracy" becomes 1 - accuracy).
-        pessimism: how many standard deviations are subtracted from the predicted accuracy.
-        accuracy_confidence: probability with which the budget's minimum accuracy must hold.
+        score: predicts score; asked only about candidates that fit the budget.
+        objectives: names, all turned into minimisation ("score" becomes 1 - score).
+        pessimism: how many standard deviations are subtracted from the predicted score.
+        score_confidence: probability with which the budget's minimum score must hold.
         hardware_confidence: at which hardware objectives count; None: the budget's.
     """
 
     space: SearchSpace
     scorer: HardwareScorer
     budget: Budget
-    accuracy: AccuracyModel
+    score: ScoreModel
     objectives: Sequence[str]
     pessimism: float = 0.0
-    accuracy_confidence: float = 0.5
+    score_confidence: float = 0.5
     hardware_confidence: float | None = None
 
     @property
@@ -74,14 +74,12 @@ class JointProblem:
     @property
     def objective_names(self) -> tuple[str, ...]:
         """Names of the minimised quantities."""
-        return tuple("error" if name == "accuracy" else name for name in self.objectives)
+        return tuple("error" if name == "score" else name for name in self.objectives)
 
     @property
     def constraint_names(self) -> tuple[str, ...]:
         """Names of the hard limits."""
-        return constraint_names(self.budget) + (
-            ("accuracy",) if self.budget.minimum_accuracy else ()
-        )
+        return constraint_names(self.budget) + (("score",) if self.budget.minimum_score else ())
 
     def canonicalize(self, genomes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Set genes without effect to 0."""
@@ -94,19 +92,19 @@ class JointProblem:
         excess = violations(scores, self.budget, self.scorer.device)
         fits = np.asarray((excess <= 0).all(axis=1))
         mean, std = np.zeros(len(genomes)), np.zeros(len(genomes))
-        if fits.any():  # nobody reads the accuracy of a design that cannot be built
-            mean[fits], std[fits] = self.accuracy(population.take(fits))
-        if self.budget.minimum_accuracy:
+        if fits.any():  # nobody reads the score of a design that cannot be built
+            mean[fits], std[fits] = self.score(population.take(fits))
+        if self.budget.minimum_score:
             # a chance constraint: P(error <= limit) >= confidence
-            error = (1.0 - mean) + NormalDist().inv_cdf(self.accuracy_confidence) * std
-            lacking = np.where(fits, error - (1.0 - self.budget.minimum_accuracy), 1.0)
+            error = (1.0 - mean) + NormalDist().inv_cdf(self.score_confidence) * std
+            lacking = np.where(fits, error - (1.0 - self.budget.minimum_score), 1.0)
             excess = np.column_stack([excess, lacking])
         confidence = (
             self.budget.confidence if self.hardware_confidence is None else self.hardware_confidence
         )
         columns = [
             1.0 - (mean - self.pessimism * std)
-            if name == "accuracy"
+            if name == "score"
             else hardware_objective(scores, name, confidence)
             for name in self.objectives
         ]
@@ -114,8 +112,8 @@ class JointProblem:
             objectives=np.stack(columns, axis=1),
             violations=excess,
             metrics={
-                "accuracy": mean,
-                "accuracy_std": std,
+                "score": mean,
+                "score_std": std,
                 **{
                     name: scores.metrics[name].value
                     for name in ("latency_cycles", "latency_ns", "lut", "ff", "dsp", "bram_18k")

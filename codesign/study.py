@@ -75,9 +75,9 @@ class RewardSection(Strict):
     """The scalar that a single-objective strategy maximises (docs/search.md).
 
     Attributes:
-        kind: "mnasnet": accuracy x (cost / target)^w; "log_cost": accuracy - weight log(cost);
-            "linear_penalty": accuracy - weight max(0, cost / target - 1); "contract": the limits in
-            order of importance, then accuracy.
+        kind: "mnasnet": score x (cost / target)^w; "log_cost": score - weight log(cost);
+            "linear_penalty": score - weight max(0, cost / target - 1); "contract": the limits in
+            order of importance, then score.
         cost: objective that is the cost.
         target: what it should be, in its own unit; of "mnasnet" and "linear_penalty".
         alpha, beta: exponents w of "mnasnet" where the target is met and missed.
@@ -141,12 +141,12 @@ class SearchSection(Strict):
         strategy: registered strategy.
         n_evaluations: pairs evaluated over all rounds.
         n_rounds: search rounds; between them informative candidates are trained and the predictor refits.
-        objectives: what is optimised: "accuracy", and any hardware metric.
+        objectives: what is optimised: "score", and any hardware metric.
         population_size: candidates a strategy keeps or proposes at a time; None: its own default.
         reward: for scalar strategies; None: augmented Tchebycheff in many directions.
         filter: cheap limits beside the budget's.
-        accuracy_of: "mean" or "pessimistic" (mean - std) predicted accuracy.
-        accuracy_confidence: probability with which the budget's minimum accuracy must hold; 0.5: in the mean.
+        score_of: "mean" or "pessimistic" (mean - std) predicted score.
+        score_confidence: probability with which the budget's minimum score must hold; 0.5: in the mean.
         hardware_of: "pessimistic": objectives count at the budget's confidence, as its limits always do;
             "mean": at the predicted value.
         weight_sharing: designs to start from.
@@ -157,16 +157,14 @@ class SearchSection(Strict):
     n_evaluations: int = Field(default=51_000, ge=100)
     n_rounds: int = Field(default=3, ge=1)
     objectives: tuple[
-        Literal[
-            "accuracy", "latency_ns", "lut", "utilization", "ff", "dsp", "bram_18k", "energy_nj"
-        ],
+        Literal["score", "latency_ns", "lut", "utilization", "ff", "dsp", "bram_18k", "energy_nj"],
         ...,
-    ] = ("accuracy", "latency_ns", "lut")
+    ] = ("score", "latency_ns", "lut")
     population_size: int | None = Field(default=None, ge=4)
     reward: RewardSection | None = None
     filter: FilterSection | None = None
-    accuracy_of: Literal["mean", "pessimistic"] = "mean"
-    accuracy_confidence: float = Field(default=0.5, ge=0.5, lt=1)
+    score_of: Literal["mean", "pessimistic"] = "mean"
+    score_confidence: float = Field(default=0.5, ge=0.5, lt=1)
     hardware_of: Literal["pessimistic", "mean"] = "pessimistic"
     weight_sharing: WeightSharingSection | None = None
     n_workers: int = Field(default=1, ge=1)
@@ -180,14 +178,14 @@ class TrainSection(Strict):
         epochs: passes over the training data.
         n_splits: trainings of each finalist, with other seeds and disjoint validation rows: their mean is a
             steadier estimate, and the best of them is kept.
-        accuracy_tolerance: the winner is the smallest finalist whose estimated accuracy is within
+        score_tolerance: the winner is the smallest finalist whose estimated score is within
             this of the best one's.
     """
 
     n_finalists: int = Field(default=12, ge=1)
     epochs: int = Field(default=40, ge=1)
     n_splits: int = Field(default=1, ge=1, le=8)
-    accuracy_tolerance: float = Field(default=0.004, ge=0, lt=1)
+    score_tolerance: float = Field(default=0.004, ge=0, lt=1)
 
 
 class ExportSection(Strict):

@@ -62,19 +62,19 @@ def run_labels(
             executor=executor,
             progress=stage.update,
         )
-    first = found.validation_accuracy[:, 0]
+    first = found.validation_score[:, 0]
     result: dict[str, Any] = {
         "store": str(store),
         "options": options.digest,
         "n_candidates": len(candidates),
         "n_trained": found.n_trained,
         "seconds": round(found.seconds, 2),
-        "validation_accuracy_min": float(first.min()),
-        "validation_accuracy_median": float(np.median(first)),
-        "validation_accuracy_max": float(first.max()),
+        "validation_score_min": float(first.min()),
+        "validation_score_median": float(np.median(first)),
+        "validation_score_max": float(first.max()),
     }
     if n_seeds > 1:
         result["seed_to_seed_tau"] = float(
-            kendalltau(first, found.validation_accuracy[:, 1]).statistic
+            kendalltau(first, found.validation_score[:, 1]).statistic
         )
     return result

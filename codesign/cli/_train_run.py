@@ -72,8 +72,8 @@ def train_files(
         rows.append(
             {
                 "digest": network.candidate.digest,
-                "validation_score": float(result.validation_accuracy[i]),
-                "test_score": float(result.test_accuracy[i]),
+                "validation_score": float(result.validation_score[i]),
+                "test_score": float(result.test_score[i]),
                 "weights": str(path),
             }
         )

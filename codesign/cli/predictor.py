@@ -1,4 +1,4 @@
-"""`codesign predictor`: train, evaluate and use predictors of accuracy on any graph file."""
+"""`codesign predictor`: train, evaluate and use predictors of score on any graph file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DUPLICATES_HELP = "Equal graphs with different labels: error or mean."
 
 def register(app: typer.Typer) -> None:
     """Add the verb group `predictor`."""
-    group = typer.Typer(no_args_is_help=True, help="Train, evaluate and use accuracy predictors.")
+    group = typer.Typer(no_args_is_help=True, help="Train, evaluate and use score predictors.")
     group.command()(train)
     group.command()(evaluate)
     group.command()(rank)
@@ -134,7 +134,7 @@ def rank(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Rows of the table.")] = 20,
 ) -> None:
-    """Predict the accuracy of graphs, best first, with 90 % intervals."""
+    """Predict the score of graphs, best first, with 90 % intervals."""
     from codesign.predictor.train import rank_file
 
     lines = rank_file(graphs, checkpoint, output=output, top=top)

@@ -28,7 +28,7 @@ def train(
     output: Path = OUTPUT,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object instead of a table."),
 ) -> None:
-    """Train at precision and report the accuracy of the integer networks."""
+    """Train at precision and report the score of the integer networks."""
     from codesign.cli._train_run import train_files, train_study
 
     if len(targets) == 1 and targets[0].is_dir():

@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 from codesign.encoding.batch import GraphBatch
 from codesign.ir.population import Population
 
-#: Columns of a population on which the accuracy of a trained network can depend.  Strategy and
+#: Columns of a population on which the score of a trained network can depend.  Strategy and
 #: reuse factor are absent on purpose: they change time and resources, never a result.
-ACCURACY_COLUMNS = (
+SCORE_COLUMNS = (
     "n_in",
     "n_out",
     "output_bits",
@@ -71,12 +71,12 @@ def encode_population(population: Population) -> GraphBatch:
     totals = [np.bincount(population.candidate, s, minlength=n) for s in sums]
     logs = [np.log2(1.0 + t) for t in (*totals, last_fan_in, _cut_bits(population, depth))]
     extras = np.stack([*logs, depth], axis=1)
-    numeric = np.stack([columns[name] for name in ACCURACY_COLUMNS], axis=1)
-    of_weights = [ACCURACY_COLUMNS.index("weight_bits"), ACCURACY_COLUMNS.index("pruned_fraction")]
+    numeric = np.stack([columns[name] for name in SCORE_COLUMNS], axis=1)
+    of_weights = [SCORE_COLUMNS.index("weight_bits"), SCORE_COLUMNS.index("pruned_fraction")]
     numeric[:, of_weights] = np.where(multiplies[:, None], numeric[:, of_weights], np.nan)
     return GraphBatch(
         op_names=population.layer_names,
-        numeric_names=ACCURACY_COLUMNS,
+        numeric_names=SCORE_COLUMNS,
         extra_names=EXTRA_NAMES,
         op=population.layer,
         numeric=numeric.astype(np.float32),

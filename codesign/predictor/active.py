@@ -19,7 +19,7 @@ def pareto_mask(points: Floats) -> NDArray[np.bool_]:
 
 
 def expected_improvement(mean: Floats, std: Floats, floor: Floats) -> Floats:
-    """Return E[max(0, accuracy - floor)] of normal predictions (Jones et al., 1998, eq. 15)."""
+    """Return E[max(0, score - floor)] of normal predictions (Jones et al., 1998, eq. 15)."""
     from scipy.stats import norm
 
     safe = np.where(std > 0, std, 1.0)
@@ -33,16 +33,16 @@ def select_informative(
 ) -> NDArray[np.int64]:
     """Choose `n` candidates to label, by expected Pareto improvement.
 
-    A candidate's improvement is by how much its accuracy is expected to exceed the best known one
-    at no more cost: E[max(0, accuracy - floor(costs))], with floor the greatest accuracy on `front`
+    A candidate's improvement is by how much its score is expected to exceed the best known one
+    at no more cost: E[max(0, score - floor(costs))], with floor the greatest score on `front`
     among points whose costs are all at most the candidate's.  Picks are made one by one; each pick
     joins the front with its predicted mean, which spreads the picks over the costs (the "kriging
     believer" of Ginsbourger et al., 2010).
 
     Args:
-        mean, std: float[m], predicted accuracy (higher is better).
+        mean, std: float[m], predicted score (higher is better).
         costs: float[m, k], minimised (LUTs, latency).
-        front: float[p, 1 + k], labelled points as (accuracy, costs); p may be 0.
+        front: float[p, 1 + k], labelled points as (score, costs); p may be 0.
         n: how many to choose.
 
     Returns:
@@ -64,10 +64,10 @@ def select_informative(
         raise PredictorError(f"cannot choose {n} candidates; ask for at least 1")
     if not all(np.isfinite(x).all() for x in (mean, std, costs, front)):
         raise PredictorError("a prediction, cost or front point is not finite; leave it out first")
-    # With nothing known, any accuracy above the worst predicted one is an improvement.
+    # With nothing known, any score above the worst predicted one is an improvement.
     floor = np.full(len(mean), min(mean.min(), front[:, 0].min(initial=np.inf)) - std.max())
-    for accuracy, *point in front:
-        floor = np.where((costs >= point).all(axis=1), np.maximum(floor, accuracy), floor)
+    for score, *point in front:
+        floor = np.where((costs >= point).all(axis=1), np.maximum(floor, score), floor)
     open_ = np.ones(len(mean), bool)
     chosen: list[int] = []
     for _ in range(min(n, len(mean))):
@@ -80,22 +80,22 @@ def select_informative(
     return np.array(chosen, np.int64)
 
 
-def front_quality(accuracy: Floats, costs: Floats, labelled: NDArray[np.integer]) -> float:
+def front_quality(score: Floats, costs: Floats, labelled: NDArray[np.integer]) -> float:
     """Return the share, 0..1, of the true front's hypervolume that labelled candidates reach.
 
     Args:
-        accuracy: float[m], true.
+        score: float[m], true.
         costs: float[m], one cost.
         labelled: candidates known so far.
 
-    The reference point is the worst accuracy and the greatest cost of all candidates.
+    The reference point is the worst score and the greatest cost of all candidates.
     """
 
     def volume(rows: NDArray[np.integer]) -> float:
         order = rows[np.argsort(costs[rows], kind="stable")]
-        best = np.maximum.accumulate(accuracy[order]) - accuracy.min()
+        best = np.maximum.accumulate(score[order]) - score.min()
         edges = np.append(costs[order], costs.max())
         return float((best * np.diff(edges)).sum())
 
-    everything = volume(np.arange(len(accuracy)))
+    everything = volume(np.arange(len(score)))
     return volume(np.asarray(labelled)) / everything if everything > 0 else 1.0

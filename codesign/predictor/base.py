@@ -1,4 +1,4 @@
-"""The interface of every accuracy predictor, and how one is stored."""
+"""The interface of every score predictor, and how one is stored."""
 
 import io
 import json
@@ -25,8 +25,8 @@ _HEADER = "header_json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accuracy:
-    """Predicted accuracy of n graphs, in the unit of the labels it was trained on.
+class PredictedScores:
+    """Predicted score of n graphs, in the unit of the labels it was trained on.
 
     Attributes:
         mean: float[n].
@@ -57,8 +57,8 @@ class Predictor(ABC):
         """Each training label as predicted without it, float[n]; None when not kept."""
 
     @abstractmethod
-    def predict(self, batch: GraphBatch) -> Accuracy:
-        """Predict the accuracy of every graph of `batch`.
+    def predict(self, batch: GraphBatch) -> PredictedScores:
+        """Predict the score of every graph of `batch`.
 
         Raises:
             PredictorError: a column the predictor was trained on is missing, or there is one more.

@@ -12,7 +12,7 @@ from codesign.encoding.bags import unrolled_expressions
 from codesign.encoding.batch import GraphBatch
 from codesign.encoding.graph import Graph, batch_from_graphs, labels_of
 from codesign.errors import PredictorError
-from codesign.predictor.base import METHODS, Accuracy
+from codesign.predictor.base import METHODS, PredictedScores
 from codesign.predictor.metrics import measure
 
 SCHEMA = 1
@@ -154,7 +154,7 @@ def _run(
     run |= {"fit_s": fitted - start, "candidates_per_s": len(test) / (done - fitted)}
     run["n_without_twin"] = int(alone.sum())
     if alone.sum() >= 2:
-        rest = Accuracy(mean=predicted.mean[alone], std=predicted.std[alone])
+        rest = PredictedScores(mean=predicted.mean[alone], std=predicted.std[alone])
         figures = asdict(measure(labels[alone], rest))
         run |= {f"{key}_without_twin": figures[key] for key in ("tau", "spearman", "coverage_90")}
     return {key: _json_number(value) for key, value in run.items()}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
-from codesign.predictor.base import Accuracy
+from codesign.predictor.base import PredictedScores
 
 Floats = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ def top_regret(labels: Floats, predicted: Floats, *, n_top: int = 10) -> float:
     return float(labels.max() - labels[chosen].max())
 
 
-def coverage(labels: Floats, predicted: Accuracy, level: float) -> float:
+def coverage(labels: Floats, predicted: PredictedScores, level: float) -> float:
     """Return the share of labels inside the central interval of that level; NaN without a std."""
     if not np.isfinite(predicted.std).all():
         return math.nan
@@ -78,7 +78,7 @@ class Ranking:
     error_rank: float
 
 
-def measure(labels: Floats, predicted: Accuracy) -> Ranking:
+def measure(labels: Floats, predicted: PredictedScores) -> Ranking:
     """Compare predictions with labels float[n]."""
     has_std = bool(np.isfinite(predicted.std).all())
     low, high = predicted.interval(0.9)

@@ -28,7 +28,7 @@ def encode_entries(entries: list[BenchmarkEntry]) -> tuple[GraphBatch, Floats]:
     """Encode labelled networks exactly as a search encodes its population.
 
     Returns:
-        The batch, and the validation accuracy 0..1 averaged over the seeds, float[n].
+        The batch, and the validation score 0..1 averaged over the seeds, float[n].
     """
     batch = encode_population(population_of([entry.network for entry in entries]))
     labels = np.array([np.mean(entry.validation_accuracy) for entry in entries])

@@ -174,18 +174,18 @@ def vote(scores: Mapping[str, Floats]) -> Floats:
 
 
 def score_by_training(
-    modules: Sequence[nn.Module], accuracy_after: Callable[[nn.Module], float]
+    modules: Sequence[nn.Module], score_after: Callable[[nn.Module], float]
 ) -> Floats:
     """Score networks by what a caller measures: a few epochs of training, or supernet weights.
 
     Args:
-        modules: n classifiers, or whatever `accuracy_after` takes.
-        accuracy_after: trains for a few epochs and validates, or evaluates with shared weights.
+        modules: n classifiers, or whatever `score_after` takes.
+        score_after: trains for a few epochs and validates, or evaluates with shared weights.
 
     Returns:
         float64[n], checked to be finite.
     """
-    values = np.array([accuracy_after(module) for module in modules], np.float64)
+    values = np.array([score_after(module) for module in modules], np.float64)
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
         raise PredictorError(

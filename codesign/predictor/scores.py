@@ -1,4 +1,4 @@
-"""Normal scores of labels: what predictors learn, and the way back to accuracy."""
+"""Normal scores of labels: what predictors learn, and the way back to score."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

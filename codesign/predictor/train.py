@@ -85,7 +85,7 @@ def rank_file(graphs: Path, checkpoint: Path, *, output: Path | None, top: int) 
     low, high = predicted.interval(0.9)
     order = np.argsort(-predicted.mean, kind="stable")
     if output is None:
-        header = f"{'graph':<40} {'accuracy':>10} {'90 % from':>10} {'to':>10}   (predicted)"
+        header = f"{'graph':<40} {'score':>10} {'90 % from':>10} {'to':>10}   (predicted)"
         rows = [
             f"{loaded[i].name:<40} {predicted.mean[i]:>10.4f} {low[i]:>10.4f} {high[i]:>10.4f}"
             for i in order[:top]
@@ -93,7 +93,7 @@ def rank_file(graphs: Path, checkpoint: Path, *, output: Path | None, top: int) 
         return [header, *rows]
     lines = []
     for i in order:
-        record = {"graph": loaded[i].name, "predicted_accuracy": float(predicted.mean[i])}
+        record = {"graph": loaded[i].name, "predicted_score": float(predicted.mean[i])}
         if np.isfinite(predicted.std[i]):
             record |= {"std": float(predicted.std[i]), "low": float(low[i]), "high": float(high[i])}
         lines.append(json.dumps(record))

@@ -86,7 +86,7 @@ def _cards(summary: dict[str, Any]) -> list[dict[str, str]]:
     if summary["winner"] is None:
         return []
     score, lut = summary["score"], summary["lut"]
-    cards = [{"value": f"{score['quantized']:.4f}", "label": "test accuracy, trained at precision"}]
+    cards = [{"value": f"{score['quantized']:.4f}", "label": "test score, trained at precision"}]
     for name, label in (
         ("latency_ns", "ns latency"),
         ("latency_cycles", "cycles latency"),
@@ -142,7 +142,7 @@ def _front_figure(summary: dict[str, Any], key: str, label: str) -> go.Figure:
                 name=name,
                 marker={"color": _COLOURS[flow], "size": 6, "opacity": 0.55},
                 customdata=[[p["lut"], p["latency_ns"], p["dsp"], p["clock_mhz"]] for p in chosen],
-                hovertemplate="accuracy %{y:.4f}<br>LUT %{customdata[0]:,.0f}<br>%{customdata[1]:.1f} ns at %{customdata[3]:.0f} MHz<br>DSP %{customdata[2]:.0f}<extra>predicted</extra>",
+                hovertemplate="score %{y:.4f}<br>LUT %{customdata[0]:,.0f}<br>%{customdata[1]:.1f} ns at %{customdata[3]:.0f} MHz<br>DSP %{customdata[2]:.0f}<extra>predicted</extra>",
             )
     finalists = summary["finalists"] or []
     if finalists:
@@ -156,7 +156,7 @@ def _front_figure(summary: dict[str, Any], key: str, label: str) -> go.Figure:
                 "thickness": 1,
             },
             mode="markers",
-            name="finalists, test accuracy (cost predicted with weights)",
+            name="finalists, test score (cost predicted with weights)",
             marker={"color": "#15803d", "size": 10, "symbol": "diamond"},
             text=[f["digest"] for f in finalists],
             hovertemplate="%{text}<br>test %{y:.4f}<br>%{x:,.1f}<extra>trained</extra>",
@@ -174,9 +174,9 @@ def _front_figure(summary: dict[str, Any], key: str, label: str) -> go.Figure:
             name=f"winner ({stage})",
             marker={"color": "#b42318", "size": 16, "symbol": "star"},
         )
-    figure.update_layout(title=f"Accuracy against {label}")
+    figure.update_layout(title=f"Score against {label}")
     figure.update_xaxes(title=label, type="log" if key == "lut" else "linear")
-    figure.update_yaxes(title="accuracy")
+    figure.update_yaxes(title="score")
     return figure
 
 
@@ -278,7 +278,7 @@ def _predictor_plots(summary: dict[str, Any]) -> list[str]:
     scatter.add_scatter(
         x=ends, y=ends, mode="lines", name="equal", line={"color": "#9aa5b1", "dash": "dot"}
     )
-    scatter.update_layout(title="Predicted against trained accuracy (held out)")
+    scatter.update_layout(title="Predicted against trained score (held out)")
     scatter.update_xaxes(title="trained")
     scatter.update_yaxes(title="predicted")
     rounds = go.Figure()

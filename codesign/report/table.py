@@ -52,7 +52,7 @@ def print_tables(summary: dict[str, Any], console: Console) -> None:
         _print_front(summary["front"] or [], console)
         return
     finalists = Table(
-        title="Finalists, trained at their precision (accuracy predicted, validation, test; LUT and ns predicted with weights)",
+        title="Finalists, trained at their precision (score predicted, validation, test; LUT and ns predicted with weights)",
         title_justify="left",
     )
     for column in ("candidate", "predicted", "valid.", "test", "LUT", "ns", "fits", ""):
@@ -80,7 +80,7 @@ def print_tables(summary: dict[str, Any], console: Console) -> None:
     score = summary["score"]
     predicted = score["predicted"]
     table.add_row(
-        "test accuracy",
+        "test score",
         f"{predicted['mean']:.4f} ± {predicted['std']:.4f}",
         f"{score['quantized']:.4f} (trained)",
         "-" if score["emulated"] is None else f"{score['emulated']:.4f}",
@@ -110,7 +110,7 @@ def _print_front(points: list[dict[str, Any]], console: Console) -> None:
         title=f"{len(ordered)} designs on the front (all predicted), some of them",
         title_justify="left",
     )
-    for column in ("candidate", "flow", "accuracy", "LUT", "ns", "MHz"):
+    for column in ("candidate", "flow", "score", "LUT", "ns", "MHz"):
         table.add_column(column, justify="left" if column in ("candidate", "flow") else "right")
     for point in ordered[::step]:
         table.add_row(

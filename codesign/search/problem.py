@@ -27,7 +27,7 @@ class Evaluation:
         objectives: float[n, n_objectives], every one minimised.  Finite where feasible.
         violations: float[n, n_constraints]; at most 0 where the constraint holds.  Use *relative*
             violations ((value - limit) / limit), so that constraints of different units compare.
-        metrics: further float[n] arrays worth keeping ("accuracy_std", "latency_ns").
+        metrics: further float[n] arrays worth keeping ("score_std", "latency_ns").
     """
 
     objectives: Floats

@@ -39,13 +39,13 @@ def objective_column(evaluation: Evaluation, names: tuple[str, ...], name: str) 
 
 @dataclass(frozen=True, kw_only=True)
 class MnasnetReward:
-    """accuracy * (latency / target) ** w.
+    """score * (latency / target) ** w.
 
     Source: Tan et al., MnasNet (CVPR 2019), eq. 2 and 3; w = alpha where the target is met and beta
     where it is missed; the paper's soft form is alpha = beta = -0.07.
 
     Attributes:
-        error: objective that holds 1 - accuracy, in 0..1.
+        error: objective that holds 1 - score, in 0..1.
         cost: objective that holds the latency (or another cost), positive.
         target: what the cost should be, in the cost's unit.
         alpha: exponent where cost <= target.
@@ -63,14 +63,14 @@ class MnasnetReward:
             raise DesignError(f"MnasNet target: expected a positive number, got {self.target}")
 
     def __call__(self, evaluation: Evaluation, names: tuple[str, ...]) -> Floats:
-        accuracy = 1.0 - objective_column(evaluation, names, self.error)
+        score = 1.0 - objective_column(evaluation, names, self.error)
         ratio = _positive(objective_column(evaluation, names, self.cost), self.cost) / self.target
-        return np.asarray(accuracy * ratio ** np.where(ratio <= 1, self.alpha, self.beta))
+        return np.asarray(score * ratio ** np.where(ratio <= 1, self.alpha, self.beta))
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogCostReward:
-    """accuracy - weight * log(cost): the loss term of ProxylessNAS and FBNet, as a reward.
+    """score - weight * log(cost): the loss term of ProxylessNAS and FBNet, as a reward.
 
     Source: Wu et al., FBNet (CVPR 2019), eq. 2 (alpha * log(LAT) ** beta with beta = 1, additive).
     """
@@ -80,14 +80,14 @@ class LogCostReward:
     weight: float
 
     def __call__(self, evaluation: Evaluation, names: tuple[str, ...]) -> Floats:
-        accuracy = 1.0 - objective_column(evaluation, names, self.error)
+        score = 1.0 - objective_column(evaluation, names, self.error)
         cost = _positive(objective_column(evaluation, names, self.cost), self.cost)
-        return np.asarray(accuracy - self.weight * np.log(cost))
+        return np.asarray(score - self.weight * np.log(cost))
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinearPenaltyReward:
-    """accuracy - weight * max(0, cost / target - 1)."""
+    """score - weight * max(0, cost / target - 1)."""
 
     error: str
     cost: str
@@ -99,9 +99,9 @@ class LinearPenaltyReward:
             raise DesignError(f"penalty target: expected a positive number, got {self.target}")
 
     def __call__(self, evaluation: Evaluation, names: tuple[str, ...]) -> Floats:
-        accuracy = 1.0 - objective_column(evaluation, names, self.error)
+        score = 1.0 - objective_column(evaluation, names, self.error)
         cost = objective_column(evaluation, names, self.cost)
-        return np.asarray(accuracy - self.weight * np.maximum(0.0, cost / self.target - 1.0))
+        return np.asarray(score - self.weight * np.maximum(0.0, cost / self.target - 1.0))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,7 +72,7 @@ class Supernet:
     n_calibration: int
     seconds: float
 
-    def accuracy(self, genomes: Genomes, task: TaskArrays, *, n_rows: int | None = None) -> Floats:
+    def score(self, genomes: Genomes, task: TaskArrays, *, n_rows: int | None = None) -> Floats:
         """Evaluate sub-networks without training.
 
         Args:
@@ -81,15 +81,15 @@ class Supernet:
             n_rows: how many of them; None: a quarter.
 
         Returns:
-            float64[n], accuracy in 0..1.
+            float64[n], score in 0..1.
         """
         rows = len(task.y_train) // 4 if n_rows is None else n_rows
-        return shared_accuracy(
+        return shared_score(
             self.model, genomes, task, n_rows=rows, n_calibration=self.n_calibration
         )
 
 
-def shared_accuracy(
+def shared_score(
     model: ElasticMLP, genomes: Genomes, task: TaskArrays, *, n_rows: int, n_calibration: int
 ) -> Floats:
     """Evaluate sub-networks of shared weights, without training.
@@ -103,16 +103,16 @@ def shared_accuracy(
         n_calibration: how many calibrate.
 
     Returns:
-        float64[n], accuracy in 0..1.
+        float64[n], score in 0..1.
     """
     last = slice(len(task.y_train) - n_rows, None)
     inputs, labels = torch.tensor(task.x_train[last]), torch.tensor(task.y_train[last])
     calibration = torch.tensor(task.x_train[:n_calibration])
     parts = np.array_split(genomes, -(-len(genomes) // _LANES))
-    return np.concatenate([_accuracy(model, part, calibration, inputs, labels) for part in parts])
+    return np.concatenate([_score(model, part, calibration, inputs, labels) for part in parts])
 
 
-def _accuracy(
+def _score(
     model: ElasticMLP,
     genomes: Genomes,
     calibration: torch.Tensor,
@@ -221,16 +221,16 @@ def train_alone(
     """Train sub-networks one by one, from a supernet's weights or from scratch.
 
     Returns:
-        float64[n] accuracies on the last quarter of the training rows, and seconds of training.
+        float64[n] scores on the last quarter of the training rows, and seconds of training.
     """
-    accuracies, seconds = [], 0.0
+    scores, seconds = [], 0.0
     for genome in genomes:
         reached, took_s = _train_one(
             layout, genome[None, :], task, epochs, seed, start, learning_rate, batch_size
         )
-        accuracies.append(reached)
+        scores.append(reached)
         seconds += took_s
-    return np.array(accuracies), seconds
+    return np.array(scores), seconds
 
 
 def _train_one(
@@ -263,7 +263,7 @@ def _train_one(
             schedule.step()
     seconds = time.perf_counter() - started_s
     held_out = torch.tensor(task.x_train[n_train:]), torch.tensor(task.y_train[n_train:])
-    return float(_accuracy(model, genome, inputs[:2048], *held_out)[0]), seconds
+    return float(_score(model, genome, inputs[:2048], *held_out)[0]), seconds
 
 
 def _largest(layout: Layout) -> np.ndarray:

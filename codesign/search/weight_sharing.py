@@ -30,7 +30,7 @@ from codesign.search.problem import Booleans, Evaluation, Floats, Genomes
 from codesign.search.supernet import (
     Supernet,
     SupernetOptions,
-    shared_accuracy,
+    shared_score,
     train_supernet,
 )
 from codesign.space import SearchSpace
@@ -40,7 +40,7 @@ from codesign.training.options import TaskArrays
 STRATEGY: Final = "directed_nsga2"
 #: What the proposals trade: error under shared weights, and two costs.
 OBJECTIVES: Final = ("error", "latency_ns", "lut")
-#: How the names of genes that cannot change the accuracy begin.
+#: How the names of genes that cannot change the score begin.
 HARDWARE_GENES: Final = ("flow", "io_type", "clock_mhz", "strategy_", "reuse_factor_")
 #: Rows of the training set that shared weights are judged on, and that calibrate batch norm.
 N_JUDGED, N_CALIBRATION = 1000, 768
@@ -166,7 +166,7 @@ def evaluate_shared(shared: SharedSpace, model: ElasticMLP, genomes: Genomes) ->
     fits = (excess <= 0).all(axis=1)
     error = np.ones(len(genomes))
     if fits.any():
-        error[fits] = 1.0 - shared_accuracy(
+        error[fits] = 1.0 - shared_score(
             model, genomes[fits], shared.task, n_rows=N_JUDGED, n_calibration=N_CALIBRATION
         )
     columns = [error, scores.metrics["latency_ns"].value, scores.metrics["lut"].value]
@@ -242,7 +242,7 @@ class _Costs:
 def search_supernet(
     supernet: Supernet, shared: SharedSpace, *, n_evaluations: int, seed: int
 ) -> Archive:
-    """Search with a supernet as the evaluator of accuracy.
+    """Search with a supernet as the evaluator of score.
 
     Returns:
         Archive of full genomes of the space.
@@ -355,7 +355,7 @@ def propose(
 
 
 def architecture_keys(space: SearchSpace, genomes: Genomes) -> Genomes:
-    """Return genomes without their hardware configuration: equal for designs of equal accuracy."""
+    """Return genomes without their hardware configuration: equal for designs of equal score."""
     keys = genomes.copy()
     for i, gene in enumerate(space.genes):
         if gene.name.startswith(HARDWARE_GENES):
@@ -373,7 +373,7 @@ def pick(space: SearchSpace, archive: Archive, n: int, *, margin: float = 0.1) -
         space: tells architecture from hardware configuration.
         archive: full genomes; the first objective is the error.
         n: how many.
-        margin: in units of accuracy.
+        margin: in units of score.
     """
     if len(archive) == 0:
         return archive.genomes

@@ -6,7 +6,7 @@ from codesign.results import Choice, Results, Training
 from codesign.stages.choosing import choose_winner
 from codesign.stages.setting import Setting
 
-KEYS = ("train.accuracy_tolerance",)
+KEYS = ("train.score_tolerance",)
 
 
 def run(setting: Setting, earlier: Results) -> Choice:
@@ -16,7 +16,7 @@ def run(setting: Setting, earlier: Results) -> Choice:
         CodesignError: no design fits the budget once its weights are known.
     """
     winner, reason = choose_winner(
-        earlier.require(Training).designs, setting.study.config.train.accuracy_tolerance
+        earlier.require(Training).designs, setting.study.config.train.score_tolerance
     )
     setting.reporter.message(reason)
     return Choice(winner=winner.digest, reason=reason)

@@ -112,6 +112,6 @@ def choose_winner(designs: Sequence[TrainedDesign], tolerance: float) -> tuple[T
     winner = min(provable or close, key=lambda d: d.predicted_with_weights["lut"].high)
     return winner, (
         f"Of {len(designs)} finalists {len(fitting)} fit the budget; {len(close)} of these lie within {tolerance:g} of the"
-        f" best accuracy ({best:.4f}, validation and prediction combined), {len(provable)} as plain RTL, whose cost can be proved here;"
+        f" best score ({best:.4f}, validation and prediction combined), {len(provable)} as plain RTL, whose cost can be proved here;"
         f" {winner.digest} is the smallest of {'those' if provable else 'them'} (upper end of its LUT interval)."
     )

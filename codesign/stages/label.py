@@ -66,4 +66,4 @@ def _train(
             executor=pool,
             progress=stage.update,
         )
-    return found.validation_accuracy[:, 0]
+    return found.validation_score[:, 0]

@@ -12,7 +12,7 @@ from codesign.joint import check_budget
 from codesign.predictor.base import METHODS
 from codesign.results import BudgetFacts, Preparation, Results, SpaceFacts
 from codesign.search.strategies.base import make_strategy
-from codesign.stages.setting import Setting, make_problem, strategy_settings, unknown_accuracy
+from codesign.stages.setting import Setting, make_problem, strategy_settings, unknown_score
 from codesign.stages.share import open_sharing
 
 #: Where the result comes from is what the whole study is about.
@@ -67,7 +67,7 @@ def check(setting: Setting) -> None:
         BACKENDS.get(backend)
     if config.labels.predictor not in ("auto", "transfer"):
         METHODS.get(config.labels.predictor)
-    problem = make_problem(setting, unknown_accuracy)
+    problem = make_problem(setting, unknown_score)
     settings = strategy_settings(setting, None)
     make_strategy(config.search.strategy, problem, seed=0, settings=settings)
     if config.search.weight_sharing is not None:

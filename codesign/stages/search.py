@@ -20,13 +20,13 @@ from codesign.search.loop import Parallel, run_search
 from codesign.search.store import EvaluationStore
 from codesign.space import population_from_candidates
 from codesign.stages.fit import labelled
-from codesign.stages.setting import PredictedAccuracy, Setting, make_problem, strategy_settings
+from codesign.stages.setting import PredictorScore, Setting, make_problem, strategy_settings
 from codesign.study import SearchSection
 from codesign.training.options import architecture_digest
 from hw_models.units import period_to_mhz
 
 #: Options of the search section that decide what a genome is worth.
-_SCORING: Final = ("objectives", "filter", "accuracy_of", "accuracy_confidence", "hardware_of")
+_SCORING: Final = ("objectives", "filter", "score_of", "score_confidence", "hardware_of")
 KEYS = (
     *(f"search.{name}" for name in _SCORING),
     "search.strategy",
@@ -88,7 +88,7 @@ def _search(
 ) -> Archive:
     """Run the round's search; its log in the study folder is named by what decides its course."""
     study, search = setting.study, setting.study.config.search
-    problem = make_problem(setting, PredictedAccuracy(predictor=predictor))
+    problem = make_problem(setting, PredictorScore(predictor=predictor))
     identity = json.dumps(
         [
             hashlib.sha256(study.predictor_file(round_index).read_bytes()).hexdigest(),
@@ -138,8 +138,8 @@ def front_points(setting: Setting, archive: Archive) -> list[FrontPoint]:
                 flow=candidates[i].hardware.flow,
                 io_type=candidates[i].hardware.io_type,
                 clock_mhz=float(period_to_mhz(values.pop("clock_period_ns"))),
-                score=values.pop("accuracy"),
-                score_std=values.pop("accuracy_std"),
+                score=values.pop("score"),
+                score_std=values.pop("score_std"),
                 **values,
             )
         )
@@ -151,7 +151,7 @@ def _informative_genomes(
 ) -> NDArray[np.int64]:
     """Choose front candidates whose training is expected to improve the front most; none twice."""
     if not known:
-        return archive.genomes[np.argsort(archive.metrics["accuracy"])[-n:]]
+        return archive.genomes[np.argsort(archive.metrics["score"])[-n:]]
     trained = [candidate for _, candidate in known]
     scores = setting.scorer.score(population_from_candidates(trained))
     labelled_points = np.column_stack(
@@ -171,8 +171,8 @@ def _informative_genomes(
         return archive.genomes[:0]
     metrics = archive.metrics
     chosen = select_informative(
-        metrics["accuracy"][fresh],
-        metrics["accuracy_std"][fresh],
+        metrics["score"][fresh],
+        metrics["score_std"][fresh],
         np.stack([metrics["lut"][fresh], metrics["latency_ns"][fresh]], axis=1),
         front=labelled_points,
         n=n,

@@ -123,8 +123,8 @@ def open_setting(
 
 # ---- what is searched ------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
-class PredictedAccuracy:
-    """A fitted predictor as the search's accuracy model; goes to worker processes."""
+class PredictorScore:
+    """A fitted predictor as the search's score model; goes to worker processes."""
 
     predictor: Predictor
 
@@ -133,24 +133,24 @@ class PredictedAccuracy:
         return predicted.mean, np.nan_to_num(predicted.std, nan=0.0)
 
 
-def unknown_accuracy(
+def unknown_score(
     population: Population,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Answer 0 for every candidate: for questions that accuracy has no part in."""
+    """Answer 0 for every candidate: for questions that score has no part in."""
     return np.zeros(population.n_candidates), np.zeros(population.n_candidates)
 
 
-def make_problem(setting: Setting, accuracy: Callable[[Population], tuple[Any, Any]]) -> Problem:
+def make_problem(setting: Setting, score: Callable[[Population], tuple[Any, Any]]) -> Problem:
     """Build what the search optimises: the joint problem, behind cheap limits where there are any."""
     search = setting.study.config.search
     problem = JointProblem(
         space=setting.space,
         scorer=setting.scorer,
         budget=setting.budget,
-        accuracy=accuracy,
+        score=score,
         objectives=search.objectives,
-        pessimism=1.0 if search.accuracy_of == "pessimistic" else 0.0,
-        accuracy_confidence=search.accuracy_confidence,
+        pessimism=1.0 if search.score_of == "pessimistic" else 0.0,
+        score_confidence=search.score_confidence,
         hardware_confidence=0.5 if search.hardware_of == "mean" else None,
     )
     if search.filter is None:

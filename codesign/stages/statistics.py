@@ -4,9 +4,9 @@ from __future__ import annotations
 
 
 def combine_scores(predicted: float, std: float, validation: float, n_validation: int) -> float:
-    """Combine a predicted and a validated accuracy, each weighted by its inverse variance.
+    """Combine a predicted and a validated score, each weighted by its inverse variance.
 
-    The validation accuracy of n rows has the binomial variance a (1 - a) / n; at 2,000 rows that is
+    The validation score of n rows has the binomial variance a (1 - a) / n; at 2,000 rows that is
     one point, more than most differences between finalists.
     """
     validated_variance = max(validation * (1.0 - validation), 1e-6) / n_validation

@@ -94,13 +94,13 @@ def train_uniform(setting: Setting, candidates: Sequence[Candidate]) -> list[Tra
                     executor=pool,
                 )
             )
-    validation = np.stack([result.validation_accuracy for result in results])
+    validation = np.stack([result.validation_score for result in results])
     best = (validation - validation.mean(axis=1, keepdims=True)).argmax(axis=0)
     return [
         TrainedFinalist(
             network=results[k].networks[i],
             split_scores=tuple(validation[:, i].tolist()),
-            test_score=float(results[k].test_accuracy[i]),
+            test_score=float(results[k].test_score[i]),
         )
         for i, k in enumerate(best)
     ]

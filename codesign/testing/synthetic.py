@@ -1,6 +1,6 @@
 """A made-up joint problem, to test strategies on.
 
-Shaped like the real one (accuracy that saturates in widths and bits, LUT and latency that depend on
+Shaped like the real one (score that saturates in widths and bits, LUT and latency that depend on
 reuse, strategy and clock, hard limits that most designs miss, genes that only matter at some
 depths), but every number in it is invented: it says nothing about any FPGA.
 """

@@ -9,7 +9,7 @@ from codesign.training.options import (
     quantized_networks,
 )
 from codesign.training.store import Label, LabelStore
-from codesign.training.train import fine_tune_one, integer_accuracy, train_population
+from codesign.training.train import fine_tune_one, integer_score, train_population
 
 __all__ = [
     "Label",
@@ -20,7 +20,7 @@ __all__ = [
     "TrainingResult",
     "architecture_digest",
     "fine_tune_one",
-    "integer_accuracy",
+    "integer_score",
     "label_candidates",
     "quantized_networks",
     "train_population",

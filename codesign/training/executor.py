@@ -124,7 +124,7 @@ class Executor(torch.nn.Module):
         ]
 
 
-def float_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> NDArray[np.float64]:
+def float_score(logits: torch.Tensor, labels: torch.Tensor) -> NDArray[np.float64]:
     """Return the share of right answers per network, float64[n_candidates].
 
     Args:

@@ -29,14 +29,14 @@ class LabelResult:
     """Labels of candidates, in their order.
 
     Attributes:
-        validation_accuracy, test_accuracy: float64[n_candidates, n_seeds].
+        validation_score, test_score: float64[n_candidates, n_seeds].
         n_trained: networks trained by this call (the others were in the store, or were equal but
             for hardware).
         seconds: wall-clock time.
     """
 
-    validation_accuracy: NDArray[np.float64]
-    test_accuracy: NDArray[np.float64]
+    validation_score: NDArray[np.float64]
+    test_score: NDArray[np.float64]
     n_trained: int
     seconds: float
 
@@ -133,8 +133,8 @@ def label_candidates(
         return np.array([[getattr(known[key, seed], name) for seed in seeds] for key in keys])
 
     return LabelResult(
-        validation_accuracy=table("validation_accuracy"),
-        test_accuracy=table("test_accuracy"),
+        validation_score=table("validation_score"),
+        test_score=table("test_score"),
         n_trained=n_trained,
         seconds=time.perf_counter() - started,
     )
@@ -154,8 +154,8 @@ def _labels(
             options=options.digest,
             task=data,
             seed=seed,
-            validation_accuracy=float(result.validation_accuracy[i]),  # type: ignore[attr-defined]
-            test_accuracy=float(result.test_accuracy[i]),  # type: ignore[attr-defined]
+            validation_score=float(result.validation_score[i]),  # type: ignore[attr-defined]
+            test_score=float(result.test_score[i]),  # type: ignore[attr-defined]
             epochs=int(result.epochs[i]),  # type: ignore[attr-defined]
             network=unique[key].network.to_json(),
         )

@@ -31,11 +31,11 @@ class TrainingOptions:
         ranges_end: share of the steps after which integer bits stay.
         label_smoothing: of the cross entropy.
         validation_fraction: share of the training rows held out; the label of a candidate is its
-            accuracy there, so the test set stays untouched by any choice.
+            score there, so the test set stays untouched by any choice.
         split: which rows are held out; the sets of different splits are disjoint.
         distillation_weight: share of the loss that compares with the teacher, if there is one.
         distillation_temperature: softening of teacher and student.
-        stop_below: early stopping of the hopeless: a network whose validation accuracy is below this share of the way from chance
+        stop_below: early stopping of the hopeless: a network whose validation score is below this share of the way from chance
             to the median of its chunk, half way through training, stops there; 0 never stops any.
         chunk_size: networks trained together, at most.
         device: "cpu", "cuda", or "auto" (cuda where there is one).
@@ -148,8 +148,8 @@ class TrainingResult:
 
     Attributes:
         networks: the integer networks.
-        validation_accuracy: float64[n], of the integer networks on held-out training rows.
-        test_accuracy: float64[n], of the integer networks on the test set.
+        validation_score: float64[n], of the integer networks on held-out training rows.
+        test_score: float64[n], of the integer networks on the test set.
         loss: float64[n, n_epochs], mean training loss per epoch (NaN after an early stop).
         epochs: int64[n], epochs trained.
         seed: the seed used.
@@ -157,8 +157,8 @@ class TrainingResult:
     """
 
     networks: tuple[QuantizedNetwork, ...]
-    validation_accuracy: NDArray[np.float64]
-    test_accuracy: NDArray[np.float64]
+    validation_score: NDArray[np.float64]
+    test_score: NDArray[np.float64]
     loss: NDArray[np.float64]
     epochs: NDArray[np.int64]
     seed: int

@@ -11,7 +11,7 @@ from typing import Any
 
 from codesign.errors import StudyError
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +23,8 @@ class Label:
         options: digest of the training options.
         task: digest of the data.
         seed: of the training.
-        validation_accuracy: of the integer network on held-out training rows; the label proper.
-        test_accuracy: of the integer network on the test set; for reports, never for choosing.
+        validation_score: of the integer network on held-out training rows; the label proper.
+        test_score: of the integer network on the test set; for reports, never for choosing.
         epochs: trained.
         network: JSON form of the network (`Network.to_json`).
     """
@@ -33,8 +33,8 @@ class Label:
     options: str
     task: str
     seed: int
-    validation_accuracy: float
-    test_accuracy: float
+    validation_score: float
+    test_score: float
     epochs: int
     network: list[dict[str, Any]]
 
@@ -61,7 +61,7 @@ class LabelStore:
                 )
                 self._connection.execute(
                     "CREATE TABLE IF NOT EXISTS labels (key TEXT, options TEXT, task TEXT, seed INTEGER,"
-                    " validation_accuracy REAL, test_accuracy REAL, epochs INTEGER, network TEXT,"
+                    " validation_score REAL, test_score REAL, epochs INTEGER, network TEXT,"
                     " PRIMARY KEY (key, options, task, seed))"
                 )
             (found,) = self._connection.execute(
@@ -98,8 +98,8 @@ class LabelStore:
                 x.options,
                 x.task,
                 x.seed,
-                x.validation_accuracy,
-                x.test_accuracy,
+                x.validation_score,
+                x.test_score,
                 x.epochs,
                 json.dumps(x.network, separators=(",", ":")),
             )
@@ -125,7 +125,7 @@ class LabelStore:
         names = [name for name in known if name in where]
         clause = " AND ".join(f"{name} = ?" for name in names) or "1"
         rows = self._connection.execute(
-            "SELECT key, options, task, seed, validation_accuracy, test_accuracy, epochs, network"
+            "SELECT key, options, task, seed, validation_score, test_score, epochs, network"
             f" FROM labels WHERE {clause} ORDER BY rowid",
             [where[name] for name in names],
         )
@@ -143,8 +143,8 @@ def _label(row: tuple[Any, ...]) -> Label:
         options=options,
         task=task,
         seed=seed,
-        validation_accuracy=validation,
-        test_accuracy=test,
+        validation_score=validation,
+        test_score=test,
         epochs=epochs,
         network=json.loads(network),
     )

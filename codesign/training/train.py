@@ -21,7 +21,7 @@ from codesign.layers._training import TrainStep
 from codesign.layers.input import input_shape
 from codesign.processes import n_worker_processes
 from codesign.space import population_from_candidates
-from codesign.training.executor import Executor, float_accuracy
+from codesign.training.executor import Executor, float_score
 from codesign.training.options import TaskArrays, TrainingOptions, TrainingResult, initial_seeds
 from codesign.training.schedule import build_schedule
 from codesign.training.thinning import thin
@@ -100,8 +100,8 @@ def train_population(
     networks = [network for part in ordered for network in part.networks]
     return TrainingResult(
         networks=tuple(networks[i] for i in order),
-        validation_accuracy=np.concatenate([p.validation_accuracy for p in ordered])[order],
-        test_accuracy=np.concatenate([p.test_accuracy for p in ordered])[order],
+        validation_score=np.concatenate([p.validation_score for p in ordered])[order],
+        test_score=np.concatenate([p.test_score for p in ordered])[order],
         loss=np.concatenate([p.loss for p in ordered])[order],
         epochs=np.concatenate([p.epochs for p in ordered])[order],
         seed=seed,
@@ -146,9 +146,7 @@ def split_rows(
     return np.sort(np.delete(order, held_out)), np.sort(order[held_out])
 
 
-def integer_accuracy(
-    network: QuantizedNetwork, x: NDArray[np.float32], y: NDArray[np.int64]
-) -> float:
+def integer_score(network: QuantizedNetwork, x: NDArray[np.float32], y: NDArray[np.int64]) -> float:
     """Return the share of rows that the integer network classifies right (first of equal words).
 
     Args:
@@ -246,10 +244,8 @@ def _train_chunk(
     networks = training.networks()
     return TrainingResult(
         networks=networks,
-        validation_accuracy=np.array(
-            [integer_accuracy(n, x_validation, y_validation) for n in networks]
-        ),
-        test_accuracy=np.array([integer_accuracy(n, task.x_test, task.y_test) for n in networks]),
+        validation_score=np.array([integer_score(n, x_validation, y_validation) for n in networks]),
+        test_score=np.array([integer_score(n, task.x_test, task.y_test) for n in networks]),
         loss=training.loss,
         epochs=np.isfinite(training.loss).sum(axis=1),
         seed=seed,
@@ -339,10 +335,10 @@ class _Training:
         """Stop networks that have learned far less than their chunk's median; keep what they are."""
         with torch.no_grad():
             logits = self._model(self._held_out, TrainStep())
-        accuracy = float_accuracy(logits, self._held_out_labels)
+        score = float_score(logits, self._held_out_labels)
         chance = float(torch.bincount(self._held_out_labels).max() / len(self._held_out_labels))
-        floor = chance + self._options.stop_below * (float(np.median(accuracy)) - chance)
-        keep = np.flatnonzero(accuracy >= floor)
+        floor = chance + self._options.stop_below * (float(np.median(score)) - chance)
+        keep = np.flatnonzero(score >= floor)
         if keep.size in (0, len(self._active)):
             return
         candidates = [self._all[i] for i in self._active]
@@ -458,8 +454,8 @@ def _targets(labels: torch.Tensor, n_classes: int, smoothing: float) -> torch.Te
 __all__ = [
     "Progress",
     "fine_tune_one",
-    "float_accuracy",
-    "integer_accuracy",
+    "float_score",
+    "integer_score",
     "split_rows",
     "train_population",
 ]

@@ -184,8 +184,8 @@ def contender_table(result: dict[str, Any]) -> tuple[Row, list[Row]]:
                 name,
                 f"{np.mean(shares):.3f}",
                 f"{min(shares):.3f}",
-                f"{np.mean([r['best_accuracy'] for r in runs]):.4f}",
-                f"{np.mean([r['mean_accuracy'] for r in runs]):.4f}",
+                f"{np.mean([r['best_score'] for r in runs]):.4f}",
+                f"{np.mean([r['mean_score'] for r in runs]):.4f}",
                 f"{np.mean([r['least_lut'] for r in runs]):,.0f}",
                 f"{np.mean([r['cpu_s'] for r in runs]):.0f}",
             ]

@@ -102,12 +102,12 @@ def train(shared: SharedSpace, genomes: Genomes, epochs: int, seed: int) -> Floa
         part=shared.scorer.device.part,
     )
     options = TrainingOptions(epochs=epochs, device="cpu")
-    return train_population(candidates, shared.task, options, seed=seed).validation_accuracy
+    return train_population(candidates, shared.task, options, seed=seed).validation_score
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Fitted:
-    """Accuracy by a fitted predictor."""
+    """PredictedScores by a fitted predictor."""
 
     predictor: Predictor
 
@@ -172,8 +172,8 @@ def evolve(
         space=space,
         scorer=shared.scorer,
         budget=shared.budget,
-        accuracy=_Fitted(predictor=fitted),
-        objectives=("accuracy", "latency_ns", "lut"),
+        score=_Fitted(predictor=fitted),
+        objectives=("score", "latency_ns", "lut"),
         hardware_confidence=0.5,
     )
     n_evaluations = 4000
@@ -248,7 +248,7 @@ def compare_training(
     """Fine-tune sub-networks from shared weights and train them from scratch, at the same recipe."""
     few = genomes[:4]
     started_s = time.process_time()
-    known = supernet.accuracy(few, shared.task)
+    known = supernet.score(few, shared.task)
     shared_s = time.process_time() - started_s
     result = {"shared": float(known.mean()), "shared_s": shared_s / len(few)}
     for name, epochs, start, rate in (
@@ -295,8 +295,8 @@ def compare_one_seed(
         mine = np.concatenate([points[i] for i in rows])
         result[name] = {
             "share": normalized_hypervolume(mine, ideal=ideal, nadir=nadir) / whole,
-            "best_accuracy": float(accuracy[rows].max()),
-            "mean_accuracy": float(accuracy[rows].mean()),
+            "best_score": float(accuracy[rows].max()),
+            "mean_score": float(accuracy[rows].mean()),
             "least_lut": float(mine[:, 2].min()),
             "n_architectures": len(rows),
             "cpu_s": chosen[name].cpu_s,
@@ -308,7 +308,7 @@ def compare_one_seed(
     chains = np.flatnonzero(owner != "evolution")
     known = predictor.predict(encode_population(shared.space.decode(together[chains]))).mean
     result["supernet"]["tau"] = kendall_tau(
-        accuracy[chains], supernet.accuracy(together[chains], shared.task, n_rows=1000)
+        accuracy[chains], supernet.score(together[chains], shared.task, n_rows=1000)
     )
     result["evolution_on_chains"]["tau"] = kendall_tau(accuracy[chains], known)
     print(f"(d) seed {seed} done", file=sys.stderr, flush=True)
@@ -331,7 +331,7 @@ def summarise_weight_sharing(
 ) -> dict[str, object]:
     """Condense the seeds to JSON values, with a verdict in sentences."""
     shares = {name: [float(run[name]["share"]) for run in runs] for name in CONTENDERS}  # type: ignore[arg-type]
-    best = {name: [float(run[name]["best_accuracy"]) for run in runs] for name in CONTENDERS}  # type: ignore[arg-type]
+    best = {name: [float(run[name]["best_score"]) for run in runs] for name in CONTENDERS}  # type: ignore[arg-type]
     reference = np.array(shares[REFERENCE])
     verdict = []
     for name in ("supernet", "differentiable"):
@@ -375,7 +375,7 @@ def summarise_weight_sharing(
         "seconds": seconds,
         "n_seeds": len(runs),
         "hypervolume_share_of_union": shares,
-        "best_measured_accuracy": best,
+        "best_measured_score": best,
         "training": training,
         "tau": tau,
         "runs": runs,

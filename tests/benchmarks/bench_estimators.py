@@ -1,4 +1,4 @@
-"""Accuracy and speed of the hardware models: `make bench-estimators`.
+"""PredictedScores and speed of the hardware models: `make bench-estimators`.
 
 Every accuracy is held out: the group of a record is never in the fit that predicts it, and forms of
 intervals and timing constants are chosen inside the fold.  Tables say n; the JSON holds everything.
@@ -382,7 +382,7 @@ def fast_against_exact(seed: int, n_matrices: int) -> dict[str, Any]:
     }
 
 
-def corpus_accuracy() -> dict[str, Any]:
+def corpus_score() -> dict[str, Any]:
     """Judge both estimates of plain RTL on the project's own synthesised designs.
 
     `shipped`: with the shipped coefficients, which speak of a vendor's LUTs, not of Yosys' cells;
@@ -582,7 +582,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report["skipped"] = f"{records} is missing: accuracy on the shared records was not measured"
         print(report["skipped"], file=sys.stderr)
     report["fast_adder_cost"] = fast_against_exact(options.seed, options.matrices)
-    report["corpus"] = corpus_accuracy()
+    report["corpus"] = corpus_score()
     report["speed"] = speed()
     report["wall_s"] = round(time.perf_counter() - started, 1)
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -113,7 +113,7 @@ def main() -> None:
         "network_epochs_per_cpu_second_plain_float": spread(plain),
         "ratio_to_one_by_one": spread(ratios),
         "ratio_to_plain_float": spread(np.array(together) / np.array(plain)),
-        "accuracy": accuracy_differences(pool, task, options, arguments.accuracy_epochs),
+        "accuracy": score_differences(pool, task, options, arguments.accuracy_epochs),
         "commit": subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
         ).stdout.strip(),
@@ -156,7 +156,7 @@ def on_all_cores(
     }
 
 
-def accuracy_differences(
+def score_differences(
     pool: list[Candidate], task: TaskArrays, options: TrainingOptions, epochs: int
 ) -> dict[str, float] | None:
     """Train some networks both ways; the difference between seeds is the yardstick."""
@@ -168,9 +168,9 @@ def accuracy_differences(
     single = train(few, task, replace(longer, chunk_size=1))
     other_seed = train_population(few, task, longer, seed=2)
     return {
-        "mean_difference": float(np.mean(batched.test_accuracy - single.test_accuracy)),
-        "rms_difference": rms(batched.test_accuracy - single.test_accuracy),
-        "rms_difference_between_seeds": rms(batched.test_accuracy - other_seed.test_accuracy),
+        "mean_difference": float(np.mean(batched.test_score - single.test_score)),
+        "rms_difference": rms(batched.test_score - single.test_score),
+        "rms_difference_between_seeds": rms(batched.test_score - other_seed.test_score),
     }
 
 

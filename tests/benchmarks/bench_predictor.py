@@ -23,7 +23,7 @@ from codesign.encoding.graph import load_graphs
 from codesign.predictor.active import front_quality, select_informative
 from codesign.predictor.base import METHODS
 from codesign.predictor.evaluate import LabelledGraphs, _medians, evaluate, split
-from codesign.predictor.metrics import Accuracy, measure
+from codesign.predictor.metrics import PredictedScores, measure
 from codesign.training.benchmark import BENCHMARK_PATH
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +54,7 @@ def ranking(
                 start = time.perf_counter()
                 predicted = fitted.predict(batch)
                 wall_s = time.perf_counter() - start
-                rest = Accuracy(mean=predicted.mean[alone], std=predicted.std[alone])
+                rest = PredictedScores(mean=predicted.mean[alone], std=predicted.std[alone])
                 run = {"method": name, "n_train": size, "seed": seed}
                 run |= asdict(measure(labels, predicted))
                 run["tau_without_twin"] = measure(labels[alone], rest).tau

@@ -62,12 +62,12 @@ HERE = Path(__file__).resolve().parent
 DEFAULT = SearchSection().strategy
 #: Strategies too slow for the common budget run to this many evaluations only.
 SHORT = {"optuna_tpe": 150}
-OBJECTIVES = ("accuracy", "latency_ns", "lut")
+OBJECTIVES = ("score", "latency_ns", "lut")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictedAccuracy:
-    """Accuracy by a predictor, as a study asks it."""
+class PredictorScore:
+    """PredictedScores by a predictor, as a study asks it."""
 
     predictor: Predictor
 
@@ -481,7 +481,7 @@ def joint(space: str | Path, device: str, budget: str, predictor: Predictor) -> 
         space=load_space(space, n_inputs=16, n_outputs=5),
         scorer=HardwareScorer(device=load_device(device)),
         budget=load_budget(budget),
-        accuracy=PredictedAccuracy(predictor=predictor),
+        accuracy=PredictorScore(predictor=predictor),
         objectives=OBJECTIVES,
     )
 
@@ -494,14 +494,14 @@ def labelled(path: Path) -> Labelled:
         genome = encode_network(entry.network, problem.space)
         if genome is not None:
             genomes.append(genome)
-            accuracy.append(float(np.mean(entry.validation_accuracy)))
+            accuracy.append(float(np.mean(entry.validation_score)))
             digests.append(entry.digest)
     candidates = candidates_from_population(problem.space.decode(np.array(genomes)), part="none")
     # a network of another template may look like one of this space: decoding tells
     same = np.array(
         [architecture_digest(c.network) == d for c, d in zip(candidates, digests, strict=True)]
     )
-    known, measured_accuracy = np.array(genomes)[same], np.array(accuracy)[same]
+    known, measured_score = np.array(genomes)[same], np.array(accuracy)[same]
     architectures, first = np.unique(known, axis=0, return_index=True)
     clock = [gene.name for gene in problem.space.genes].index("clock_mhz")
     n_clocks = int(problem.upper[clock]) + 1
@@ -509,7 +509,7 @@ def labelled(path: Path) -> Labelled:
     pairs[:, clock] = np.tile(np.arange(n_clocks), len(architectures))
     table = tabulate(problem, pairs)
     objectives = table.everything.objectives.copy()
-    objectives[:, 0] = np.repeat(1.0 - measured_accuracy[first], n_clocks)
+    objectives[:, 0] = np.repeat(1.0 - measured_score[first], n_clocks)
     measured = Evaluation(objectives=objectives, violations=table.everything.violations)
     return Labelled(
         table=replace(table, everything=measured), architectures=architectures, clock=clock
@@ -704,7 +704,7 @@ def run_parts(options: argparse.Namespace) -> dict[str, object]:
         "n_workers": options.workers,
         "wall_s": time.perf_counter() - started_s,
         "notes": [
-            "Hardware figures are predicted by the shipped models. Accuracy is predicted by the "
+            "Hardware figures are predicted by the shipped models. PredictedScores is predicted by the "
             f"shipped predictor ({load_pretrained().method}) in (a), (b) and the second row of "
             "(e), and measured by training in (c) and (d).",
             "All strategies get the same number of evaluations and the same seeds; "

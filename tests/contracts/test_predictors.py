@@ -13,7 +13,7 @@ from codesign.testing.predictors import PredictorContract, chains
 
 @pytest.fixture(autouse=True)
 def quick_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Train networks for a few steps: these tests are about contracts, not about accuracy."""
+    """Train networks for a few steps: these tests are about contracts, not about score."""
     monkeypatch.setattr(gin, "steps_for", lambda n_labels: 15)
     monkeypatch.setattr(gp, "TUNING_STEPS", 15)
     monkeypatch.setattr(random_forest, "N_TREES", 20)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from codesign.encoding.population import ACCURACY_COLUMNS, EXTRA_NAMES, encode_population
+from codesign.encoding.population import EXTRA_NAMES, SCORE_COLUMNS, encode_population
 from codesign.ir import COLUMNS, Population
 
 
@@ -52,7 +52,7 @@ def test_graph_totals_follow_their_formulas() -> None:
 
 def test_nodes_keep_what_accuracy_depends_on_and_only_weights_have_weight_bits() -> None:
     batch = encode_population(population())
-    weight_bits = batch.numeric[:, ACCURACY_COLUMNS.index("weight_bits")]
+    weight_bits = batch.numeric[:, SCORE_COLUMNS.index("weight_bits")]
     np.testing.assert_array_equal(weight_bits, [np.nan, 5, np.nan, np.nan, 3])
     assert batch.op_names == ("input", "dense", "relu")
     assert batch.n_nodes.tolist() == [3, 2]

@@ -138,7 +138,7 @@ def test_the_joint_problem_hides_infeasible_accuracy_and_minimises_everything(
 ):
     asked = []
 
-    def accuracy(population):
+    def score(population):
         asked.append(population.n_candidates)
         return np.full(population.n_candidates, 0.7), np.full(population.n_candidates, 0.01)
 
@@ -146,8 +146,8 @@ def test_the_joint_problem_hides_infeasible_accuracy_and_minimises_everything(
         space=space,
         scorer=scorer,
         budget=load_budget("l1_100ns").model_copy(update={"confidence": 0.5}),
-        accuracy=accuracy,
-        objectives=("accuracy", "latency_ns", "lut"),
+        score=score,
+        objectives=("score", "latency_ns", "lut"),
         pessimism=1.0,
     )
     evaluation = problem.evaluate(genomes)

@@ -11,7 +11,7 @@ from codesign.predictor.active import (
     pareto_mask,
     select_informative,
 )
-from codesign.predictor.base import Accuracy
+from codesign.predictor.base import PredictedScores
 from codesign.predictor.metrics import conformal_scale, kendall_tau, measure, top_regret
 from codesign.predictor.scores import NormalScores
 from codesign.predictor.select import choose
@@ -64,9 +64,9 @@ def test_pareto_mask_equals_the_definition() -> None:
 
 def test_front_quality_is_one_for_all_labels_and_grows() -> None:
     random = np.random.default_rng(0)
-    accuracy, costs = random.random(50), random.random(50)
+    score, costs = random.random(50), random.random(50)
     order = random.permutation(50)
-    curve = [front_quality(accuracy, costs, order[:n]) for n in (5, 20, 50)]
+    curve = [front_quality(score, costs, order[:n]) for n in (5, 20, 50)]
     assert curve == sorted(curve) and curve[-1] == pytest.approx(1.0)
 
 
@@ -80,7 +80,7 @@ def test_conformal_scale_widens_overconfident_and_narrows_timid_intervals() -> N
 
 def test_measure_counts_coverage_and_regret() -> None:
     labels = np.array([0.1, 0.2, 0.3, 0.9])
-    predicted = Accuracy(mean=np.array([0.1, 0.2, 0.3, 0.4]), std=np.full(4, 0.1))
+    predicted = PredictedScores(mean=np.array([0.1, 0.2, 0.3, 0.4]), std=np.full(4, 0.1))
     figures = measure(labels, predicted)
     assert figures.tau == 1.0 and figures.coverage_90 == 0.75 and figures.top10_regret == 0.0
     assert top_regret(labels, -labels, n_top=1) == pytest.approx(0.8)

@@ -76,7 +76,7 @@ def test_evaluate_train_and_rank(graph_file: Path, tmp_path: Path) -> None:
     assert len(table.splitlines()) == 4
     ranked = tmp_path / "ranked.jsonl"
     run("predictor", "rank", "--graphs", graph_file, "--checkpoint", checkpoint, "--output", ranked)
-    values = [json.loads(line)["predicted_accuracy"] for line in ranked.read_text().splitlines()]
+    values = [json.loads(line)["predicted_score"] for line in ranked.read_text().splitlines()]
     assert values == sorted(values, reverse=True) and len(values) == 40
 
 

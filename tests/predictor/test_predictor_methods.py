@@ -7,7 +7,7 @@ import pytest
 
 from codesign.encoding.batch import GraphBatch
 from codesign.errors import PredictorError
-from codesign.predictor.base import METHODS, Accuracy, load_predictor
+from codesign.predictor.base import METHODS, PredictedScores, load_predictor
 from codesign.predictor.methods.transfer import Transfer
 from codesign.predictor.metrics import kendall_tau
 from codesign.testing.predictors import chains
@@ -97,7 +97,7 @@ def test_graphs_of_another_schema_name_the_columns() -> None:
 
 
 def test_accuracy_interval_is_symmetric_and_wider_for_more() -> None:
-    accuracy = Accuracy(mean=np.array([0.7]), std=np.array([0.1]))
-    low, high = accuracy.interval(0.9)
+    score = PredictedScores(mean=np.array([0.7]), std=np.array([0.1]))
+    low, high = score.interval(0.9)
     assert high[0] - 0.7 == pytest.approx(0.7 - low[0]) == pytest.approx(0.1645, abs=1e-3)
-    assert accuracy.interval(0.5)[0][0] > low[0]
+    assert score.interval(0.5)[0][0] > low[0]

@@ -169,8 +169,8 @@ def test_a_supernet_evaluates_without_training_and_helps_fine_tuning(task):
     options = SupernetOptions(epochs=(3, 1, 1, 4), n_samples=7, batch_size=50)
     supernet = train_supernet(LAYOUT, task, options, seed=0)
     genomes = random_genomes(12, seed=5)
-    shared = supernet.accuracy(genomes, task)
-    assert np.array_equal(shared, supernet.accuracy(genomes, task))
+    shared = supernet.score(genomes, task)
+    assert np.array_equal(shared, supernet.score(genomes, task))
     assert shared.mean() > 0.4  # five classes: chance is 0.2
     scratch, _ = train_alone(LAYOUT, genomes[:3], task, epochs=1, seed=0)
     tuned, _ = train_alone(

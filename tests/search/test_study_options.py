@@ -19,11 +19,11 @@ from codesign.search.profilers import SpaceProfiler
 from codesign.search.strategies.base import StrategySettings
 from codesign.space import load_space
 from codesign.stages.setting import (
-    PredictedAccuracy,
+    PredictorScore,
     make_problem,
     open_setting,
     strategy_settings,
-    unknown_accuracy,
+    unknown_score,
 )
 from codesign.study import FilterSection, RewardSection, Study, StudyConfig
 
@@ -34,7 +34,7 @@ BUDGET = load_budget("l1_100ns")
 
 @dataclass(frozen=True)
 class Made:
-    """Accuracy that grows with the number of nodes' outputs; as uncertain for every second design."""
+    """PredictedScores that grows with the number of nodes' outputs; as uncertain for every second design."""
 
     def __call__(self, population):
         n = population.n_candidates
@@ -48,8 +48,8 @@ def joint(**options):
         space=SPACE,
         scorer=SCORER,
         budget=options.pop("budget", BUDGET),
-        accuracy=Made(),
-        objectives=("accuracy", "latency_ns", "lut"),
+        score=Made(),
+        objectives=("score", "latency_ns", "lut"),
         **options,
     )
 
@@ -59,14 +59,14 @@ def sample(n=400):
 
 
 def test_a_chance_constraint_on_accuracy_is_stricter_where_less_is_known():
-    demanding = BUDGET.model_copy(update={"minimum_accuracy": 0.62})
+    demanding = BUDGET.model_copy(update={"minimum_score": 0.62})
     genomes = sample()
     mean = joint(budget=demanding).evaluate(genomes)
-    sure = joint(budget=demanding, accuracy_confidence=0.95).evaluate(genomes)
-    accuracy, std = mean.metrics["accuracy"], mean.metrics["accuracy_std"]
+    sure = joint(budget=demanding, score_confidence=0.95).evaluate(genomes)
+    score, std = mean.metrics["score"], mean.metrics["score_std"]
     fits = joint().evaluate(genomes).is_feasible
-    assert np.array_equal(mean.is_feasible, fits & (accuracy >= 0.62 - 1e-12))
-    assert np.array_equal(sure.is_feasible, fits & (accuracy - 1.6448536 * std >= 0.62))
+    assert np.array_equal(mean.is_feasible, fits & (score >= 0.62 - 1e-12))
+    assert np.array_equal(sure.is_feasible, fits & (score - 1.6448536 * std >= 0.62))
     assert 0 < sure.is_feasible.sum() < mean.is_feasible.sum()
 
 
@@ -125,7 +125,7 @@ def test_worker_processes_change_nothing_and_get_the_predictor():
 
     from codesign.search.loop import Parallel
 
-    problem = replace(joint(), accuracy=PredictedAccuracy(predictor=load_pretrained()))
+    problem = replace(joint(), score=PredictorScore(predictor=load_pretrained()))
     alone = Parallel(executor=None, chunk_size=16)
     serial = run_search(problem, "directed_nsga2", n_evaluations=120, seed=0, parallel=alone)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
@@ -141,7 +141,7 @@ def test_a_graph_network_goes_to_workers_too():
     population = SPACE.decode(sample()[:40])
     batch = encode_population(population)
     fitted = METHODS.get("ridge").fit(batch, Made()(population)[0], seed=0)
-    again = pickle.loads(pickle.dumps(PredictedAccuracy(predictor=fitted)))
+    again = pickle.loads(pickle.dumps(PredictorScore(predictor=fitted)))
     assert np.array_equal(again(population)[0], fitted.predict(batch).mean)
 
 
@@ -160,7 +160,7 @@ def study_of(tmp_path, **search):
         (
             {
                 "strategy": "reinforce",
-                "objectives": ["accuracy", "lut"],
+                "objectives": ["score", "lut"],
                 "reward": {"kind": "log_cost"},
             },
             "unknown objective 'latency_ns'",
@@ -182,7 +182,7 @@ def test_options_that_do_not_fit_are_refused_before_any_label_is_trained(tmp_pat
         ({"reward": {"kind": "mnasnet"}}, "needs a target"),
         ({"reward": {"kind": "contract"}}, "needs limits"),
         ({"filter": {"at_most": {}}}, "at_most"),
-        ({"accuracy_confidence": 1.0}, "accuracy_confidence"),
+        ({"score_confidence": 1.0}, "score_confidence"),
         ({"weight_sharing": {"methods": ["darts"]}}, "weight_sharing"),
     ],
 )
@@ -204,6 +204,6 @@ def test_the_settings_of_a_study_reach_the_search(tmp_path):
     settings = strategy_settings(setting, None)
     assert settings.population_size == 50
     assert settings.reward is not None
-    problem = make_problem(setting, unknown_accuracy)
+    problem = make_problem(setting, unknown_score)
     assert problem.constraint_names[0] == "parameters at most"
     assert problem.problem.hardware_confidence == 0.5

@@ -13,7 +13,7 @@ from codesign.training import (
     LabelStore,
     TaskArrays,
     TrainingOptions,
-    integer_accuracy,
+    integer_score,
     label_candidates,
     train_population,
 )
@@ -60,8 +60,8 @@ def test_labels_are_those_of_direct_training(tmp_path, task, candidates):
     with LabelStore(tmp_path / "labels.db") as store:
         found = label_candidates(candidates, task, OPTIONS, store=store, seeds=(1,))
     direct = train_population(candidates, task, OPTIONS, seed=1)
-    assert np.array_equal(found.validation_accuracy[:, 0], direct.validation_accuracy)
-    assert np.array_equal(found.test_accuracy[:, 0], direct.test_accuracy)
+    assert np.array_equal(found.validation_score[:, 0], direct.validation_score)
+    assert np.array_equal(found.test_score[:, 0], direct.test_score)
 
 
 def test_a_killed_run_resumes_to_the_same_labels(tmp_path, task, candidates):
@@ -76,8 +76,8 @@ def test_a_killed_run_resumes_to_the_same_labels(tmp_path, task, candidates):
         again = label_candidates(candidates, task, OPTIONS, store=store, seeds=(1, 2))
     assert resumed.n_trained < unbroken.n_trained
     assert again.n_trained == 0
-    assert np.array_equal(resumed.validation_accuracy, unbroken.validation_accuracy)
-    assert np.array_equal(again.test_accuracy, unbroken.test_accuracy)
+    assert np.array_equal(resumed.validation_score, unbroken.validation_score)
+    assert np.array_equal(again.test_score, unbroken.test_score)
 
 
 def test_variants_that_differ_in_hardware_share_a_label(tmp_path, task, candidates):
@@ -85,7 +85,7 @@ def test_variants_that_differ_in_hardware_share_a_label(tmp_path, task, candidat
     with LabelStore(tmp_path / "labels.db") as store:
         found = label_candidates([*candidates[:2], *slower], task, OPTIONS, store=store)
     assert found.n_trained == 2
-    assert np.array_equal(found.validation_accuracy[:2], found.validation_accuracy[2:])
+    assert np.array_equal(found.validation_score[:2], found.validation_score[2:])
 
 
 def test_options_that_change_labels_change_the_digest():
@@ -123,14 +123,14 @@ def test_labels_are_measured_on_rows_of_their_own_where_there_are_some(tmp_path,
     other = replace(task, x_measured=x, y_measured=y)
     plain = train_population(candidates, task, OPTIONS, seed=1)
     found = train_population(candidates, other, OPTIONS, seed=1)
-    for before, after, accuracy in zip(
-        plain.networks, found.networks, found.validation_accuracy, strict=True
+    for before, after, score in zip(
+        plain.networks, found.networks, found.validation_score, strict=True
     ):
         assert before.digest == after.digest  # training sees nothing of them
-        assert accuracy == integer_accuracy(after, x, y)
+        assert score == integer_score(after, x, y)
         words = after.input_words(x)
-        assert accuracy == (np.argmax(run_words(after, words), axis=1) == y).mean()
-    assert np.array_equal(plain.test_accuracy, found.test_accuracy)
+        assert score == (np.argmax(run_words(after, words), axis=1) == y).mean()
+    assert np.array_equal(plain.test_score, found.test_score)
     with LabelStore(tmp_path / "labels.db") as store:  # other rows are other labels
         assert label_candidates(candidates, task, OPTIONS, store=store).n_trained == 4
         assert label_candidates(candidates, other, OPTIONS, store=store).n_trained == 4

@@ -16,7 +16,7 @@ from codesign.training import (
     TrainingOptions,
     architecture_digest,
     fine_tune_one,
-    integer_accuracy,
+    integer_score,
     train_population,
 )
 from codesign.training.executor import Executor
@@ -89,16 +89,16 @@ def test_reported_accuracy_is_that_of_the_integer_network(trained):
     _, validation = split_rows(len(task.y_train), OPTIONS.validation_fraction)
     for i, network in enumerate(result.networks):
         assert network.candidate == candidates[i]
-        for x, y, accuracy in (
-            (task.x_test, task.y_test, result.test_accuracy[i]),
+        for x, y, score in (
+            (task.x_test, task.y_test, result.test_score[i]),
             (
                 task.x_train[validation],
                 task.y_train[validation],
-                result.validation_accuracy[i],
+                result.validation_score[i],
             ),
         ):
             words = run_words(network, network.input_words(x))
-            assert (words.argmax(axis=1) == y).mean() == accuracy
+            assert (words.argmax(axis=1) == y).mean() == score
 
 
 def test_integer_networks_agree_with_an_independent_evaluation(trained):
@@ -146,7 +146,7 @@ def test_outputs_never_saturate_on_the_training_rows(trained):
 
 def test_training_learns(trained):
     _, result = trained
-    assert np.median(result.test_accuracy) > 0.4  # chance is 0.2
+    assert np.median(result.test_score) > 0.4  # chance is 0.2
     assert (result.loss[:, -1] < result.loss[:, 0]).mean() > 0.9
 
 
@@ -205,7 +205,7 @@ def test_early_stopping_drops_the_hopeless_and_leaves_the_others_alone():
     assert (result.epochs[[0, 1, 2, 4, 5, 6]] == 4).sum() >= 4
     assert np.isnan(result.loss[3, 2:]).all()
     network = result.networks[3]
-    assert integer_accuracy(network, blobs().x_test, blobs().y_test) == result.test_accuracy[3]
+    assert integer_score(network, blobs().x_test, blobs().y_test) == result.test_score[3]
     fraction = (network.constants["a"]["weight"].values == 0).mean()
     assert fraction >= 14 / 16  # pruned although it stopped early: round(0.9 * 16) of 16
 
@@ -257,7 +257,7 @@ def test_parallel_branches_from_one_node_both_train():
     gradients = [p.grad.abs().sum(dim=tuple(range(1, p.ndim))) for p in model.parameters()]
     assert all((g > 0).all() for g in gradients)
     result = fine_tune_one(candidate, blobs(), OPTIONS, seed=1, epochs=8)
-    assert result.test_accuracy[0] > 0.4  # chance is 0.2
+    assert result.test_score[0] > 0.4  # chance is 0.2
 
 
 def test_batch_norm_must_follow_a_dense_node_of_its_own():

@@ -1,1 +1,1 @@
-"""One file per way to predict accuracy; each registers itself."""
+"""One file per way to predict score; each registers itself."""

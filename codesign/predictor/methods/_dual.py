@@ -11,10 +11,10 @@ from codesign.encoding.batch import GraphBatch
 from codesign.encoding.features import FeatureSchema, chunks
 from codesign.encoding.positions import PositionTable, tabulate
 from codesign.predictor.base import (
-    Accuracy,
     Arrays,
     Floats,
     Method,
+    PredictedScores,
     Predictor,
     check_labels,
     fold,
@@ -89,14 +89,14 @@ class DualRidgePredictor(Predictor):
         """See base class."""
         return None
 
-    def predict(self, batch: GraphBatch) -> Accuracy:
+    def predict(self, batch: GraphBatch) -> PredictedScores:
         """See base class."""
         mean = np.empty(len(batch))
         for chosen, part in chunks(batch):
             table = read_table(part, self.schema, self.n_places)
             mean[chosen] = self.kernel(table, self.train, self.bandwidth) @ self.weights
         labels = self.scores.to_labels(mean + self.offset)
-        return Accuracy(mean=labels, std=np.full(len(batch), self.std))
+        return PredictedScores(mean=labels, std=np.full(len(batch), self.std))
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """See base class."""

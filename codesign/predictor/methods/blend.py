@@ -11,10 +11,10 @@ from codesign.encoding.batch import GraphBatch
 from codesign.encoding.features import FeatureSchema, chunks
 from codesign.predictor.base import (
     METHODS,
-    Accuracy,
     Arrays,
     Floats,
     Method,
+    PredictedScores,
     Predictor,
     check_labels,
     fold,
@@ -66,7 +66,7 @@ class BlendPredictor(Predictor):
         """See base class."""
         return np.asarray(self.left_out[0])
 
-    def predict(self, batch: GraphBatch) -> Accuracy:
+    def predict(self, batch: GraphBatch) -> PredictedScores:
         """See base class."""
         mean, std = np.empty(len(batch)), np.empty(len(batch))
         for chosen, part in chunks(batch):
@@ -76,7 +76,7 @@ class BlendPredictor(Predictor):
             mean[chosen], std[chosen] = _combine(gin, gp, gp_std)
         labels = self.gin.scores.to_labels(mean)
         spread = np.maximum(self.gin.scores.spread(mean, std), self.least_std)
-        return Accuracy(mean=labels, std=self.scale * spread)
+        return PredictedScores(mean=labels, std=self.scale * spread)
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """See base class."""

@@ -11,10 +11,10 @@ from codesign.encoding.batch import GraphBatch
 from codesign.encoding.features import EncodedGraphs, FeatureSchema, chunks
 from codesign.predictor.base import (
     METHODS,
-    Accuracy,
     Arrays,
     Floats,
     Method,
+    PredictedScores,
     Predictor,
     check_labels,
     fold,
@@ -71,10 +71,10 @@ class GinPredictor(Predictor):
         """See base class."""
         return None
 
-    def predict(self, batch: GraphBatch) -> Accuracy:
+    def predict(self, batch: GraphBatch) -> PredictedScores:
         """See base class.  The spread of the members alone is overconfident: prefer `blend`."""
         mean, std = self.predict_scores(batch)
-        return Accuracy(mean=self.scores.to_labels(mean), std=self.scores.spread(mean, std))
+        return PredictedScores(mean=self.scores.to_labels(mean), std=self.scores.spread(mean, std))
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """See base class."""

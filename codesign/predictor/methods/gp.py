@@ -16,10 +16,10 @@ from codesign.encoding.features import FeatureSchema, chunks
 from codesign.errors import PredictorError
 from codesign.predictor.base import (
     METHODS,
-    Accuracy,
     Arrays,
     Floats,
     Method,
+    PredictedScores,
     Predictor,
     check_labels,
     fold,
@@ -188,10 +188,10 @@ class GpPredictor(Predictor):
         """See base class."""
         return self.scores.to_labels(self.leave_one_out[0])
 
-    def predict(self, batch: GraphBatch) -> Accuracy:
+    def predict(self, batch: GraphBatch) -> PredictedScores:
         """See base class."""
         mean, std = self.predict_scores(batch)
-        return Accuracy(mean=self.scores.to_labels(mean), std=self.scores.spread(mean, std))
+        return PredictedScores(mean=self.scores.to_labels(mean), std=self.scores.spread(mean, std))
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """See base class."""

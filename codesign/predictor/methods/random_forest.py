@@ -11,10 +11,10 @@ from codesign.encoding.batch import GraphBatch
 from codesign.encoding.features import FeatureSchema, chunks
 from codesign.predictor.base import (
     METHODS,
-    Accuracy,
     Arrays,
     Floats,
     Method,
+    PredictedScores,
     Predictor,
     check_labels,
     fold,
@@ -57,13 +57,13 @@ class ForestPredictor(Predictor):
         """See base class."""
         return None
 
-    def predict(self, batch: GraphBatch) -> Accuracy:
+    def predict(self, batch: GraphBatch) -> PredictedScores:
         """See base class."""
         mean = np.empty(len(batch))
         for chosen, part in chunks(batch):
             mean[chosen] = self._scores(_matrix(part, self.schema, self.n_places))
         labels = self.scores.to_labels(mean)
-        return Accuracy(mean=labels, std=np.full(len(batch), self.std))
+        return PredictedScores(mean=labels, std=np.full(len(batch), self.std))
 
     def _scores(self, x: NDArray[np.float32]) -> Floats:
         at = np.broadcast_to(self.roots, (len(x), len(self.roots))).copy()

@@ -11,10 +11,10 @@ from codesign.encoding.batch import GraphBatch
 from codesign.errors import PredictorError
 from codesign.predictor.base import (
     METHODS,
-    Accuracy,
     Arrays,
     Floats,
     Method,
+    PredictedScores,
     Predictor,
     check_labels,
 )
@@ -52,10 +52,10 @@ class ScalarPredictor(Predictor):
         """See base class."""
         return None
 
-    def predict(self, batch: GraphBatch) -> Accuracy:
+    def predict(self, batch: GraphBatch) -> PredictedScores:
         """See base class."""
         mean = self.offset + self.slope * _column(batch, self.column)
-        return Accuracy(mean=mean, std=np.full(len(batch), np.nan))
+        return PredictedScores(mean=mean, std=np.full(len(batch), np.nan))
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """See base class."""

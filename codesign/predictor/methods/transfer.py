@@ -11,10 +11,10 @@ from codesign.encoding.batch import GraphBatch
 from codesign.errors import PredictorError
 from codesign.predictor.base import (
     METHODS,
-    Accuracy,
     Arrays,
     Floats,
     Method,
+    PredictedScores,
     Predictor,
     check_labels,
     fold,
@@ -50,11 +50,11 @@ class TransferPredictor(Predictor):
         honest = self.correction.left_out_mean
         return None if honest is None else self.line + honest
 
-    def predict(self, batch: GraphBatch) -> Accuracy:
+    def predict(self, batch: GraphBatch) -> PredictedScores:
         """See base class."""
         rest = self.correction.predict(batch)
         line = self.intercept + self.slope * self.base.predict(batch).mean
-        return Accuracy(mean=line + rest.mean, std=rest.std)
+        return PredictedScores(mean=line + rest.mean, std=rest.std)
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """See base class."""

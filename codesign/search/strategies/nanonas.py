@@ -7,7 +7,7 @@ direction of the objectives.  Nothing is ever shrunk, and an infeasible design i
 feasible one is known.
 
 Source: after Garavagno et al., the derivative-free NanoNAS search for ultra-low-power platforms
-(IEEE Sensors Letters, 2024), which grows kernels and cells until memory or accuracy stops it.
+(IEEE Sensors Letters, 2024), which grows kernels and cells until memory or score stops it.
 """
 
 from typing import Final
