@@ -57,6 +57,8 @@ PRIOR_SPREAD = {
 _Z90 = 1.645
 #: Primitives that make a design spatial.
 SPATIAL = ("window", "reduce", "recurrent")
+#: Primitives that may work through an inference position by position.
+SERIAL = ("matvec", "product")
 _MIXED = len(STRATEGIES)
 
 
@@ -155,6 +157,7 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
     is_spatial = np.zeros(n, dtype=bool)
     input_bits = np.zeros(n)
     output_bits = np.zeros(n)
+    channel_bits, is_dataflow = np.zeros(n), np.zeros(n, dtype=bool)
     first, last = np.full(n, n_stages), np.full(n, -1)
     for op in batch.ops:
         np.minimum.at(first, op.design, op.stage)
@@ -186,6 +189,10 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
         elif not is_stream:
             bits = np.where(op.stage == first[op.design], cost.input_bits, 0.0)
             input_bits += np.bincount(op.design, bits, minlength=n)
+            bits = np.where(op.stage == last[op.design], 0.0, cost.output_bits)
+            channel_bits += np.bincount(op.design, bits, minlength=n)
+            if op.primitive in SERIAL:
+                is_dataflow[op.design[parameters["n_positions"] > 1]] = True
         for target in RESOURCES:
             for term, value in getattr(cost, target).items():
                 summed = np.bincount(op.design, value, minlength=n).astype(np.float64, copy=False)
@@ -249,6 +256,12 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
             for term, value in terms["ff"].items():
                 terms["ff"][term] = np.where(combinational, 0.0, value)
         terms["ff"]["design.input"] = input_bits + 2
+        if is_dataflow.any():
+            # layers that take several cycles run as processes: every value between two of them goes through a
+            # FIFO of two words (a network of 3,200 such values: 100,000 LUT and FF outside its modules)
+            between = np.where(is_dataflow, 2.0 * channel_bits, 0.0)
+            terms["ff"]["dataflow.channels"] = between
+            terms["lut"]["dataflow.channels"] = between
     return RawCosts(
         terms=terms,
         latency_cycles=total,

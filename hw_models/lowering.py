@@ -71,6 +71,7 @@ class Product(Described):
         n_in, n_out: shape of the matrix.
         n_positions: products per inference, one after another.
         n_instances: copies working side by side.
+        n_taps: positions that read one value: the pixels of a kernel.
         is_constant: whether the matrix is known when the design is made.
         reuse_factor, strategy: how multipliers are shared; code of `types.STRATEGIES`.
         input_bits, input_is_signed: of the vector.
@@ -92,6 +93,7 @@ class Product(Described):
     strategy: Value = 0.0
     n_positions: Value = 1.0
     n_instances: Value = 1.0
+    n_taps: Value = 1.0
     is_constant: bool = True
     input_is_signed: Value = 1.0
     accumulator_bits: Value = NAN
@@ -125,6 +127,7 @@ class Product(Described):
         constants = {
             "strategy": self.strategy,
             "input_is_signed": self.input_is_signed,
+            "n_taps": self.n_taps,
             "zero_fraction": self.zero_fraction,
             "has_bias": self.has_bias,
             "weight_sigma_words": self.weight_sigma_words,
@@ -166,6 +169,7 @@ class Lanes(Described):
         n_positions: vectors per inference, one after another.
         saturates: 0 or 1, the result is clipped rather than wrapped.
         reuse_factor: lanes that share a multiplier (batch norm, products).
+        constant_bits: of the constants of a scale; NaN: those of the result.
     """
 
     kind: str
@@ -175,6 +179,7 @@ class Lanes(Described):
     n_positions: Value = 1.0
     saturates: Value = 1.0
     reuse_factor: Value = 1.0
+    constant_bits: Value = NAN
 
     def operation(self) -> Operation:
         return Operation(
@@ -187,6 +192,7 @@ class Lanes(Described):
                 "n_positions": self.n_positions,
                 "saturates": self.saturates,
                 "reuse_factor": self.reuse_factor,
+                "constant_bits": self.constant_bits,
             },
         )
 
@@ -311,7 +317,7 @@ class Recurrence(Described):
         n_units, n_gates: state values, and gates of each.
         bits: of the state.
         n_steps: time steps.
-        reuse_factor: of the products of one step.
+        reuse_factor, strategy: of the products of one step.
         table_size: words of the gates' tables.
     """
 
@@ -320,6 +326,7 @@ class Recurrence(Described):
     bits: Value
     n_steps: Value
     reuse_factor: Value = 1.0
+    strategy: Value = 0.0
     table_size: Value = DEFAULT_TABLE_SIZE
 
     def operation(self) -> Operation:

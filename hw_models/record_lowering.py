@@ -36,8 +36,8 @@ from hw_models.records import LayerRecord, Record, WordType, parse_type
 from hw_models.types import SOLVED, STRATEGIES, DesignBatch, OpBatch
 from hw_models.weights import FULL_SCALE_SIGMAS
 
-#: A layer with more zeros than this was pruned.
-PRUNED_SHARE = 0.15
+#: A layer with more zeros than this was pruned; below a half its other weights have not grown.
+PRUNED_SHARE, HALF = 0.15, 0.5
 #: Standard deviation of trained weights over Glorot's.  Trained 16-64-32-32-5 networks of four
 #: repositories have 1,450 to 3,317 constants of three or more digits, where Glorot's law gives 3,024:
 #: many are trained with an L1 penalty.  Pruned networks keep, and grow, the large weights.
@@ -257,6 +257,7 @@ def _vectors(walk: _Walk, shape: Sequence[float]) -> tuple[float, float]:
 
 def _describe_scale(walk: _Walk, layer: LayerRecord) -> list[list[Described]]:
     source, result = walk.source(layer), walk.result(layer)
+    word = parse_type(layer.weight_precision) or walk.default
     lanes, positions = _vectors(walk, _either_shape(layer, "in_shape", "out_shape"))
     walk.emit(layer, positions)
     return [
@@ -269,6 +270,7 @@ def _describe_scale(walk: _Walk, layer: LayerRecord) -> list[list[Described]]:
                 n_positions=positions,
                 saturates=float(result.saturates),
                 reuse_factor=float(layer.reuse_factor or 1.0),
+                constant_bits=word.bits,
             )
         ]
     ]
@@ -488,7 +490,9 @@ def _convolution(walk: _Walk, layer: LayerRecord, *, is_depthwise: bool) -> list
         kernel_share=instances if is_depthwise and walk.is_stream else 1.0,
     )
     walk.emit(layer, pixels_out)
-    return [*parts, replace(product, n_streamed=outs[-1], depth=pixels_out)]
+    # pixels that a step of the kernel skips are read by fewer of its positions
+    n_read = max(taps * pixels_out / math.prod(ins[:-1]), 1.0)
+    return [*parts, replace(product, n_streamed=outs[-1], depth=pixels_out, n_taps=n_read)]
 
 
 def _describe_recurrent(walk: _Walk, layer: LayerRecord) -> list[list[Described]]:
@@ -525,7 +529,8 @@ def _recurrence(walk: _Walk, layer: LayerRecord, cell: str) -> list[Described]:
         n_gates=gates,
         bits=result.bits,
         n_steps=ins[0],
-        reuse_factor=max(float(layer.reuse_factor or 1.0), 1.0),
+        reuse_factor=of_input.reuse_factor,
+        strategy=of_input.strategy,
         table_size=float(layer.table_size or DEFAULT_TABLE_SIZE),
     )
     walk.emit(layer, ins[0])
@@ -568,16 +573,17 @@ def _sigma_words(
         return 3.0, float(WEIGHT_LAWS.index("given"))
     is_network = sum(x.type.lower().startswith(("dense", "conv")) for x in walk.record.layers) >= 2
     law = "trained" if is_network else "initial"
-    # a lone convolution keeps Keras' default, Glorot's law with every tap counted on both sides
+    # Keras counts every tap of a convolution on both sides
     fan_out = n_out * float(math.prod(layer.kernel or (1,)))
-    glorot = is_network or layer.kernel
-    variance = 2.0 / (n_in + (n_out if is_network else fan_out)) if glorot else 1.0 / n_in
+    variance = 2.0 / (n_in + fan_out) if is_network or layer.kernel else 1.0 / n_in
     sigma = math.sqrt(variance) * 2.0**word.fraction_bits
     zeros = layer.n_zeros
     share = zeros / n_weights if zeros and n_weights else 0.0
     trained = {"trained": TRAINED_SIGMA, "pruned": PRUNED_SIGMA}
     if share > PRUNED_SHARE:
         law = "pruned"
+        if share < HALF:  # zeros of training at few bits, not of pruning by size: nothing grew
+            trained["pruned"] = 1.0
     elif law == "trained" and share * n_weights >= 4:
         # trained at its own precision: a normal law puts 0.4 / sigma of the weights on the word zero
         sigma = min(max(0.4 / share, sigma / 4), sigma * 4)

@@ -24,7 +24,9 @@ KINDS = (
     "scale_shift",
 )
 
-_QUANTIZE = KINDS.index("quantize")
+_QUANTIZE, _MULTIPLY = KINDS.index("quantize"), KINDS.index("multiply")
+#: Bits of constant and data together from which a scale is a DSP.
+_DSP_SCALE_BITS = 26.0
 # LUT of a lane in HLS: [per input bit, per output bit, constant]
 _LUT = np.array(
     [
@@ -67,6 +69,12 @@ PARAMETERS = (
     Parameter(name="n_positions", unit="vectors per inference (stream)", default=1.0),
     Parameter(name="saturates", unit="0 or 1: the result is clipped, not wrapped", default=1.0),
     Parameter(name="reuse_factor", unit="lanes that share a multiplier", default=1.0),
+    Parameter(
+        name="constant_bits",
+        unit="bits of a scale's constants",
+        unknown="output bits",
+        default=float("nan"),
+    ),
 )
 
 
@@ -88,11 +96,19 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
         saturate = (
             lanes * _CUT[kind] * p["saturates"] * (x > y) * (_SATURATE + _SATURATE_PER_BIT * x)
         )
-    is_wide = 2 * np.maximum(x, y) >= 22
-    dsp = lanes * np.where(is_wide & (not context.is_rtl), _DSP[kind], 0.0)
+    # a product of two values is as wide as both; of a value and a constant of few bits none is a DSP (0 of 5
+    # lanes of 8-bit constants and 16-bit data, 288 of 336 at 16 bits)
+    known = np.where(np.isnan(p["constant_bits"]), np.maximum(x, y), p["constant_bits"])
+    second = np.where(kind == _MULTIPLY, np.maximum(x, y), known)
+    is_wide = np.where(kind == _MULTIPLY, 2 * np.maximum(x, y) >= 22, second + x >= _DSP_SCALE_BITS)
+    # one batch norm of 24 lanes at reuse 24 has 1 DSP and takes 23 cycles: multipliers wait as a dense layer's
+    limit = np.ceil(lanes / np.clip(p["reuse_factor"], 1.0, lanes))
+    shared = (limit < lanes) & (_DSP[kind] > 0) & (not context.is_rtl)
+    queue = np.where(shared, np.ceil(lanes / limit), 1.0)
+    dsp = np.where(is_wide & (not context.is_rtl), _DSP[kind] * np.where(shared, limit, lanes), 0.0)
     soft = np.where(is_wide & (not context.is_rtl) | (_DSP[kind] == 0), 0.0, 0.5 * x * y * lanes)
     vectors = p["n_positions"]
-    cycles = _CYCLES[kind]
+    cycles = _CYCLES[kind] + np.where(shared, queue - 2, 0.0)
     multiplies = np.where(_DSP[kind] > 0, MULTIPLY_PJ_PER_BIT2 * x * y, 0.0)
     if context.is_stream:
         # a slow fabric registers both ends of each lane, Vivado HLS on a fast one neither
@@ -125,7 +141,7 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     return OpCost(
         latency_cycles=cycles,
         input_bits=lanes * x,
-        interval_cycles=np.ones_like(lanes),
+        interval_cycles=queue,
         depth_levels=_DEPTH[kind],
         lut={"elementwise.lanes": lut + soft, "elementwise.saturate": saturate},
         # without a stage of its own the result is registered at one layer boundary in two; a word that

@@ -55,6 +55,7 @@ PARAMETERS = (
         name="n_positions", unit="products per inference, one after another (pixels)", default=1.0
     ),
     Parameter(name="n_instances", unit="copies working in parallel (partitions)", default=1.0),
+    Parameter(name="n_taps", unit="products that read one value (pixels of a kernel)", default=1.0),
     Parameter(
         name="weight_sigma_words",
         unit="standard deviation of the weights in units of their last bit",
@@ -108,6 +109,10 @@ MULTIPLY_PJ_PER_BIT2 = 3.1 / 32**2
 SOFT_LOGIC_FACTOR = 14.0
 
 
+#: Vitis HLS before this version puts every product of three digits and more into a DSP, however narrow: 25 of
+#: 50 products of 8 by 8 bits (2021.1), where later ones have none (0 of 279 of 9 by 9 bits, 2023.2).
+NARROW_DSP_UNTIL = 2022.0
+
 #: Register behind a layer without any cut of its own: there only between layers.
 RELAY = "latency.relay"
 
@@ -138,13 +143,20 @@ def _weights(p: Mapping[str, Array], context: Context) -> dict[str, Array]:
         return np.where(np.isnan(given), prior, given)
 
     multipliers = known("n_multipliers", nonzero * shares.multiplied)
+    in_luts = known("n_lut_multipliers", nonzero * (shares.multiplied_any - shares.multiplied))
+    adders = known("constant_adders", nonzero * shares.adders)
+    wide = multipliers
+    if context.tool == "vitis_hls" and context.version < NARROW_DSP_UNTIL:
+        # a product of three digits and more holds two adders at least
+        adders = np.maximum(adders - 2 * in_luts, 0.0)
+        multipliers, in_luts = multipliers + in_luts, np.zeros_like(in_luts)
     return {
         "nonzero": nonzero,
         "multipliers": multipliers,
-        "lut_multipliers": known(
-            "n_lut_multipliers", nonzero * (shares.multiplied_any - shares.multiplied)
-        ),
-        "adders": known("constant_adders", nonzero * shares.adders),
+        # of these, products that fill a DSP: a narrow one is as fast in it as beside it
+        "wide_multipliers": wide,
+        "lut_multipliers": in_luts,
+        "adders": adders,
         "digits": known("csd_digits", nonzero * shares.digits),
     }
 
@@ -153,6 +165,12 @@ def _accumulator_bits(p: Mapping[str, Array]) -> Array:
     fan = p["n_in"] * (1 - np.nan_to_num(p["zero_fraction"]))
     full = p["input_bits"] + p["weight_bits"] - 1 + ceil_log2(fan + 1)
     return np.where(np.isnan(p["accumulator_bits"]), full, p["accumulator_bits"])
+
+
+def _output_bits(p: Mapping[str, Array], a: Array) -> Array:
+    """Return the bits of all results of an inference."""
+    out = np.where(np.isnan(p["output_bits"]), a, p["output_bits"])
+    return p["n_out"] * out * p["n_positions"] * p["n_instances"]
 
 
 def _energy_pj(p: Mapping[str, Array], w: Mapping[str, Array], a: Array) -> Array:
@@ -217,7 +235,7 @@ def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
     shared = (reuse > 1) & (waiting > limit)
     dsp = np.where(shared, np.minimum(limit, k), k) * tiles
 
-    levels = unrolled_levels(p, w["nonzero"], k, context)
+    levels = unrolled_levels(p, w["nonzero"], w["wide_multipliers"], context)
     per_cycle = levels_per_cycle(p, a, context)
     cuts = np.maximum(np.ceil(levels / per_cycle) - 1, 0.0)
     queue = np.ceil(waiting / limit)
@@ -258,7 +276,7 @@ def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
             "latency.output": np.where(cuts > 0, n_alive * out, 0.0),
             RELAY: np.where(cuts > 0, 0.0, n_alive * out),
             "latency.cuts": 0.8 * n_alive * tree * a,
-            "latency.multipliers": working * (held * k * a + p["n_in"] * x),
+            "latency.multipliers": working * (held * w["wide_multipliers"] * a + p["n_in"] * x),
             "latency.shared": np.where(
                 shared,
                 a * w["nonzero"] * np.minimum(np.log2(np.maximum(queue, 1.0)) / 16, 0.6),
@@ -268,6 +286,7 @@ def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
         dsp={"latency.multipliers": dsp},
         boundary_cycles=np.ones_like(cuts),
         input_bits=p["n_in"] * x * p["n_positions"],
+        output_bits=_output_bits(p, a),
         boundary_stays=(reuse > 1) & (latency > 0),
         energy_pj=_energy_pj(p, w, a),
         prior=np.isnan(p["n_multipliers"]) | np.isnan(p["constant_adders"]),
@@ -322,6 +341,7 @@ def _resource(p: Mapping[str, Array], context: Context) -> OpCost:
         },
         dsp={"resource.multipliers": dsp},
         bram_18k={"resource.weights": bram_18k_for(reuse, bits) + index_rom},
+        output_bits=_output_bits(p, a),
         energy_pj=(
             n_in
             * n_out
@@ -358,6 +378,7 @@ def _resource_unrolled(p: Mapping[str, Array], context: Context) -> OpCost:
             "unrolled.product": (x + w) * block,
         },
         dsp={"unrolled.multipliers": np.where(in_dsp, block * dsp_per_multiplier(x, w), 0.0)},
+        output_bits=_output_bits(p, a),
         energy_pj=_energy_pj(p, counts, a),
         prior=np.isnan(p["zero_fraction"]),
     )
@@ -472,15 +493,16 @@ def _repeat(result: OpCost, p: Mapping[str, Array], context: Context) -> None:
     """Turn the cost of one product into that of `n_positions` products one after another."""
     serial = p["n_positions"] > 1
     if context.is_stream:
-        # a product and a sum behind each pixel's last weight: 4 cycles where they fit the clock, 8 to 11
-        # on a Zynq-7020 at 5 ns
+        # a product and a sum behind each pixel's last weight: 5 cycles at 5 ns on an UltraScale+, 6 on an
+        # UltraScale, 11 on a Zynq-7020; where the words are too narrow for a DSP 6 at 5 ns and 4 at 10
         family = context.family
         product = family.adder_ns * family.multiplier_levels / context.usable_ns
-        overhead = np.maximum(
-            np.rint((1.5 + 2 * product) * context.constant(f"pixel_overhead|{context.tool}")), 4.0
-        )
-        # the Vitis back end before 2023 does not overlap pixels: 2 D + 1 cycles each
-        overlapped = not (context.tool == "vitis_hls" and context.version < 2023)
+        scale = context.constant(f"pixel_overhead|{context.tool}")
+        in_dsp = dsp_share(p["input_bits"], p["weight_bits"]) > 0
+        narrow = np.where(context.usable_ns < 6.0, 6.0, 4.0)
+        overhead = np.where(in_dsp, np.rint((4 + 1.75 * product) * scale), narrow)
+        # the Vitis back end before 2023.2 does not overlap pixels: 2 D + 1 cycles each
+        overlapped = not (context.tool == "vitis_hls" and context.version < 2023.15)
         constant = 1.0 if overlapped else 2 * (result.latency_cycles - result.boundary_cycles) + 1
         per_pixel = np.where(p["reuse_factor"] > 1, result.interval_cycles + overhead, constant)
     else:
@@ -489,10 +511,15 @@ def _repeat(result: OpCost, p: Mapping[str, Array], context: Context) -> None:
     fill = result.latency_cycles + 2
     restarts = context.is_stream or context.tool == "vitis_hls"
     if not context.is_stream:
-        # every pixel's window is selected from the registered image: 3 inputs of a multiplexer a LUT
-        result.lut["positions.select"] = np.where(
-            serial, p["n_in"] * p["input_bits"] * p["n_positions"] * p["n_instances"] / 3, 0.0
-        )
+        # every pixel's window is selected from the registered image, 3 inputs of a multiplexer a LUT, and
+        # every result is stored where it belongs: two pointwise layers of 16 positions have 17,575 and
+        # 15,475 FF, 16,300 and 15,500 with image and results registered
+        window = p["n_in"] * p["input_bits"] * p["n_positions"] * p["n_instances"]
+        stored = _output_bits(p, _accumulator_bits(p))
+        result.lut["positions.select"] = np.where(serial, window / 3, 0.0)
+        result.lut["positions.store"] = np.where(serial, stored, 0.0)
+        result.ff["positions.image"] = np.where(serial, window / p["n_taps"], 0.0)
+        result.ff["positions.store"] = np.where(serial, stored, 0.0)
     interval = total + (context.tool == "vitis_hls") if restarts else p["n_positions"] * per_pixel
     result.fill_cycles = np.where(serial, fill, result.latency_cycles)
     result.latency_cycles = np.where(serial, total, result.latency_cycles)

@@ -1,15 +1,16 @@
 """State update of a GRU or LSTM beside its two matrix products: gates, products, state registers.
 
 The products are `matvec` operations of the same stage with `n_positions` = time steps.
-Source: hls4ml 1.3 nnet_recurrent.h; two reports only, so every estimate carries a note.
+Source: hls4ml 1.3 nnet_recurrent.h; a dozen reports of three authors, so every estimate carries a note.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from hw_models.primitives.base import Array, Context, OpCost, Parameter, Primitive
+from hw_models.primitives.base import Array, Context, OpCost, Parameter, Primitive, ceil_log2
 from hw_models.primitives.matvec import MULTIPLY_PJ_PER_BIT2
+from hw_models.types import STRATEGIES
 
 PARAMETERS = (
     Parameter(name="n_units", unit="state values"),
@@ -17,6 +18,7 @@ PARAMETERS = (
     Parameter(name="bits", unit="bits"),
     Parameter(name="n_steps", unit="time steps"),
     Parameter(name="reuse_factor", unit="cycles of the products of one step", default=1.0),
+    Parameter(name="strategy", unit="code of STRATEGIES", default=0.0),
     Parameter(name="table_size", unit="words", default=1024.0),
 )
 
@@ -24,9 +26,16 @@ PARAMETERS = (
 def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     """Cost of m recurrent updates: per step three products per unit (two in GRU) and gate tables."""
     units, gates, bits = p["n_units"], p["n_gates"], p["bits"]
-    # constant weights: 6 cycles a step in all (an LSTM of 4 units on an XCU250 at 5 ns); shared multipliers
-    # wait for the products, then for gates and state one after another
-    step = p["reuse_factor"] + np.where(p["reuse_factor"] > 1, 14.0, 5.0)
+    # A step is a chain: product and tree of the input, a table, the state's product and tree, another table,
+    # a product and a sum.  Cycles beside the multipliers' reuse: Resource 10 (XCU250 and VU13P at 5 ns, reuse 1
+    # and 30, 5 to 120 units), 20 on a Virtex 7; Latency 5 (4 units, XCU250), 16 (20 units, Virtex 7).
+    family = context.family
+    # 10 cycles are 51 levels of an UltraScale+ at 5 ns
+    chain = 51.0 * family.adder_ns / context.usable_ns
+    tree = ceil_log2(units + 1) + family.multiplier_levels
+    unrolled = 4.3 * tree * family.adder_ns / context.usable_ns
+    is_constant = (p["strategy"] != STRATEGIES.index("resource")) & (p["reuse_factor"] <= 1)
+    step = p["reuse_factor"] + np.ceil(np.where(is_constant, unrolled, chain))
     return OpCost(
         latency_cycles=p["n_steps"] * step,
         interval_cycles=p["n_steps"] * step,

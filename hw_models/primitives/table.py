@@ -50,11 +50,13 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     size = p["table_size"]
     small = (size * word <= LUT_TABLE_BITS) | context.is_rtl
     blocks = bram_18k_for(size, word)
-    # Vitis gives each use of a softmax table its own copy (5 classes: 8 blocks, Vivado: 4)
-    copies = np.where(is_softmax & (context.tool == "vitis_hls"), 2.0, 1.0)
-    bram = copies * np.where(
-        small, 0.0, np.ceil(lanes / 2) * blocks + np.where(is_softmax, blocks, 0.0)
-    )
+    # Vitis gives each use of a softmax table its own copy (5 classes: 8 blocks, Vivado: 4); before 2022 every
+    # class has one and the inversion none (2, 5 and 16 blocks for as many classes, 2021.1)
+    is_vitis = context.tool == "vitis_hls"
+    copies = np.where(is_softmax & is_vitis, 2.0, 1.0)
+    halves = np.ceil(lanes / 2) * blocks + np.where(is_softmax, blocks, 0.0)
+    each = is_softmax & is_vitis & bool(context.version < 2022)
+    bram = np.where(small, 0.0, np.where(each, lanes * blocks, copies * halves))
     # 64 words of one bit fit a 6-input LUT
     table_lut = np.where(small, lanes * word * np.maximum(size / 64, 1.0), 0.0)
     # stable: every class is compared with every other (500 to 700 LUT for 5 classes, 1,700 to 3,100 for 10)
@@ -88,6 +90,7 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
             else np.ones_like(lanes)
         ),
         boundary_cycles=np.where(is_stable, 1.0, 0.0),
+        input_bits=lanes * x,
         depth_levels=np.where(
             is_softmax, 6.0 + ceil_log2(lanes), 0.5 * np.maximum(np.log2(size) - 6, 1.0)
         ),
