@@ -17,7 +17,7 @@ help:
 	@echo "make test              default test suite (under 5 minutes)"
 	@echo "make test-slow         the slow tests"
 	@echo "make check             formatting, lint and types"
-	@echo "make golden            record the digests of tests/golden again; read the diff"
+	@echo "make golden            record the digests of tests/golden and the figures of all laws again; read the diff"
 	@echo "make calibrate         fit the hardware models; REPORTS=dir reads your synthesis reports"
 	@echo "make bench             all benchmarks (bench-estimators, -predictor, -search, -labels, -device, -scorer)"
 
@@ -42,6 +42,7 @@ test-slow: $(STAMP)
 
 golden: $(STAMP)
 	$(BIN)/python -m tests.golden.test_golden
+	$(BIN)/python -m tests.hw_models.test_laws
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
