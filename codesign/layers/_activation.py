@@ -44,6 +44,8 @@ class Activation(Layer):
     train_family = "activation"
     #: Whether the output format carries a sign.
     result_is_signed: ClassVar[bool]
+    #: LUTs that each bit of the result takes in plain RTL, about.
+    luts_per_bit: ClassVar[float] = 0.0
 
     def propagate(self, parameters: FloatColumns, inputs: Sequence[Tensors]) -> Tensors:
         (source,) = inputs
@@ -61,6 +63,10 @@ class Activation(Layer):
     def train_module(self, nodes: TrainNodes) -> TrainModule:
         from codesign.layers._train_activation import ActivationModule
 
+        if nodes.granularity is not None:
+            from codesign.layers._train_learned import LearnedActivation
+
+            return LearnedActivation(nodes)
         return ActivationModule(nodes)
 
     #: Fraction bits that the real function adds to those of its argument.

@@ -50,6 +50,7 @@ class TableActivation(Activation):
     """
 
     index_integer_bits: ClassVar[int]
+    luts_per_bit = 2.0 ** (TABLE_BITS - 6)  # LUT6s of one output bit of the table
 
     @abstractmethod
     def function(self, values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -19,10 +19,20 @@ from codesign.layers._training import (
 
 
 class AddModule(TrainModule):
-    """k sums."""
+    """k sums.
+
+    Attributes:
+        price: float32[k], LUTs of the adders, of the last pass that measured it.
+    """
+
+    price: torch.Tensor | None = None
 
     def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
         first, second = inputs
+        if step.measures_price:
+            widths = torch.maximum(first.values, second.values)
+            self.price = widths.sum(dim=(1, 2))
+            return Signal(widths + (widths > 0), first.fraction_bits)
         return Signal(
             first.values + second.values,
             torch.maximum(first.fraction_bits, second.fraction_bits),

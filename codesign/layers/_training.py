@@ -15,6 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +23,10 @@ from numpy.typing import NDArray
 
 from codesign.ir import FixedPoint, TensorType, Words
 from codesign.layers.base import FloatColumns
+
+#: What elements share one learned width: "element": none; "channel": the weights of one output, the
+#: values of one lane; "layer": all.
+Granularity = Literal["element", "channel", "layer"]
 
 #: Integer bits that range selection chooses from.
 INTEGER_BITS = tuple(range(-6, 10))
@@ -57,12 +62,17 @@ class TrainStep:
         updates_moments: track the input statistics of normalised nodes.
         covers_outputs: widen the formats of network outputs to hold what is seen.
         pruning: 0..1, share of each node's pruned fraction that is pruned by now; None keeps masks.
+        tracks_ranges: note the largest values of nodes whose widths are learned.
+        measures_price: signals hold the widths of lanes in bits instead of values (batch of one), and
+            nodes whose widths are learned work out what they cost.
     """
 
     selects_ranges: bool = False
     updates_moments: bool = False
     covers_outputs: bool = False
     pruning: float | None = None
+    tracks_ranges: bool = False
+    measures_price: bool = False
 
     @property
     def changes_formats(self) -> bool:
@@ -85,6 +95,7 @@ class TrainNodes:
         is_normalised: bool[k], whether a batch norm follows, which is trained as part of the node.
         is_output: these are the last nodes of their networks; the loss reads them unrounded.
         seeds: int per node, of its initial weights.
+        granularity: what shares one learned width; None where widths are those of the candidate.
     """
 
     layers: tuple[str, ...]
@@ -97,6 +108,7 @@ class TrainNodes:
     is_normalised: NDArray[np.bool_]
     is_output: bool
     seeds: tuple[int, ...]
+    granularity: Granularity | None = None
 
     @property
     def k(self) -> int:

@@ -90,6 +90,10 @@ class Dense(Layer):
     def train_module(self, nodes: TrainNodes) -> TrainModule:
         from codesign.layers._train_dense import DenseModule
 
+        if nodes.granularity is not None:
+            from codesign.layers._train_learned import LearnedDense
+
+            return LearnedDense(nodes)
         return DenseModule(nodes)
 
     def infer(self, site: Site) -> WordRange:

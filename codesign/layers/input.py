@@ -81,6 +81,10 @@ class Input(Layer):
     def train_module(self, nodes: TrainNodes) -> TrainModule:
         from codesign.layers._train_input import InputModule
 
+        if nodes.granularity is not None:
+            from codesign.layers._train_learned import LearnedInput
+
+            return LearnedInput(nodes)
         return InputModule(nodes)
 
     def infer(self, site: Site) -> WordRange:

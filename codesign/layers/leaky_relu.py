@@ -33,6 +33,7 @@ class LeakyReLU(Activation):
     name = "leaky_relu"
     result_is_signed = True
     extra_fraction_bits = -LOG2_SLOPE
+    luts_per_bit = 1.0  # a multiplexer
 
     def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
         return (describe_activation("leaky_relu", columns),)

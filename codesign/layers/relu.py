@@ -30,6 +30,7 @@ class ReLU(Activation):
 
     name = "relu"
     result_is_signed = False
+    luts_per_bit = 0.5  # a bit and the sign: two to a LUT6_2
 
     def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
         return (describe_activation("relu", columns),)

@@ -21,14 +21,15 @@ Int = NDArray[np.int64]
 
 
 class Tape:
-    """Values and gradients of all rows, kept from step to step: fresh memory costs page faults.
+    """Values and gradients of all rows, kept per batch size from step to step: fresh memory costs page faults.
 
     A forward pass must be followed by its backward pass before the next one that needs gradients.
     """
 
     def __init__(self, n_rows: int) -> None:
         self._n_rows = n_rows
-        self._buffers: dict[str, torch.Tensor] = {}
+        self._buffers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._size = 0
 
     def start(self, like: torch.Tensor, *, is_kept: bool) -> torch.Tensor:
         """Return the tape for one forward pass, float32[n_rows, batch], not initialised.
@@ -40,15 +41,17 @@ class Tape:
         shape = (self._n_rows, like.shape[-1])
         if not is_kept:
             return like.new_empty(shape)
-        if "values" not in self._buffers or self._buffers["values"].shape != shape:
-            self._buffers = {name: like.new_empty(shape) for name in ("values", "gradients")}
-        self._buffers["gradients"].zero_()
-        return self._buffers["values"]
+        self._size = like.shape[-1]
+        if self._size not in self._buffers:
+            self._buffers[self._size] = (like.new_empty(shape), like.new_empty(shape))
+        values, gradients = self._buffers[self._size]
+        gradients.zero_()
+        return values
 
     @property
     def gradients(self) -> torch.Tensor:
         """Gradients of the last forward pass so far, float32[n_rows, batch]."""
-        return self._buffers["gradients"]
+        return self._buffers[self._size][1]
 
 
 class _Write(torch.autograd.Function):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from codesign.errors import DesignError
 from codesign.ir import Candidate, Network, Node, Population
 from codesign.layers import LAYERS
-from codesign.layers._training import TrainNodes
+from codesign.layers._training import Granularity, TrainNodes
 from codesign.space import population_from_candidates
 
 #: Nodes are sorted into cells by these widths (further ones double); cells then merge where that saves
@@ -90,12 +90,18 @@ def folded_network(network: Network) -> Network:
     return Network(nodes=tuple(nodes))
 
 
-def build_schedule(candidates: Sequence[Candidate], seeds: Sequence[int]) -> Schedule:
+def build_schedule(
+    candidates: Sequence[Candidate],
+    seeds: Sequence[int],
+    *,
+    granularity: Granularity | None = None,
+) -> Schedule:
     """Group the nodes of many networks.
 
     Args:
         candidates: the networks.
         seeds: per candidate: seed of its initial weights.
+        granularity: what shares one learned width; None where widths are those of the candidates.
 
     Raises:
         DesignError: an illegal network, networks with different numbers of outputs, or a network
@@ -104,16 +110,21 @@ def build_schedule(candidates: Sequence[Candidate], seeds: Sequence[int]) -> Sch
     if not candidates:
         raise DesignError("no candidates to train; give at least one")
     population = population_from_candidates(candidates)
-    return _Scheduler(population, candidates, seeds).run()
+    return _Scheduler(population, candidates, seeds, granularity).run()
 
 
 class _Scheduler:
     """Working state of `build_schedule`."""
 
     def __init__(
-        self, population: Population, candidates: Sequence[Candidate], seeds: Sequence[int]
+        self,
+        population: Population,
+        candidates: Sequence[Candidate],
+        seeds: Sequence[int],
+        granularity: Granularity | None,
     ) -> None:
         self._population = population
+        self._granularity = granularity
         self._seeds = seeds
         names = [node.name for candidate in candidates for node in candidate.network.nodes]
         m = len(names)
@@ -274,6 +285,7 @@ class _Scheduler:
             is_normalised=self._is_normalised[members],
             is_output=bool(self._is_output[members[0]]),
             seeds=tuple(self._node_seed(row) for row in rows),
+            granularity=self._granularity,
         )
         index = len(self._groups)
         self._groups.append(

@@ -69,7 +69,7 @@ def train_population(
         DataError: the data cannot be used.
     """
     started = time.perf_counter()
-    _check_fit(candidates, task)
+    check_fit(candidates, task)
     chunks = chunks_of_similar_size(candidates, options.chunk_size)
     parts: dict[int, TrainingResult] = {}
 
@@ -163,7 +163,7 @@ def integer_score(network: QuantizedNetwork, x: NDArray[np.float32], y: NDArray[
     return n_right / len(y)
 
 
-def _check_fit(candidates: Sequence[Candidate], task: TaskArrays) -> None:
+def check_fit(candidates: Sequence[Candidate], task: TaskArrays) -> None:
     for candidate in candidates:
         leading(task.x_train[:0], input_shape(candidate.network))
 
@@ -281,7 +281,9 @@ class _Training:
         )
         self._data = _features_first(task.x_train[rows]).to(device)
         labels = torch.from_numpy(task.y_train[rows])
-        self._targets = _targets(labels, schedule.n_classes, options.label_smoothing).to(device)
+        self._targets = target_probabilities(
+            labels, schedule.n_classes, options.label_smoothing
+        ).to(device)
         held_out = self.validation_rows
         self._held_out = _features_first(task.x_train[held_out]).to(device)
         self._held_out_labels = torch.from_numpy(task.y_train[held_out]).to(device)
@@ -422,6 +424,16 @@ class _SoftCrossEntropy(torch.autograd.Function):
         return torch.sub(softmax, probabilities).mul_(gradient[:, None]), None
 
 
+def mean_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the mean cross entropy of each network, float32[n_candidates].
+
+    Args:
+        logits: float32[n_candidates, n_classes, batch].
+        targets: float32[n_classes, batch], probabilities.
+    """
+    return _SoftCrossEntropy.apply(logits, targets).mean(dim=1)  # type: ignore[no-any-return,no-untyped-call]
+
+
 def _loss(
     logits: torch.Tensor,
     targets: torch.Tensor,
@@ -432,11 +444,11 @@ def _loss(
 
     Args:
         logits: float32[n_candidates, n_classes, batch].
-        targets: float32[n_classes, batch], `_targets` of the batch.
+        targets: float32[n_classes, batch], `target_probabilities` of the batch.
         teacher: float32[n_classes, batch], softened probabilities.
         options: distillation.
     """
-    hard: torch.Tensor = _SoftCrossEntropy.apply(logits, targets).mean(dim=1)  # type: ignore[no-untyped-call]
+    hard = mean_loss(logits, targets)
     if teacher is None:
         return hard
     temperature, weight = options.distillation_temperature, options.distillation_weight
@@ -445,7 +457,7 @@ def _loss(
     return result
 
 
-def _targets(labels: torch.Tensor, n_classes: int, smoothing: float) -> torch.Tensor:
+def target_probabilities(labels: torch.Tensor, n_classes: int, smoothing: float) -> torch.Tensor:
     """Return the probabilities that training aims at, float32[n_classes, n]."""
     exact = torch.nn.functional.one_hot(labels, n_classes).to(torch.float32).T
     return ((1.0 - smoothing) * exact + smoothing / n_classes).contiguous()

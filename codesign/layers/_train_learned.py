@@ -1,0 +1,398 @@
+"""Training in which word lengths are learned: per weight, per lane of an activation, per input feature.
+
+Every element has a real-valued count of fraction bits, which is rounded where it is used.  Its gradient is
+that of the high-granularity quantization of Sun et al. (arXiv 2405.00645, section III): with q = round(x)
+on a grid of f bits, dq/df = ln 2 (x - q), and values pass straight through.  A weight that rounds to zero
+is pruned; a lane whose values all do is constant.  Integer bits are not trained: inputs saturate where
+nearly all values lie inside, weights have as many as they need, activations as many as the values seen.
+
+What the hardware charges follows from a second, tiny forward pass (`TrainStep.measures_price`), in which
+the values of a signal are the widths of its lanes in bits: dense layers turn them into adders.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from codesign.ir import TensorType, Words
+from codesign.layers import LAYERS
+from codesign.layers._activation import Activation
+from codesign.layers._table import TableActivation
+from codesign.layers._training import (
+    Granularity,
+    NetworkDraft,
+    Signal,
+    TrainModule,
+    TrainNodes,
+    TrainStep,
+    lane_mask,
+)
+
+#: Fraction bits that training starts from.
+_WEIGHT_START, _LANE_START = 4.0, 3.0
+#: Fraction bits of biases: constants in front of a rounding are nearly free.
+_BIAS_FRACTION_BITS = 7
+#: Share of a feature's values that its range must hold before it saturates.
+_INPUT_COVERAGE = 0.998
+#: Share of the largest value seen that each batch keeps, in training only: exports trace exactly.
+_TOP_MEMORY = 0.9995
+#: Digits that one more bit adds to a word of several bits, on average (one for the first bit).
+_DIGITS_PER_BIT = 0.5
+#: Bits that a sum is wider than its widest term, about.
+_SUM_GROWTH = 3.0
+#: Integer bits of exported activations beyond those seen, before exact ranges are traced.
+_SPARE_BITS = 3
+#: Non-zero digits of the canonical signed-digit form of 0..4095.
+_DIGITS = torch.tensor([(v ^ (3 * v)).bit_count() for v in range(4096)], dtype=torch.float32)
+
+
+class _RoundWeight(torch.autograd.Function):
+    """Round half up on grids of `fraction_bits`; see the module's text for the gradients."""
+
+    @staticmethod
+    def forward(ctx, weight, fraction_bits):  # type: ignore[no-untyped-def]
+        steps = torch.exp2(torch.round(fraction_bits))
+        rounded = torch.mul(weight, steps).add_(0.5).floor_().div_(steps)
+        ctx.shape = fraction_bits.shape
+        ctx.save_for_backward(weight - rounded)
+        return rounded
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        (error,) = ctx.saved_tensors
+        return gradient, _summed(gradient * error, ctx.shape).mul_(math.log(2))
+
+
+class _RoundLanes(torch.autograd.Function):
+    """Cut negative values of unsigned nodes, then round half up; lanes of no bits are zero."""
+
+    @staticmethod
+    def forward(ctx, values, fraction_bits, n_unsigned):  # type: ignore[no-untyped-def]
+        steps = torch.exp2(torch.round(fraction_bits))
+        if n_unsigned == len(values):
+            values = torch.relu(values)
+        elif n_unsigned:
+            values = values.clone()
+            values[:n_unsigned].relu_()
+        rounded = torch.mul(values, steps).add_(0.5).floor_().mul_(1.0 / steps)
+        ctx.n_unsigned, ctx.shape = n_unsigned, fraction_bits.shape
+        ctx.save_for_backward(values, rounded)
+        return rounded
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        values, rounded = ctx.saved_tensors
+        n = ctx.n_unsigned
+        if n == len(values):
+            gradient = torch.ops.aten.threshold_backward(gradient, values, 0)
+        elif n:
+            gradient = gradient.clone()
+            gradient[:n] = torch.ops.aten.threshold_backward(gradient[:n], values[:n], 0)
+        of_bits = torch.linalg.vecdot(gradient, values - rounded)[..., None].mul_(math.log(2))
+        of_values = gradient if ctx.needs_input_grad[0] else None
+        return of_values, _summed(of_bits, ctx.shape), None
+
+
+class _Round(torch.autograd.Function):
+    """Round to an integer with an identity gradient."""
+
+    @staticmethod
+    def forward(ctx, values):  # type: ignore[no-untyped-def]
+        return torch.round(values)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        return gradient
+
+
+def _signal(values: torch.Tensor) -> Signal:
+    """Return a signal without a format of all lanes: every lane has its own."""
+    return Signal(values, values.new_zeros(len(values)))
+
+
+def _whole(bits: torch.Tensor) -> torch.Tensor:
+    return _Round.apply(bits)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def _summed(gradient: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Sum over the axes that widths are shared along."""
+    axes = [i for i, n in enumerate(shape) if n == 1 and gradient.shape[i] != 1]
+    return gradient.sum(dim=axes, keepdim=True) if axes else gradient
+
+
+def _word_length(values: torch.Tensor) -> torch.Tensor:
+    """Integer bits of magnitudes: floor(log2) + 1; far below any fraction for zero."""
+    return torch.floor(torch.log2(values.clamp_min(2.0**-40))) + 1.0
+
+
+class LearnedModule(TrainModule):
+    """Interface of k nodes with learned widths.
+
+    Attributes:
+        price: float32[k], LUTs that each node costs, of the last pass that measured it.
+    """
+
+    price: torch.Tensor | None = None
+
+    def width_parameters(self) -> list[torch.nn.Parameter]:
+        """Return the parameters that are counts of bits."""
+        return []
+
+
+class LearnedInput(LearnedModule):
+    """k inputs: every feature saturates and is rounded to a width of its own, by the sender."""
+
+    mask: torch.Tensor
+    integer_bits: torch.Tensor
+
+    def __init__(self, nodes: TrainNodes) -> None:
+        super().__init__()
+        lanes = 1 if nodes.granularity == "layer" else nodes.padded_output
+        self.fraction_bits = torch.nn.Parameter(torch.full((nodes.k, lanes, 1), _LANE_START))
+        self.register_buffer("mask", nodes.output_mask(), persistent=False)
+        self.register_buffer(
+            "integer_bits", torch.full((nodes.k, nodes.padded_output, 1), torch.nan)
+        )
+        self._per_layer = nodes.granularity == "layer"
+
+    def width_parameters(self) -> list[torch.nn.Parameter]:
+        return [self.fraction_bits]
+
+    def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
+        (data,) = inputs
+        if step.selects_ranges:
+            reach = torch.quantile(data.values[0].abs(), _INPUT_COVERAGE, dim=1, keepdim=True)
+            bits = torch.ceil(torch.log2(reach.clamp_min(2.0**-6)))
+            bits = bits.amax(dim=0, keepdim=True).expand_as(bits) if self._per_layer else bits
+            self.integer_bits = bits[None].expand_as(self.integer_bits).clone()
+        widths = torch.relu(self.integer_bits + 1.0 + _whole(self.fraction_bits)) * self.mask
+        if step.measures_price:
+            self.price = torch.zeros(len(self.mask), device=self.mask.device)
+            return _signal(widths)
+        with torch.no_grad():
+            span = torch.exp2(self.integer_bits)
+            has_bits = (widths > 0).to(span.dtype)
+            lsb = torch.exp2(-torch.round(self.fraction_bits))
+            clipped = torch.maximum(
+                torch.minimum(data.values, (span - lsb) * has_bits), -span * has_bits
+            )
+        values = _RoundLanes.apply(clipped, self.fraction_bits, 0)  # type: ignore[no-untyped-call]
+        return _signal(values)
+
+    @torch.no_grad()
+    def export(self, index: int, name: str, draft: NetworkDraft) -> None:
+        n = int(self.mask[index].sum())
+        fraction = torch.round(self.fraction_bits[index]).expand(self.integer_bits.shape[1], 1)[
+            :n, 0
+        ]
+        integer = self.integer_bits[index, :n, 0] + 1
+        bits = _int(torch.relu(integer + fraction))
+        draft.result[name] = TensorType(
+            shape=(n,),
+            signed=np.ones(n, dtype=bool),
+            bits=bits,
+            integer_bits=_int(integer),
+            rounding="RND",
+            overflow="SAT",
+        )
+
+
+class LearnedActivation(LearnedModule):
+    """k activations, every lane rounded half up to a width of its own; ranges follow what is seen.
+
+    The outputs of networks are exact: rounding them saves nothing.
+    """
+
+    mask: torch.Tensor
+    top: torch.Tensor
+
+    def __init__(self, nodes: TrainNodes) -> None:
+        super().__init__()
+        self._is_output = nodes.is_output
+        self._spans: list[tuple[Activation, slice]] = []
+        start = 0
+        for name, run in groupby(nodes.layers):
+            layer = LAYERS.get(name)
+            assert isinstance(layer, Activation), f"{name} is no activation"
+            stop = start + len(list(run))
+            self._spans.append((layer, slice(start, stop)))
+            start = stop
+        signs = np.repeat(
+            [s.result_is_signed for s, _ in self._spans], [n.stop - n.start for _, n in self._spans]
+        )
+        # nodes of one type lie together; unsigned ones first, or their rounding takes one more copy
+        self._signs = signs
+        self._is_table = [isinstance(LAYERS.get(name), TableActivation) for name in nodes.layers]
+        unsigned = np.flatnonzero(~signs)
+        self._order = np.concatenate([unsigned, np.flatnonzero(signs)])
+        self._n_unsigned = len(unsigned)
+        self._is_ordered = bool((self._order == np.arange(nodes.k)).all())
+        lanes = 1 if nodes.granularity == "layer" else nodes.padded_output
+        self.fraction_bits = torch.nn.Parameter(torch.full((nodes.k, lanes, 1), _LANE_START))
+        self.register_buffer("mask", nodes.output_mask(), persistent=False)
+        self.register_buffer("top", torch.zeros(nodes.k, nodes.padded_output, 1))
+        self.register_buffer(
+            "_signed", torch.from_numpy(signs.astype(np.float32))[:, None, None], persistent=False
+        )
+        costs = np.repeat(
+            [s.luts_per_bit for s, _ in self._spans], [n.stop - n.start for _, n in self._spans]
+        )
+        self.register_buffer(
+            "_luts_per_bit", torch.from_numpy(costs.astype(np.float32)), persistent=False
+        )
+
+    _signed: torch.Tensor
+    _luts_per_bit: torch.Tensor
+
+    def width_parameters(self) -> list[torch.nn.Parameter]:
+        return [] if self._is_output else [self.fraction_bits]
+
+    def _widths(self) -> torch.Tensor:
+        is_used = (self.top > 0).to(self.top.dtype) * self.mask
+        integer_bits = _word_length(self.top) + self._signed
+        return torch.relu(integer_bits + _whole(self.fraction_bits)) * is_used
+
+    def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
+        (source,) = inputs
+        if step.measures_price:
+            widths = source.values if self._is_output else self._widths()
+            # what is not read costs nothing, and its width has no gradient but this
+            self.price = (
+                widths.sum(dim=(1, 2)) if not self._is_output else 0.0
+            ) * self._luts_per_bit
+            return _signal(widths)
+        parts = [layer.train_function(source.values[nodes]) for layer, nodes in self._spans]
+        values = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if self._is_output:
+            return _signal(values)
+        if self._is_ordered:
+            values = _RoundLanes.apply(values, self.fraction_bits, self._n_unsigned)  # type: ignore[no-untyped-call]
+        else:
+            cut = torch.where(self._signed > 0, values, torch.relu(values))
+            values = _RoundLanes.apply(cut, self.fraction_bits, 0)  # type: ignore[no-untyped-call]
+        if step.tracks_ranges:
+            with torch.no_grad():
+                seen = values.abs().amax(dim=2, keepdim=True)
+                self.top = torch.maximum(self.top * _TOP_MEMORY, seen)
+        return _signal(values)
+
+    @torch.no_grad()
+    def export(self, index: int, name: str, draft: NetworkDraft) -> None:
+        n = int(self.mask[index].sum())
+        fraction = torch.round(self.fraction_bits[index]).expand(self.top.shape[1], 1)[:n, 0]
+        signed = bool(self._signs[index])
+        integer = _word_length(self.top[index, :n, 0]).clamp(-20, 20) + float(signed) + _SPARE_BITS
+        integer = torch.maximum(integer, 1.0 + float(signed) - fraction)
+        draft.result[name] = TensorType(
+            shape=(n,),
+            signed=np.full(n, signed),
+            bits=_int(integer + fraction),
+            integer_bits=_int(integer),
+            rounding="RND",
+            overflow="SAT" if self._is_table[index] else "WRAP",  # a table saturates for nothing
+        )
+
+
+class LearnedDense(LearnedModule):
+    """k dense layers, y = W x + b, every weight with a width of its own.  Batch norms stay folded."""
+
+    def __init__(self, nodes: TrainNodes) -> None:
+        super().__init__()
+        k, n_out, n_in = nodes.k, nodes.padded_output, nodes.padded_inputs[0]
+        real_out = nodes.columns["n_out"].astype(np.int64)
+        self._real_shape = list(zip(real_out.tolist(), nodes.input_widths[0].tolist(), strict=True))
+        weights = np.zeros((k, n_out, n_in), dtype=np.float32)
+        for i, shape in enumerate(self._real_shape):
+            generator = np.random.default_rng(nodes.seeds[i])
+            weights[i, : shape[0], : shape[1]] = generator.normal(0, np.sqrt(1.5 / shape[1]), shape)
+        self.weight = torch.nn.Parameter(torch.from_numpy(weights))
+        self.bias = torch.nn.Parameter(torch.zeros(k, n_out, 1))
+        widths: dict[Granularity, tuple[int, int, int]] = {
+            "element": (k, n_out, n_in),
+            "channel": (k, n_out, 1),
+            "layer": (k, 1, 1),
+        }
+        shape = widths[nodes.granularity or "element"]
+        self.fraction_bits = torch.nn.Parameter(torch.full(shape, _WEIGHT_START))
+        mask = (
+            lane_mask(real_out, n_out)[:, :, None] * lane_mask(nodes.input_widths[0], n_in)[:, None]
+        )
+        self.register_buffer("mask", mask, persistent=False)
+
+    mask: torch.Tensor
+
+    def width_parameters(self) -> list[torch.nn.Parameter]:
+        return [self.fraction_bits]
+
+    def _rounded(self) -> torch.Tensor:
+        rounded: torch.Tensor = _RoundWeight.apply(self.weight, self.fraction_bits)  # type: ignore[no-untyped-call]
+        return rounded * self.mask
+
+    def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
+        (source,) = inputs
+        if step.measures_price:
+            return _signal(self._measure(source.values))
+        values = torch.baddbmm(self.bias, self._rounded(), source.values)
+        return _signal(values)
+
+    def _measure(self, widths: torch.Tensor) -> torch.Tensor:
+        """Price the adders: signed digits of each weight times the bits of what it multiplies.
+
+        Where a sum has m terms there are m - 1 adders, each about one bit wider than its terms: the two
+        corrections cancel (against 60 solved graphs: see docs/precision.md).
+        """
+        with torch.no_grad():
+            magnitude = self._rounded().abs()
+            is_used = (magnitude > 0).to(magnitude.dtype)
+            fraction = torch.round(self.fraction_bits)
+            words = torch.mul(magnitude, torch.exp2(fraction)).long().clamp_(0, len(_DIGITS) - 1)
+            digits = _DIGITS.to(words.device)[words]
+            slope = torch.where(words > 1, _DIGITS_PER_BIT, 1.0) * is_used
+        bits = _whole(self.fraction_bits)
+        count = digits + slope * (bits - bits.detach())  # exact digits, smooth gradient
+        self.price = torch.bmm(count, widths).sum(dim=(1, 2))
+        widest = (is_used * widths.detach().transpose(1, 2)).amax(dim=2, keepdim=True)
+        return widest + _SUM_GROWTH * (widest > 0)
+
+    @torch.no_grad()
+    def export(self, index: int, name: str, draft: NetworkDraft) -> None:
+        n_out, n_in = self._real_shape[index]
+        weight = self._rounded()[index, :n_out, :n_in].T.double().cpu().numpy()
+        bias = self.bias[index, :n_out, 0].double().cpu().numpy()
+        steps = 2.0**_BIAS_FRACTION_BITS
+        draft.constants[name] = {
+            "weight": own_words(weight),
+            "bias": own_words(np.floor(bias * steps + 0.5) / steps),
+        }
+
+
+def own_words(values: NDArray[np.float64]) -> Words:
+    """Return real constants as words, each of just the width that it needs.
+
+    Args:
+        values: multiples of a power of two, at most 50 bits each.
+    """
+    scaled = np.rint(np.ldexp(values, 24)).astype(np.int64)
+    used = scaled != 0
+    magnitude = np.abs(scaled)
+    zeros = np.where(used, np.frexp((magnitude & -magnitude).astype(np.float64))[1] - 1, 0)
+    least = scaled >> zeros  # odd
+    length = np.frexp(np.abs(least).astype(np.float64))[1]
+    bits = np.where(used, length + (scaled < 0) * (least != -1), 0)
+    known = TensorType(
+        shape=values.shape,
+        signed=scaled < 0,
+        bits=bits,
+        integer_bits=np.where(used, bits - (24 - zeros), 0),
+    )
+    return Words(values=scaled >> (24 - known.fraction_bits) if used.any() else scaled, type=known)
+
+
+def _int(values: torch.Tensor) -> NDArray[np.int64]:
+    return np.asarray(values.round().cpu().numpy(), dtype=np.int64)

@@ -1,0 +1,178 @@
+"""Learned widths: budgets are kept, pruning is real, and what is exported is exact."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from codesign.errors import DesignError
+from codesign.export.rtl import run_trace, trace_network
+from codesign.ir import Candidate, HardwareConfig, Network, Node, QuantizedNetwork
+from codesign.layers import run_words
+from codesign.layers._train_learned import own_words
+from codesign.training.options import TaskArrays
+from codesign.training.precision import PrecisionOptions, train_learned
+from codesign.training.train import integer_score
+
+OPTIONS = PrecisionOptions(epochs=60, batch_size=100)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def blobs(n: int = 1200) -> TaskArrays:
+    """Overlapping Gaussian blobs in six features, of which the last says nothing."""
+    generator = np.random.default_rng(5)
+    centres = generator.normal(0, 1.0, (3, 6))
+    centres[:, 5] = 0.0
+    y = generator.integers(0, 3, n)
+    x = (centres[y] + generator.normal(0, 1, (n, 6))).astype(np.float32)
+    return TaskArrays(x_train=x[:900], y_train=y[:900], x_test=x[900:], y_test=y[900:])
+
+
+TASK = blobs()
+
+
+def network(kind: str) -> Candidate:
+    """A network with one of each kind of topology or activation."""
+    activation = kind if kind in ("relu", "tanh", "leaky_relu", "linear") else "relu"
+
+    def dense(name: str, source: str, units: int) -> Node:
+        sizes = {"units": units, "weight_bits": 6}
+        return Node(name=name, layer="dense", inputs=(source,), parameters=sizes)
+
+    def act(name: str, source: str, layer: str, bits: int = 6) -> Node:
+        return Node(name=name, layer=layer, inputs=(source,), parameters={"result_bits": bits})
+
+    nodes = [
+        Node(name="x", layer="input", inputs=(), parameters={"width": 6, "result_bits": 8}),
+        dense("d0", "x", 8),
+        act("a0", "d0", activation),
+        dense("d1", "a0", 8),
+    ]
+    last = "a1"
+    if kind == "add":  # of sums that are not rounded yet, so that a bias has two readers
+        nodes.append(Node(name="sum", layer="add", inputs=("d0", "d1"), parameters={}))
+        nodes.append(act("a1", "sum", activation))
+    else:
+        nodes.append(act("a1", "d1", activation))
+    if kind == "concat":
+        nodes.append(Node(name="both", layer="concat", inputs=("a0", "a1"), parameters={}))
+        last = "both"
+    nodes += [dense("d2", last, 3), act("y", "d2", "linear", 16)]
+    names = [n.name for n in nodes if n.layer == "dense"]
+    hardware = HardwareConfig(
+        part="xcvu13p-flga2577-2-e",
+        clock_period_ns=2.5,
+        flow="rtl",
+        io_type="io_parallel",
+        strategy=dict.fromkeys(names, "distributed_arithmetic"),
+        reuse_factor=dict.fromkeys(names, 1),
+    )
+    return Candidate(network=Network(nodes=tuple(nodes)), hardware=hardware)
+
+
+KINDS = ("relu", "tanh", "leaky_relu", "linear", "concat", "add")
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, QuantizedNetwork]:
+    torch.set_num_threads(1)
+    budgets = np.full(len(KINDS), 250.0)
+    result = train_learned([network(kind) for kind in KINDS], budgets, TASK, OPTIONS, seed=1)
+    return dict(zip(KINDS, result.networks, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_adder_graphs_compute_the_words_of_the_integer_network(trained, kind):
+    learned = trained[kind]
+    words = learned.input_type.draw(np.random.default_rng(3), 500)  # also where ranges wrap
+    assert np.array_equal(
+        run_trace(trace_network(learned), learned, words), run_words(learned, words)
+    )
+
+
+def test_widths_differ_and_words_have_no_bit_that_they_do_not_need(trained):
+    weights = trained["relu"].constants["d0"]["weight"]
+    bits = np.broadcast_to(weights.type.bits, weights.values.shape)
+    assert len(np.unique(bits)) > 2
+    assert ((bits == 0) == (weights.values == 0)).all()
+    low, high = weights.type.min_words, weights.type.max_words
+    tight = np.maximum(np.abs(low), np.abs(high)) < 2 * np.abs(weights.values) + (1 << 20) * (
+        bits == 0
+    )
+    assert tight.all()
+
+
+def test_no_training_row_leaves_the_ranges(trained):
+    """Integer bits follow the rows seen, so one more bit changes no answer on them."""
+    learned = trained["concat"]
+    words = learned.input_words(TASK.x_train)
+    rows = run_words(learned, words)
+    wider = {
+        name: replace(
+            known, bits=known.bits + (known.bits > 0), integer_bits=known.integer_bits + 1
+        )
+        if name in ("a0", "a1")
+        else known
+        for name, known in learned.result.items()
+    }
+    answers = run_words(replace(learned, result=wider), words)
+    # validation rows were not traced
+    assert (answers != rows).any(axis=1).mean() < 0.01
+
+
+def test_networks_end_at_their_budgets():
+    budgets = np.array([120.0, 240.0, 480.0])
+    options = PrecisionOptions(epochs=60, batch_size=25)
+    result = train_learned([network("relu")] * 3, budgets, TASK, options, seed=2)
+    assert result.predicted_lut == pytest.approx(budgets, rel=0.3)
+    cost = [float(trace_network(n).cost) for n in result.networks]
+    assert cost == sorted(cost)
+    assert cost == pytest.approx(result.predicted_lut.tolist(), rel=0.4)
+    rows = result.validation_rows
+    score = [integer_score(n, TASK.x_train[rows], TASK.y_train[rows]) for n in result.networks]
+    assert min(score) > 0.75  # of three classes
+    assert (np.diff(result.price) < 0).all()  # a LUT is worth less where there are many
+    cheapest = result.networks[0].constants["d0"]["weight"].values
+    assert (cheapest == 0).mean() > 0.5
+
+
+def test_a_layer_shares_one_width_where_that_is_asked_for():
+    options = PrecisionOptions(epochs=10, batch_size=100, granularity="layer")
+    result = train_learned([network("relu")], np.array([400.0]), TASK, options, seed=0)
+    (learned,) = result.networks
+    fractions = learned.result["a0"].element_fraction_bits
+    assert (
+        len(np.unique(fractions[np.broadcast_to(learned.result["a0"].bits > 0, fractions.shape)]))
+        == 1
+    )
+
+
+def test_the_same_seed_gives_the_same_networks():
+    options = PrecisionOptions(epochs=4, batch_size=100)
+    first, second = (
+        train_learned([network("relu")], np.array([200.0]), TASK, options, seed=4)
+        .networks[0]
+        .digest
+        for _ in range(2)
+    )
+    assert first == second
+
+
+def test_constants_keep_their_values_in_the_fewest_bits():
+    values = np.array([[0.0, 1.0, -1.0], [0.75, -6.0, 2.0**-9]])
+    words = own_words(values)
+    assert np.array_equal(words.real, values)
+    assert words.type.bits.tolist() == [[0, 1, 1], [2, 3, 1]]
+
+
+def test_a_budget_of_nothing_is_refused():
+    with pytest.raises(DesignError, match="budget above 0"):
+        train_learned([network("relu")], np.array([0.0]), TASK, OPTIONS, seed=0)
