@@ -499,9 +499,9 @@ def _joined(
     is_inside: NDArray[np.bool_],
 ) -> HardwareMetrics:
     """Take each design from one of two estimates of the same batch."""
-    designs = {op.primitive: [] for op in batch.ops} if inside.per_op else {}
+    designs: dict[str, list[NDArray[np.int64]]] = {}
     for op in batch.ops if inside.per_op else ():
-        designs[op.primitive].append(op.design)
+        designs.setdefault(op.primitive, []).append(op.design)
     return HardwareMetrics(
         stage=inside.stage,
         metrics={

@@ -117,8 +117,6 @@ def register(app: typer.Typer) -> None:
         show(f"starting from {run.start}")
         for line in accounting(run):
             show(line)
-        for stage, reason in run.skipped.items():
-            show(f"{stage}: not fitted, {reason}")
         console.print(calibration_table(run))
         if not run.is_better:
             show("nothing predicts held-out designs better: the coefficients stay as they are")
@@ -126,8 +124,11 @@ def register(app: typer.Typer) -> None:
             show("a dry run: nothing was written")
         else:
             show(f"coefficients: {run.output}")
-            spoken = run.coefficients.provenance.get("speaks_for", {})
-            show("they speak for " + "; ".join(f"{k} {', '.join(v)}" for k, v in spoken.items()))
+            spoken = run.coefficients.provenance["covers"]
+            show(
+                "they speak for "
+                + ("; ".join(filter(None, map(", ".join, spoken.values()))) or "every flow")
+            )
         show(f"page: {page}")
 
 

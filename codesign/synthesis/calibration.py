@@ -1,5 +1,6 @@
 """The work behind `codesign calibrate`: reports in, better coefficients out, or none."""
 
+import datetime
 import json
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +38,7 @@ from hw_models.calibration.parsers import Rejection, read_reports
 from hw_models.calibration.stages import stage_pairs, stage_step
 from hw_models.compose import RESOURCES
 from hw_models.errors import ModelError
+from hw_models.families import family_of, tool_key
 from hw_models.records import Record, read_record, record_json
 from hw_models.types import METRICS
 
@@ -103,8 +105,9 @@ class CalibrationRun:
         designs: every design that was read, once, and what became of it.
         start: in words, which coefficients the fit started from, and why.
         rejections: files and folders that gave no design, and why.
-        results: per stage that had enough records.
+        results: per stage, tool, family and io type that had enough records.
         steps: per later stage and resource, the step from csynth; kept where `after` is less.
+        kept: stages and flows without a new design, which stay as they are in the version in use.
         skipped: reason per stage that had not.
         output: coefficients file that was written, None when nothing improved or nothing was to be written.
         is_dry: whether nothing was to be written.
@@ -116,6 +119,7 @@ class CalibrationRun:
     rejections: tuple[Rejection, ...]
     results: Mapping[str, CalibrationResult]
     steps: Mapping[str, Mapping[str, StepError]]
+    kept: tuple[str, ...]
     skipped: Mapping[str, str]
     output: Path | None
     is_dry: bool
@@ -265,6 +269,7 @@ class _Start:
     earlier: Sequence[Record]
     words: str
     file: str
+    in_use: Coefficients | None = None
 
 
 def _start_from(base: Path | None) -> _Start:
@@ -303,11 +308,20 @@ def _start_from(base: Path | None) -> _Start:
             file=version_path(number).name,
         )
     return _Start(
-        coefficients=load_coefficients() if used.outside is None else used.outside,
+        coefficients=_origin(used),
         earlier=earlier,
         words=f"where your version {number} started, with its {len(earlier)} designs kept",
         file=str(used.provenance.get("base_file", "shipped")),
+        in_use=used,
     )
+
+
+def _origin(used: Coefficients) -> Coefficients:
+    """Return what the fits of a version started from: the end of its chain, or what ships."""
+    link: Coefficients | None = used
+    while link is not None and link.scope:
+        link = link.outside
+    return load_coefficients() if link is None else link
 
 
 def _joined(earlier: Sequence[Record], new: Sequence[Record]) -> tuple[list[Record], set[str]]:
@@ -349,9 +363,9 @@ def run_calibration(
     given, rejections = collect_records(paths, progress=progress)
     start = _start_from(base)
     records, new = _joined(start.earlier, given)
-    coefficients = start.coefficients
-    source = ", ".join(sorted({record.source for record in records})[:8])
     results: dict[str, CalibrationResult] = {}
+    kept: dict[str, Coefficients] = {}
+    refused: list[tuple[str, str]] = []
     skipped: dict[str, str] = {}
     for stage, targets in FITTED_STAGES.items():
         usable = [record for record in records if record.report(stage) and record.layers]
@@ -359,40 +373,47 @@ def run_calibration(
             # where the tool itself was heard, its schedule is not bent to what a device adds to it
             heard = {record.tool for record in records if record.report("csynth")}
             usable = [record for record in usable if record.tool not in heard]
-        if len(usable) < MIN_RECORDS:
-            skipped[stage] = f"{len(usable)} records with an architecture, {MIN_RECORDS} needed"
-            continue
-        try:
-            if targets is not None:
-                results[stage] = calibrate_offsets(
-                    usable, base=coefficients, stage=stage, targets=targets
-                )
-            else:
-                results[stage] = calibrate(
-                    usable, base=coefficients, stage=stage, source=source, progress=report
-                )
-        except ModelError as error:
-            skipped[stage] = str(error)
-            continue
-        coefficients = results[stage].coefficients
-    coefficients, steps = refit_steps(records, coefficients)
-    if not results and not steps:
-        reasons = "; ".join(f"{stage}: {reason}" for stage, reason in skipped.items())
+        flows = _flows(usable)
+        if not flows and stage == "csynth":
+            skipped[stage] = f"no design with a report and an architecture, {MIN_RECORDS} needed"
+        for flow, members in flows.items():
+            label = f"{stage}, {flow.words}"
+            fresh = [record for record in members if _identity(record) in new]
+            if not fresh and (link := _link_of(start, flow)) is not None:
+                kept[label] = link
+                continue
+            try:
+                if len(members) < MIN_RECORDS:
+                    refused += Dataset(members, stage=stage).rejected
+                    raise ModelError(f"{len(members)} of {MIN_RECORDS} designs needed")
+                if targets is not None:
+                    result = calibrate_offsets(
+                        members, base=start.coefficients, stage=stage, targets=targets
+                    )
+                else:
+                    result = calibrate(
+                        members, base=start.coefficients, stage=stage,
+                        source=", ".join(sorted({record.source for record in members})[:8]),
+                        progress=report,
+                    )  # fmt: skip
+                    result = _with_kept_targets(result, start, flow, fresh)
+                results[label] = result
+            except ModelError as error:
+                skipped[label] = str(error)
+    coefficients, steps = _chained(results, kept, start, records)
+    if not results and not steps and not kept:
+        reasons = "; ".join(f"{label}: {reason}" for label, reason in skipped.items())
         raise CalibrationError(
             f"{len(records)} designs read, none usable ({reasons}); a report needs its hls4ml project "
             "(firmware/parameters.h) beside it"
         )
-    if coefficients.scope and start.file != "shipped":
-        coefficients = replace(coefficients, outside=start.coefficients)
-    coefficients = replace(
-        coefficients, provenance=dict(coefficients.provenance) | {"base_file": start.file}
-    )
     run = CalibrationRun(
-        designs=_designs(records, new, results, steps, skipped),
+        designs=_designs(records, new, results, kept, steps, skipped, refused),
         start=start.words,
         rejections=tuple(rejections),
         results=results,
         steps=steps,
+        kept=tuple(kept),
         skipped=skipped,
         output=None,
         is_dry=is_dry,
@@ -407,23 +428,160 @@ def run_calibration(
     return replace(run, output=output)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Flow:
+    """Designs that one calibration is made of: those of one tool, device family and io type."""
+
+    tool: str
+    family: str
+    io_type: str
+
+    @property
+    def words(self) -> str:
+        return f"{self.tool} on {self.family}, {self.io_type}"
+
+    def has(self, coefficients: Coefficients) -> bool:
+        """Say whether coefficients were fitted to designs of this flow."""
+        start = f"{self.tool}|{self.family}|{self.io_type}|"
+        return any(name.startswith(start) for name in coefficients.scope)
+
+
+def _flows(records: Sequence[Record]) -> dict[_Flow, list[Record]]:
+    """Group designs by tool, device family and io type: each flow is calibrated by itself, none can harm another.
+
+    A design of a tool or part that is not known is left to the fit, which says so.
+    """
+    flows: dict[_Flow, list[Record]] = {}
+    for record in records:
+        try:
+            tool, family = (
+                tool_key(record.tool or record.backend or ""),
+                family_of(record.part or "hls4ml").name,
+            )
+        except ModelError:
+            tool, family = str(record.tool), str(record.part)
+        flow = _Flow(tool=tool, family=family, io_type=record.io_type or "io_parallel")
+        flows.setdefault(flow, []).append(record)
+    return flows
+
+
+def _chained(
+    results: Mapping[str, CalibrationResult],
+    kept: Mapping[str, Coefficients],
+    start: _Start,
+    records: Sequence[Record],
+) -> tuple[Coefficients, dict[str, dict[str, StepError]]]:
+    """Join what was fitted to each flow, now or (`kept`) before, each with its scope, in front of the start.
+
+    The steps between stages, which tell no flows apart, go to all of them, or to everything where no flow was
+    fitted.
+    """
+    better = {label: result for label, result in results.items() if result.is_better}
+    links = [*kept.values(), *(result.coefficients for result in better.values())]
+    stepped, steps = refit_steps(records, start.coefficients)
+    joined: Coefficients | None = None if start.file == "shipped" else start.coefficients
+    for link in reversed(links):
+        joined = replace(link, stages=stepped.stages, outside=joined)
+    if joined is None or not links:
+        joined = stepped
+    spoken = [link.provenance["speaks_for"] for link in links]
+    flows = dict(start.in_use.provenance.get("flows", {})) if start.in_use else {}
+    whole = {
+        "base_file": start.file,
+        "date": datetime.date.today().isoformat(),
+        "n_records": len(records),
+        "flows": {label: flows[label] for label in kept if label in flows}
+        | {
+            label: {
+                "n_records": result.n_records,
+                "held_out_smape": {m: round(e.after, 2) for m, e in result.errors.items()},
+                "held_out_coverage": {m: round(e.coverage, 3) for m, e in result.errors.items()},
+            }
+            for label, result in better.items()
+        },
+        "covers": {
+            what: sorted({name for names in spoken for name in names[what]})
+            for what in ("tools", "parts")
+        },
+    }
+    return replace(joined, provenance=dict(joined.provenance) | whole), steps
+
+
+def _link_of(start: _Start, flow: _Flow) -> Coefficients | None:
+    """Return the coefficients in use that were fitted to a flow, None where none were."""
+    link = start.in_use
+    while link is not None and not flow.has(link):
+        link = link.outside
+    return link
+
+
+def _with_kept_targets(
+    result: CalibrationResult, start: _Start, flow: _Flow, fresh: Sequence[Record]
+) -> CalibrationResult:
+    """Put back what the version in use knew and the new fit refuses, if it is good for the new designs too.
+
+    Its fit had not seen them: they judge it fairly.  Other timing constants make the two fits incomparable:
+    then the version in use keeps all of its targets.
+    """
+    link = _link_of(start, flow)
+    if link is None or not fresh:
+        return result
+    try:
+        dataset = Dataset(fresh, stage=result.stage)
+    except ModelError:
+        return result
+    before, then = predict(dataset, start.coefficients), predict(dataset, link)
+    lost = []
+    for target in METRICS:
+        reported = dataset.reported[target]
+        known = ~np.isnan(reported)
+        is_known = link.own_intervals.get(target) is not None
+        if not is_known or result.errors[target].is_accepted or not known.any():
+            continue
+        errors = [smape(reported[known], np.rint(p[target][known])).mean() for p in (then, before)]
+        if errors[0] <= errors[1]:
+            lost.append(target)
+    if not lost:
+        return result
+    fitted = result.coefficients
+    if link.timing != fitted.timing:
+        return replace(result, coefficients=replace(link, outside=None), is_better=True)
+    tables: dict[str, Any] = {
+        name: {**getattr(fitted, name), **{t: getattr(link, name).get(t, {}) for t in lost}}
+        for name in ("factors", "offsets", "intervals", "own_intervals")
+    }
+    kept = replace(fitted if fitted.scope else link, **tables)
+    return replace(result, coefficients=replace(kept, outside=None), is_better=True)
+
+
 def _designs(
     records: Sequence[Record],
     new: Container[str],
     results: Mapping[str, CalibrationResult],
+    kept: Container[str],
     steps: Mapping[str, Mapping[str, StepError]],
     skipped: Mapping[str, str],
+    refused: Sequence[tuple[str, str]],
 ) -> tuple[DesignUse, ...]:
     """Say of every design what it was used for, or why not."""
-    used = {stage: set(result.identifiers) for stage, result in results.items()}
+    used: dict[str, set[str]] = {}
+    for result in results.values():
+        used.setdefault(result.stage, set()).update(result.identifiers)
     said: dict[str, list[str]] = {}
+    for identifier, reason in refused:
+        said.setdefault(identifier, []).append(reason)
     for result in results.values():
         for identifier, reason in (*result.rejected, *result.distrusted):
             said.setdefault(identifier, []).append(reason)
     designs = []
     for record in records:
         identifier = str(record.id)
-        used_for = [stage for stage, known in used.items() if identifier in known]
+        (flow,) = _flows([record])
+        used_for = [
+            stage
+            for stage in record.reports
+            if identifier in used.get(stage, ()) or f"{stage}, {flow.words}" in kept
+        ]
         for field, stage in LATER_STAGES:
             if any(stage_pairs([record], field, target) for target in steps.get(stage, ())):
                 used_for.append(f"csynth to {stage}")
@@ -446,7 +604,13 @@ def _why_not(record: Record, skipped: Mapping[str, str]) -> list[str]:
         return [
             "no architecture: its hls4ml project (firmware/parameters.h) is not beside the report"
         ]
-    reasons = [f"{stage}: {skipped[stage]}" for stage in record.reports if stage in skipped]
+    (flow,) = _flows([record])
+    reasons = [
+        f"{stage}: {skipped[label]}"
+        for stage in record.reports
+        for label in (f"{stage}, {flow.words}", stage)
+        if label in skipped
+    ]
     stages = ", ".join(record.reports) or "no stage"
     return reasons or [f"reports of {stages} alone, which no fit is made of"]
 
@@ -509,7 +673,7 @@ def calibration_table(run: CalibrationRun) -> "Table":
 
     table = Table("stage", "target", "n", "SMAPE before", "after", "refit", "90 % interval covers",
                   title="error and coverage on held-out designs")  # fmt: skip
-    for stage, result in run.results.items():
+    for label, result in run.results.items():
         for target, error in result.errors.items():
             if error.is_accepted:
                 verdict = "accepted"
@@ -518,7 +682,7 @@ def calibration_table(run: CalibrationRun) -> "Table":
             else:
                 verdict = "none"
             table.add_row(
-                stage,
+                label,
                 target,
                 str(error.n),
                 f"{error.before:.1f} %",
@@ -563,6 +727,8 @@ def accounting(run: CalibrationRun, n_names: int = 6) -> list[str]:
         for reason, names in by_reason.items():
             more = f", and {len(names) - n_names} more" if len(names) > n_names else ""
             lines.append(f"  {len(names)} {heading}: {reason} ({', '.join(names[:n_names])}{more})")
+    lines += [f"{label}: no new design; stays as it is" for label in run.kept]
+    lines += [f"{label}: not fitted, {reason}" for label, reason in run.skipped.items()]
     if run.rejections:
         lines.append(f"{len(run.rejections)} files or folders gave no design or not all of it:")
         lines += [f"  {item.path}: {item.reason}" for item in run.rejections]
@@ -584,10 +750,11 @@ def run_json(run: CalibrationRun) -> dict[str, Any]:
             }
             for design in run.designs
         ],
-        "speaks_for": run.coefficients.provenance.get("speaks_for"),
+        "speaks_for": run.coefficients.provenance.get("covers"),
         "rejected": [{"path": str(item.path), "reason": item.reason} for item in run.rejections],
         "stages": {
-            stage: {
+            label: {
+                "stage": result.stage,
                 "is_better": result.is_better,
                 "n_records": result.n_records,
                 "n_groups": result.n_groups,
@@ -605,7 +772,7 @@ def run_json(run: CalibrationRun) -> dict[str, Any]:
                     for target, error in result.errors.items()
                 },
             }
-            for stage, result in run.results.items()
+            for label, result in run.results.items()
         },
         "steps": {
             stage: {
@@ -618,6 +785,7 @@ def run_json(run: CalibrationRun) -> dict[str, Any]:
             }
             for stage, errors in run.steps.items()
         },
+        "kept": list(run.kept),
         "skipped": dict(run.skipped),
         "is_dry": run.is_dry,
         "output": None if run.output is None else str(run.output),

@@ -187,9 +187,8 @@ def history_json(versions: Sequence[Version]) -> list[dict[str, Any]]:
             "problem": version.problem or None,
             **{
                 key: version.provenance.get(key)
-                for key in ("date", "source", "n_records", "base_file", "speaks_for")
+                for key in ("date", "n_records", "base_file", "covers", "flows")
             },
-            "held_out_smape_percent": version.provenance.get("held_out_smape"),
         }
         for version in versions
     ]
@@ -202,16 +201,22 @@ def history_table(versions: Sequence[Version]) -> "Table":
     table = Table("version", "in use", "date", "designs", "speaks for", "held-out SMAPE")
     for version in versions:
         known = version.provenance
-        speaks_for = known.get("speaks_for") or {}
-        smape = known.get("held_out_smape") or {}
+        covers = known.get("covers") or {}
+        flows = known.get("flows") or {"": known}
         table.add_row(
             str(version.number) if version.number else "0 (shipped)",
             "yes" if version.is_in_use else "",
             str(known.get("date", "")),
             str(known.get("n_records", "")),
             version.problem
-            or "; ".join(", ".join(names) for names in speaks_for.values())
-            or "everything",
-            ", ".join(f"{metric} {value:g} %" for metric, value in smape.items()),
+            or "; ".join(", ".join(names) for names in covers.values() if names)
+            or "every flow",
+            "\n".join(
+                f"{label}: " * bool(label)
+                + ", ".join(
+                    f"{m} {value:g} %" for m, value in flow.get("held_out_smape", {}).items()
+                )
+                for label, flow in flows.items()
+            ),
         )
     return table

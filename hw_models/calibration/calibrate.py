@@ -267,6 +267,7 @@ def calibrate(
     stage: str = "csynth",
     source: str = "user records",
     progress: Callable[[str], None] | None = None,
+    is_general: bool = False,
 ) -> CalibrationResult:
     """Fit coefficients to records, starting from `base`, and judge them on held-out groups.
 
@@ -276,6 +277,7 @@ def calibrate(
         stage: field of the records that is fitted ("csynth"; "synthesized" for open synthesis).
         source: where the records come from, for the provenance.
         progress: called with the name of each held-out group when it is done.
+        is_general: whether the records are many authors', so that the fit speaks for designs of every kind.
 
     Raises:
         ModelError: fewer than three usable records.
@@ -301,7 +303,7 @@ def calibrate(
     errors = {
         metric: error
         for metric in METRICS
-        if (error := _target_error(dataset, folds, refines, judged, before, covered, kept, metric))
+        if (error := _target_error(dataset, folds, start, judged, before, covered, kept, metric))
     }
     after = {
         m: judged.tried[m] if m in errors and errors[m].is_accepted else before[m] for m in METRICS
@@ -334,6 +336,7 @@ def calibrate(
         if refines:
             own = [metric for metric, error in errors.items() if error.has_own_interval]
             coefficients = _with_own_intervals(coefficients, start, dataset, after, own)
+        if not is_general:
             coefficients = speaking_for(coefficients, dataset)
     return CalibrationResult(
         coefficients=coefficients,
@@ -397,7 +400,7 @@ def _judge(
 
     Timing constants act on several targets at once: they are kept only if none gets worse.  Factors and
     offsets are kept target by target, where the error falls by more than chance (one-sided t test of the
-    paired errors, 95 %).  A fit of the bare laws is not judged again: there is nothing to lose.
+    paired errors, 95 %) and its interval covers what it says (less two standard deviations of chance).  A fit of the bare laws is not judged again: there is nothing to lose.
     """
     if not is_refinement(start):
         recipe, tried = _choose_recipe(dataset, folds, start, before, progress)
@@ -412,7 +415,13 @@ def _judge(
             if all(gain.size == 0 or gain.mean() >= 0 for gain in gains.values()):
                 break
             continue
-        kept = {t: noise for t, noise in recipe.noise.items() if is_beyond_chance(gains[t])}
+        covered = own_coverage(dataset, folds, tried, start)
+        kept = {
+            target: noise
+            for target, noise in recipe.noise.items()
+            if is_beyond_chance(gains[target])
+            and covered[target] >= MIN_COVERAGE - 2 * math.sqrt(0.09 / gains[target].size)
+        }
         recipe = Recipe(noise=kept, with_timing=False)
     return _Judged(recipe=recipe, tried=tried)
 
@@ -440,7 +449,7 @@ def is_beyond_chance(gain: Array) -> bool:
 def _target_error(
     dataset: Dataset,
     folds: NDArray[np.object_],
-    refines: bool,
+    start: Coefficients,
     judged: _Judged,
     before: Mapping[str, Array],
     covered_before: Mapping[str, float],
@@ -456,8 +465,8 @@ def _target_error(
         np.any(judged.tried[metric][known] != before[metric][known])
     )
     after = judged.tried if is_accepted else before
-    if refines:
-        covered = own_coverage(dataset, folds, after)[metric]
+    if is_refinement(start):
+        covered = own_coverage(dataset, folds, after, start)[metric]
         has_own = is_accepted or kept[metric] < min(MIN_COVERAGE, covered)
         covered = covered if has_own else kept[metric]
     else:
@@ -507,7 +516,7 @@ def _with_own_intervals(
     intervals = {metric: dict(classes) for metric, classes in start.intervals.items()}
     own = {metric: dict(classes) for metric, classes in start.own_intervals.items()}
     for metric in metrics:
-        for name, ends in own_intervals(dataset, metric, residuals[metric]).items():
+        for name, ends in own_intervals(dataset, metric, residuals[metric], start).items():
             intervals.setdefault(metric, {})[name] = ends
             members = [i for i, label in enumerate(labels) if label == name]
             own.setdefault(metric, {})[name] = bool(is_prior[members].mean() < 0.1)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw_models.calibration.fit import Array, Dataset
-from hw_models.coefficients import interval_classes
+from hw_models.coefficients import Coefficients, interval_classes
 from hw_models.types import METRICS, STRATEGIES
 
 LEVEL = 0.90
@@ -124,7 +124,11 @@ def coverage(
 
 
 def own_intervals(
-    dataset: Dataset, metric: str, residual: Array, rows: NDArray[np.intp] | None = None
+    dataset: Dataset,
+    metric: str,
+    residual: Array,
+    base: Coefficients,
+    rows: NDArray[np.intp] | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Return the intervals of one user's designs, by the finest class of each: log offsets (low, high).
 
@@ -137,6 +141,7 @@ def own_intervals(
         dataset: the designs.
         metric: what is predicted.
         residual: float[n], log residuals of predictions that had not seen the design, NaN where unknown.
+        base: whose intervals are not narrowed by too few designs.
         rows: designs to use; all by default.
     """
     rows = np.arange(len(dataset)) if rows is None else rows
@@ -148,29 +153,31 @@ def own_intervals(
         present[:] = True
     labels = interval_labels(dataset)
     live = known[present[known]]
-    everyone = _finite_quantile(np.abs(residual[live]))
     result: dict[str, tuple[float, float]] = {}
     for name in sorted({labels[i] for i in known}):
         own = np.abs(residual[[i for i in live if labels[i] == name]])
-        width = _finite_quantile(own) if own.size >= MIN_RECORDS else everyone
+        values = np.sort(own if own.size >= MIN_RECORDS else np.abs(residual[live]))
+        position = math.ceil(LEVEL * (values.size + 1))
+        if position <= values.size:
+            width = float(values[position - 1])
+        else:  # too few to say; the largest is stretched by as much as is missing
+            width = float(values[-1]) * position / values.size
+            width = max(width, *np.abs(base.interval(target=metric, **_class_parts(name))))
         result[name] = (-width, width)
     return result
 
 
-def _finite_quantile(values: Array) -> float:
-    """Return the smallest value that a new one of the same kind stays at or below in 9 of 10 cases.
-
-    Fewer than nine values cannot say: the largest is then stretched by as much as is missing.
-    """
-    ordered = np.sort(values)
-    position = math.ceil(LEVEL * (ordered.size + 1))
-    if position <= ordered.size:
-        return float(ordered[position - 1])
-    return float(ordered[-1]) * position / ordered.size
+def _class_parts(name: str) -> dict[str, str]:
+    """Split the name of a finest class into what it was made of."""
+    strategy, io_type, kind = name.split("|")
+    return {"strategy": strategy, "io_type": io_type, "kind": kind}
 
 
 def own_coverage(
-    dataset: Dataset, folds: NDArray[np.object_], predicted: Mapping[str, Array]
+    dataset: Dataset,
+    folds: NDArray[np.object_],
+    predicted: Mapping[str, Array],
+    base: Coefficients,
 ) -> dict[str, float]:
     """Return, per metric, the share of designs inside own intervals that were made without their fold."""
     residuals, labels = log_residuals(dataset, predicted), interval_labels(dataset)
@@ -179,7 +186,7 @@ def own_coverage(
         inside: list[bool] = []
         for fold in np.unique(folds):
             train = np.flatnonzero(folds != fold)
-            intervals = own_intervals(dataset, metric, residuals[metric], train)
+            intervals = own_intervals(dataset, metric, residuals[metric], base, train)
             for i in np.flatnonzero(folds == fold):
                 if np.isnan(residuals[metric][i]) or not intervals:
                     continue

@@ -24,7 +24,10 @@ DISTRIBUTED_WIDTHS = {
 def ship(records: Path, pairs: Path, post_route: Path) -> Coefficients:
     """Fit the shipped coefficients from the shared synthesis records."""
     result = calibrate(
-        load_records([records]), base=Coefficients(), source="shared synthesis records"
+        load_records([records]),
+        base=Coefficients(),
+        source="shared synthesis records",
+        is_general=True,
     )
     routed = load_records([post_route])
     steps = fit_stage_steps(load_records([pairs]))

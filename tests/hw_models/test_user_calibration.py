@@ -135,13 +135,17 @@ def test_own_intervals_count_designs_that_have_the_metric_at_all():
     dataset = Dataset(records)
     residual = np.where(dataset.reported["dsp"] > 0, 0.5, 0.0)
     assert (dataset.reported["dsp"] > 0).mean() < 0.9  # a plain quantile could be 0
-    ((low, high),) = set(own_intervals(dataset, "dsp", residual).values())
+    bare = Coefficients(intervals={"dsp": {"*": (-0.1, 0.1)}, "lut": {"*": (-0.7, 0.7)}})
+    ((low, high),) = set(own_intervals(dataset, "dsp", residual, bare).values())
     assert (low, high) == (-0.5, 0.5)
-    # 9 of 10 of a new one need the tenth smallest of nine: what is missing is stretched
-    few = own_intervals(dataset, "lut", np.arange(20) / 10, np.arange(1, 5))
-    assert list(few.values()) == [pytest.approx((-0.5, 0.5))]
+    # of four designs the largest is stretched by what is missing to nine in ten, and never narrows the base
+    for scale, width in ((2.0, 1.0), (1.0, 0.7)):
+        few = own_intervals(dataset, "lut", scale * np.arange(20) / 10, bare, np.arange(1, 5))
+        assert list(few.values()) == [pytest.approx((-width, width))]
 
 
 def test_bare_laws_are_fitted_without_a_scope():
-    fitted = calibrate(user_records(USERS["frugal"], 12, seed=8), base=Coefficients()).coefficients
+    fitted = calibrate(
+        user_records(USERS["frugal"], 12, seed=8), base=Coefficients(), is_general=True
+    ).coefficients
     assert not fitted.scope

@@ -71,14 +71,22 @@ def test_a_second_calibration_keeps_the_first(tmp_path, one, other):
     assert coefficient_files.version_in_use() == 3
 
 
-def test_in_two_goes_or_in_one_comes_to_the_same(tmp_path, one):
+def test_in_two_goes_or_in_one_comes_to_the_same(tmp_path, monkeypatch):
+    one = user_records(USERS["frugal"], 14, seed=1)
     half = [_write(tmp_path / f"{i}.jsonl", one[i::2]) for i in range(2)]
     calibration.run_calibration(half[:1])
     twice = calibration.run_calibration([half[1], half[0]])  # the first half again: counted once
-    assert len(twice.designs) == 10
+    assert len(twice.designs) == 14
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "another"))
     once = calibration.run_calibration([_write(tmp_path / "all.jsonl", [*one[::2], *one[1::2]])])
     assert twice.coefficients.factors == once.coefficients.factors
     assert twice.coefficients.intervals == once.coefficients.intervals
+    # and what one flow knows stays, bit for bit, when only others have news
+    again = calibration.run_calibration([])
+    assert again.coefficients.outside.factors == once.coefficients.factors or (
+        again.coefficients.factors == once.coefficients.factors
+    )
+    assert sum("csynth" in design.used_for for design in again.designs) == 14
 
 
 def test_versions_can_be_listed_and_taken_back(tmp_path, one, other):
@@ -88,7 +96,7 @@ def test_versions_can_be_listed_and_taken_back(tmp_path, one, other):
     listed = json.loads(_run("--history", "--json").stdout)
     assert [(v["version"], v["is_in_use"]) for v in listed] == [(0, False), (1, False), (2, True)]
     assert listed[1]["n_records"] == 10
-    assert listed[1]["speaks_for"]["parts"] == ["xcvu13p-flga2577-2-e"]
+    assert listed[1]["covers"]["parts"] == ["xcvu13p-flga2577-2-e"]
     assert "xcvu13p" in _run("--history").stdout.replace("\n", "")
     _run("--revert")
     assert coefficient_files.path_in_use() == coefficient_files.version_path(1)
@@ -143,7 +151,7 @@ def test_every_design_is_accounted_for(tmp_path, one):
     assert "no architecture" in by_id[records[0]["id"]]["reason"]
     assert "Mystery" in by_id[records[1]["id"]]["reason"]
     assert by_id[records[2]["id"]]["used_for"] == ["csynth"]
-    assert run.results["csynth"].n_records == value["n_used"]
+    assert sum(result.n_records for result in run.results.values()) == value["n_used"]
     assert len(value["rejected"]) == 2
     text = "\n".join(calibration.accounting(run))
     assert "10 designs: 10 read now, 0 kept from before; 8 used, 2 not" in text
@@ -155,3 +163,20 @@ def test_a_relative_configuration_folder_is_ignored(monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
     assert coefficient_files.coefficients_folder().is_absolute()
     assert "relative" not in str(coefficient_files.coefficients_folder())
+
+
+def test_what_contradicts_the_law_is_said_to_do_so(tmp_path, one):
+    records = [record_json(record) for record in one]
+    for record, part in ((records[0], records[0]["part"]), (records[1], "xc7z020clg400-1")):
+        record["csynth"] |= {"interval_cycles_min": 30_000, "interval_cycles_max": 30_000}
+        record["part"] = part
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    run = calibration.run_calibration([path], is_dry=True)
+    reasons = {design.id: design.reason for design in run.designs}
+    for record in records[:2]:  # the second is the only one of its flow
+        assert (
+            "its interval of 30,000 cycles contradicts the law's 1 by 30000x"
+            in reasons[record["id"]]
+        )
+    assert sum(not reason for reason in reasons.values()) == 8
