@@ -38,6 +38,11 @@ class Tensors:
         """float64[k], product of all axes but the last."""
         return np.asarray(np.maximum(self.n_rows, 1.0) * np.maximum(self.n_columns, 1.0))
 
+    @property
+    def rank(self) -> NDArray[np.int64]:
+        """int64[k], number of axes."""
+        return 1 + (self.n_columns > 0) + (self.n_rows > 0)
+
     def shape(self, index: int) -> tuple[int, ...]:
         """Return the shape of one tensor."""
         axes = (self.n_rows[index], self.n_columns[index], self.n_channels[index])

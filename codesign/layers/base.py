@@ -211,6 +211,7 @@ class Layer(ABC):
         name: registered name; a file format, never renamed.
         role: "compute", "merge", "identity" or "input": how graph canonicalisation treats it.
         n_inputs: least and greatest number of inputs.
+        ranks: how many axes its inputs may have.
         parameters: declared parameters.
         has_multipliers: whether strategy and reuse_factor apply.
         train_family: nodes of layers of one family may train together, in one module.
@@ -220,6 +221,7 @@ class Layer(ABC):
     name: ClassVar[str]
     role: ClassVar[str] = "compute"
     n_inputs: ClassVar[tuple[int, int]] = (1, 1)
+    ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)
     parameters: ClassVar[tuple[Parameter, ...]] = ()
     has_multipliers: ClassVar[bool] = False
     train_family: ClassVar[str] = ""

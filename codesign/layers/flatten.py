@@ -63,7 +63,8 @@ class Flatten(Layer):
     def to_onnx(self, site: Site, graph: OnnxGraph, inputs: Sequence[str]) -> str:
         if len(site.source.shape) == 1:
             return inputs[0]
-        return graph.operator("Reshape", inputs[0], graph.integers([0, site.output.size]))
+        # ONNX Runtime 1.31 moves 8-bit pairs behind a Reshape and gives them a zero of another type
+        return graph.operator("Flatten", inputs[0], axis=1)
 
     def to_hls4ml(self, site: Site, graph: HlsGraph, inputs: Sequence[str]) -> str:
         if len(site.source.shape) == 1:

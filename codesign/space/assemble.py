@@ -21,6 +21,7 @@ from codesign.ir import (
     Tensors,
 )
 from codesign.layers import LAYERS, check_network
+from codesign.layers.base import Layer
 from codesign.space.reuse import greatest_legal_reuse_factor, is_legal_reuse_factor
 from hw_models.types import STRATEGIES
 
@@ -75,6 +76,8 @@ def assemble(
             Tensors(**{of: columns[name][read[rows]] for of, name in _TENSOR.items()})
             for read in sources[: kind_of.n_inputs[1]]
         ]
+        for source in inputs:
+            _check_rank(kind_of, source)
         own = {p.column: columns[p.column][rows] for p in kind_of.parameters}
         output = kind_of.propagate(own, inputs)
         for of, name in _TENSOR.items():
@@ -146,6 +149,16 @@ def _sources(m: int, edges: Int) -> list[Int]:
         read[target[here]] = source[here]
         found.append(read)
     return found
+
+
+def _check_rank(layer: Layer, source: Tensors) -> None:
+    is_legal = np.isin(source.rank, layer.ranks)
+    if not is_legal.all():
+        shape = source.shape(int(np.flatnonzero(~is_legal)[0]))
+        raise DesignError(
+            f"layer {layer.name!r} takes inputs of {' or '.join(map(str, layer.ranks))} axes, got"
+            f" shape {shape}; place it elsewhere, or flatten before it"
+        )
 
 
 def _longest_path(m: int, edges: Int) -> Int:

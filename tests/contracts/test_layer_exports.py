@@ -13,19 +13,15 @@ from codesign.export.rtl import export_rtl, run_trace, trace_network
 from codesign.layers import LAYERS, run_torch, run_words
 from codesign.layers.base import Layer
 from codesign.validate.vectors import corner_words, random_words
-from tests.contracts.test_layers import DEPLOYED, network_with, quantized
+from tests.contracts.test_layers import DEPLOYED, cases, network_with, quantized
 
-CASES = [
-    pytest.param(layer, parameters, id=f"{layer.name}-{i}")
-    for layer in DEPLOYED
-    for i, parameters in enumerate(layer.examples())
-]
+CASES = cases(DEPLOYED, ranks=(1, 2))
 
 
-def network_of(layer, parameters):
+def network_of(layer, parameters, rank=1):
     """A network whose outputs depend on its inputs, with its test words."""
     for seed in range(20):
-        network = quantized(network_with(layer, parameters), seed)
+        network = quantized(network_with(layer, parameters, rank), seed)
         words = np.concatenate([random_words(network, 500, seed), corner_words(network)])
         outputs = run_words(network, words)
         if (outputs != outputs[0]).any():
@@ -33,9 +29,9 @@ def network_of(layer, parameters):
     raise AssertionError("20 constant networks in a row")
 
 
-@pytest.mark.parametrize(("layer", "parameters"), CASES)
-def test_every_form_without_a_compiler_equals_the_reference(layer, parameters):
-    network, words, expected = network_of(layer, parameters)
+@pytest.mark.parametrize(("layer", "parameters", "rank"), CASES)
+def test_every_form_without_a_compiler_equals_the_reference(layer, parameters, rank):
+    network, words, expected = network_of(layer, parameters, rank)
     assert np.array_equal(run_torch(network, words), expected)
     assert np.array_equal(run_onnx(export_onnx(network), network, words), expected)
     assert np.array_equal(run_qonnx(export_qonnx(network), network, words), expected)
@@ -46,9 +42,9 @@ def test_every_form_without_a_compiler_equals_the_reference(layer, parameters):
     assert emulator_files(network, name="contract", version=1)
 
 
-@pytest.mark.parametrize(("layer", "parameters"), CASES)
-def test_hls4ml_takes_the_layer_exactly_as_given(layer, parameters):
-    network, _, _ = network_of(layer, parameters)
+@pytest.mark.parametrize(("layer", "parameters", "rank"), CASES)
+def test_hls4ml_takes_the_layer_exactly_as_given(layer, parameters, rank):
+    network, _, _ = network_of(layer, parameters, rank)
     project = export_hls4ml(network)  # raises when hls4ml changed a type, strategy or reuse factor
     names = {node.name for node in network.network.nodes if node.layer not in ("input", "flatten")}
     assert names <= set(project.layers)

@@ -24,10 +24,19 @@ HIDDEN = [layer for layer in LAYERS if layer.role != "input"]
 DEPLOYED = [layer for layer in HIDDEN if layer.name != "batch_norm"]
 
 
-def network_with(layer, parameters) -> Network:
-    """input -> dense -> relu -> [dense ->] the layer -> dense -> linear."""
+#: Axes of an input of each rank, beside its width.
+AXES = {1: {}, 2: {"columns": 3}, 3: {"rows": 2, "columns": 2}}
+
+
+def network_with(layer, parameters, rank=1) -> Network:
+    """input -> dense -> relu -> [dense ->] the layer -> flatten -> dense -> linear."""
     nodes = [
-        Node(name="input", layer="input", inputs=(), parameters={"width": 6, "result_bits": 7}),
+        Node(
+            name="input",
+            layer="input",
+            inputs=(),
+            parameters={"width": 6 if rank == 1 else 2, "result_bits": 7, **AXES[rank]},
+        ),
         Node(
             name="dense_1",
             layer="dense",
@@ -44,9 +53,13 @@ def network_with(layer, parameters) -> Network:
     ]
     inputs = ("dense_2", "relu_1") if layer.n_inputs[0] == 2 else ("dense_2",)
     nodes.append(Node(name="probe", layer=layer.name, inputs=inputs, parameters=parameters))
+    source = "probe"
+    if rank > 1:
+        source = "flat"
+        nodes.append(Node(name=source, layer="flatten", inputs=("probe",), parameters={}))
     nodes.append(
         Node(
-            name="head", layer="dense", inputs=("probe",), parameters={"units": 3, "weight_bits": 6}
+            name="head", layer="dense", inputs=(source,), parameters={"units": 3, "weight_bits": 6}
         )
     )
     nodes.append(
@@ -75,6 +88,10 @@ def quantized(network: Network, seed: int) -> QuantizedNetwork:
         dict(zip(names, population.columns[key].astype(int), strict=True))
         for key in ("n_in", "n_out")
     )
+    axes = np.stack([population.columns[key] for key in ("n_rows", "n_columns", "n_out")], axis=1)
+    shapes = {
+        name: tuple(int(axis) for axis in of if axis) for name, of in zip(names, axes, strict=True)
+    }
     result = {}
     for node in network.nodes:
         if "result_bits" in node.parameters:
@@ -82,7 +99,7 @@ def quantized(network: Network, seed: int) -> QuantizedNetwork:
             signed = getattr(layer, "result_is_signed", True)
             bits = int(node.parameters["result_bits"])
             fmt = FixedPoint(bits=bits, integer_bits=int(generator.integers(1, 4)), signed=signed)
-            result[node.name] = TensorType.of(fmt, (n_out[node.name],))
+            result[node.name] = TensorType.of(fmt, shapes[node.name])
     constants = {}
     for node in dense:
         fmt = FixedPoint(bits=int(node.parameters["weight_bits"]), integer_bits=1)
@@ -100,41 +117,46 @@ def quantized(network: Network, seed: int) -> QuantizedNetwork:
     )
 
 
-def cases(layers):
+def cases(layers, ranks=tuple(AXES)):
     return [
-        pytest.param(layer, p, id=f"{layer.name}-{i}")
+        pytest.param(layer, p, rank, id=f"{layer.name}-{i}-rank{rank}")
         for layer in layers
         for i, p in enumerate(layer.examples())
+        for rank in layer.ranks
+        if rank in ranks
     ]
 
 
-@pytest.mark.parametrize(("layer", "parameters"), cases(DEPLOYED))
+@pytest.mark.parametrize(("layer", "parameters", "rank"), cases(DEPLOYED))
 @pytest.mark.parametrize("seed", range(3))
-def test_integer_reference_and_torch_agree_on_every_word(layer, parameters, seed):
-    network = quantized(network_with(layer, parameters), seed)
+def test_integer_reference_and_torch_agree_on_every_word(layer, parameters, rank, seed):
+    network = quantized(network_with(layer, parameters, rank), seed)
     fmt = network.input_format
-    words = np.random.default_rng(seed).integers(fmt.min_word, fmt.max_word + 1, (500, 6))
+    words = np.random.default_rng(seed).integers(
+        fmt.min_word, fmt.max_word + 1, (500, network.input_type.size)
+    )
 
     assert np.array_equal(run_words(network, words), run_torch(network, words))
 
 
-@pytest.mark.parametrize(("layer", "parameters"), cases(DEPLOYED))
-def test_every_word_lies_in_its_inferred_range(layer, parameters):
-    network = quantized(network_with(layer, parameters), 7)
+@pytest.mark.parametrize(("layer", "parameters", "rank"), cases(DEPLOYED))
+def test_every_word_lies_in_its_inferred_range(layer, parameters, rank):
+    network = quantized(network_with(layer, parameters, rank), 7)
     fmt = network.input_format
     generator = np.random.default_rng(0)
-    words = generator.choice([fmt.min_word, fmt.max_word, 0, 1], (500, 6))
+    words = generator.choice([fmt.min_word, fmt.max_word, 0, 1], (500, network.input_type.size))
     for name, values in run_words(network, words, trace=True).items():
         known = typed(network)[name].output
+        values = values.reshape(-1, *known.shape)
         assert (values >= known.low).all() and (values <= known.high).all()
         assert (
             known.format.min_word <= known.low.min() and known.high.max() <= known.format.max_word
         )
 
 
-@pytest.mark.parametrize(("layer", "parameters"), cases(HIDDEN))
-def test_a_candidate_survives_the_population_table(layer, parameters):
-    candidate = quantized(network_with(layer, parameters), 1).candidate
+@pytest.mark.parametrize(("layer", "parameters", "rank"), cases(HIDDEN))
+def test_a_candidate_survives_the_population_table(layer, parameters, rank):
+    candidate = quantized(network_with(layer, parameters, rank), 1).candidate
     population = population_from_candidates([candidate])
     back = candidates_from_population(population, part=candidate.hardware.part)[0]
     again = population_from_candidates([back])
@@ -150,8 +172,8 @@ def test_propagation_works_on_arrays(layer):
         p.column: np.linspace(max(p.minimum, 0 if p.is_silent else 2), min(p.maximum, 9), k).round()
         for p in layer.parameters
     }
-    inputs = [tensors(k, n_columns=n_columns) for n_columns in (0.0, 5.0)]
-    for source in inputs if layer.n_inputs[1] else inputs[:1]:
+    for rank in layer.ranks if layer.n_inputs[1] else (1,):
+        source = tensors(k, n_rows=4.0 * (rank > 2), n_columns=5.0 * (rank > 1))
         output = layer.propagate(columns, [source] * layer.n_inputs[0])
         values = [getattr(output, f.name) for f in fields(Tensors)]
         assert all(v.shape == (k,) and np.isfinite(v).all() for v in values)
@@ -159,9 +181,9 @@ def test_propagation_works_on_arrays(layer):
         assert all(output.shape(i) for i in range(k))
 
 
-def tensors(k: int, n_columns: float) -> Tensors:
+def tensors(k: int, n_rows: float, n_columns: float) -> Tensors:
     return Tensors(
-        n_rows=np.zeros(k),
+        n_rows=np.full(k, n_rows),
         n_columns=np.full(k, n_columns),
         n_channels=np.full(k, 8.0),
         bits=np.full(k, 6.0),

@@ -1,0 +1,37 @@
+"""Networks on particles and images, compiled: hls4ml's C++, the emulator and the RTL equal the reference."""
+
+import ctypes
+
+import numpy as np
+import pytest
+
+from codesign.export.emulator import build_emulator, emulator_prefix, write_emulator
+from codesign.export.hls4ml import build_c_simulation, export_hls4ml
+from codesign.export.rtl import export_rtl
+from codesign.layers import LAYERS, run_words
+from codesign.validate.forms import verilog_form
+from tests.contracts.test_layer_exports import network_of
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "rank"),
+    [("sum_pool", 2), ("mean_pool", 3), ("max_pool", 2), ("max_pool", 3), ("concat", 2)],
+)
+def test_compiled_forms_of_any_rank_equal_the_reference(name, rank, tmp_path):
+    layer = LAYERS.get(name)
+    network, words, expected = network_of(layer, layer.examples()[0], rank)
+    simulation = build_c_simulation(
+        export_hls4ml(network), network, tmp_path / "hls", optimize=False
+    )
+    assert np.array_equal(simulation.run(words), expected)
+    rtl = verilog_form(export_rtl(network), tmp_path / "rtl", optimize=False)
+    assert np.array_equal(rtl.run(words), expected)
+    rtl.close()
+    write_emulator(network, tmp_path / "emulator", name="net", version=1)
+    library = ctypes.CDLL(str(build_emulator(tmp_path / "emulator")))
+    run = getattr(library, f"{emulator_prefix('net', 1)}_run")
+    run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    words, emulated = np.ascontiguousarray(words), np.empty_like(expected)
+    run(words.ctypes.data, emulated.ctypes.data, len(words))
+    assert np.array_equal(emulated, run_words(network, words))
