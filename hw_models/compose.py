@@ -21,6 +21,8 @@ from hw_models.families import (
     usable_period_ns,
     version_number,
 )
+from hw_models.formula import RESOURCES, design_scale, fitted_value
+from hw_models.parts import capacity_of
 from hw_models.primitives import get_primitive
 from hw_models.primitives.base import Array, Context, OpCost
 from hw_models.primitives.matvec import RELAY
@@ -35,7 +37,6 @@ from hw_models.types import (
 )
 from hw_models.units import pj_to_nj
 
-RESOURCES = ("lut", "ff", "dsp", "bram_18k")
 #: Tools whose designs are plain adder-graph RTL.
 RTL_TOOLS = ("alkaid", "yosys")
 #: Tool stages that can be predicted.  "calibrated" is a synonym of "csynth"; "synthesized" of "vsynth".
@@ -43,8 +44,6 @@ PREDICTED_STAGES = {
     "csynth": "csynth", "calibrated": "csynth", "analytic": "csynth",
     "vsynth": "vsynth", "synthesized": "vsynth", "implemented": "implemented",
 }  # fmt: skip
-#: Terms that are counted, not modelled: no factor, no offset.
-EXACT_TERMS = ("design.input",)
 #: Standard deviation (log) that unknown weights add, by target and strategy.  Latency: the spread of one
 #: network trained in four repositories (1,450 to 3,317 DSPs, 85 to 117 thousand LUTs); distributed
 #: arithmetic: the adder-graph law against solved graphs.
@@ -53,6 +52,12 @@ PRIOR_SPREAD = {
     "ff": {"latency": 0.14, "distributed_arithmetic": 0.21},
     "dsp": {"latency": 0.37},
 }
+#: Least log half-width of an interval that nothing proves.
+LEAST_WIDTH = 0.05
+#: Ratio of an interval's ends from which it says nothing.
+NO_BASIS = 100.0
+#: LUTs of a 16-bit product by a constant that finds no DSP: 100,000 more for 1,578 products in one project.
+LUT_PER_DSP = 64.0
 #: Two-sided 90 % quantile of the normal law.
 _Z90 = 1.645
 #: Primitives that make a design spatial.
@@ -293,28 +298,6 @@ def _settle(terms: dict[str, Array], known: Array, term: str) -> Array:
     return np.where(is_known, amount / np.maximum(total, 1e-9), 1.0)
 
 
-def _value(raw: RawCosts, target: str, coefficients: Coefficients) -> Array:
-    """Return the fitted value of one target at csynth, float[n]."""
-    exact: Array | float = 0.0
-    if target in RESOURCES:
-        value = np.zeros_like(raw.latency_cycles)
-        for term, amount in raw.terms[target].items():
-            if term in EXACT_TERMS:
-                exact = exact + amount
-            else:
-                value += coefficients.factor(target, term) * amount
-    else:
-        value = raw.latency_cycles if target == "latency_cycles" else raw.interval_cycles
-    offset = coefficients.log_offset(target, raw.keys.names)
-    strategies = coefficients.offsets.get(target, {})
-    if any(f"strategy={name}" in strategies for name in STRATEGIES):
-        table = np.array([strategies.get(f"strategy={name}", 0.0) for name in STRATEGIES] + [0.0])
-        value = value * np.exp(offset + table[raw.strategy])
-    elif offset:
-        value = value * np.exp(offset)
-    return value + exact
-
-
 def _interval_ends(
     raw: RawCosts, target: str, coefficients: Coefficients, extra: Array | float
 ) -> tuple[Array | float, Array | float]:
@@ -517,6 +500,10 @@ def _joined(
         },
         clock_period_ns=np.where(is_inside, inside.clock_period_ns, outside.clock_period_ns),
         energy_nj=np.where(is_inside, inside.energy_nj, outside.energy_nj),
+        utilization={
+            name: np.where(is_inside, inside.utilization[name], value)
+            for name, value in outside.utilization.items()
+        },
         notes=tuple(
             a if own else b
             for a, b, own in zip(inside.notes, outside.notes, is_inside, strict=True)
@@ -553,7 +540,7 @@ def _estimate(
 
     metrics: dict[str, Estimate] = {}
     for target in METRICS:
-        value = _value(raw, target, fitted)
+        value = fitted_value(raw, target, fitted)
         low, high = _interval_ends(raw, target, fitted, extra)
         step = _stage_step(fitted, target_stage, target, is_rtl)
         value = value * step["factor"]
@@ -562,20 +549,94 @@ def _estimate(
         if target == "interval_cycles":
             whole = np.maximum(whole, 1.0)
         # the + 1 keeps an interval around zero: errors are measured on log(1 + value)
+        low, high = _not_of_zero_width(raw, target, low, high, is_rtl)
         metrics[target] = Estimate(
             value=whole,
-            low=np.clip(np.floor((value + 1) * np.exp(low) - 1), 0.0, whole),
+            low=np.clip(
+                np.floor((value + 1) * np.exp(low) - 1), float(target == "interval_cycles"), whole
+            ),
             high=np.maximum(np.ceil((value + 1) * np.exp(high) - 1), whole),
         )
+    capacity = capacity_of(batch.part)
+    utilization: dict[str, Array] = {}
+    if capacity is not None:
+        if target_stage != "csynth":
+            metrics.update(_within(metrics, capacity))
+        utilization = {r: metrics[r].value / capacity[r] for r in RESOURCES}
     clock = _achieved_clock(batch, metrics["lut"].value, fitted, target_stage, is_rtl)
     return HardwareMetrics(
         stage=target_stage,
         metrics=metrics,
         clock_period_ns=clock,
         energy_nj=pj_to_nj(raw.energy_pj) * fitted.energy_scale,
-        notes=_notes(batch, raw, fitted, details) if with_notes else ((),) * batch.n_designs,
+        notes=tuple(
+            (*sentences, _fit_note(batch.part, utilization, target_stage, i))
+            for i, sentences in enumerate(_notes(batch, raw, fitted, details, metrics))
+        )
+        if with_notes
+        else ((),) * batch.n_designs,
+        utilization=utilization,
         per_op=_per_op(batch, raw, fitted) if with_per_op else {},
     )
+
+
+def _not_of_zero_width(
+    raw: RawCosts, target: str, low: Array | float, high: Array | float, is_rtl: bool
+) -> tuple[Array | float, Array | float]:
+    """Widen log ends to `LEAST_WIDTH` where nothing proves the value: a cut pipeline does, and plain RTL as such.
+
+    Plain RTL takes an input a cycle and neither DSPs nor memory, by construction.
+    """
+    if is_rtl and target in ("interval_cycles", "dsp", "bram_18k"):
+        return low, high
+    least = LEAST_WIDTH
+    if target == "latency_cycles":
+        return (
+            np.where(raw.is_cut, low, np.minimum(low, -least)),
+            np.where(raw.is_cut, high, np.maximum(high, least)),
+        )
+    return np.minimum(low, -least), np.maximum(high, least)
+
+
+def _within(metrics: Mapping[str, Estimate], capacity: Mapping[str, int]) -> dict[str, Estimate]:
+    """Return what changes where the device holds less than is asked for, once logic synthesis has run.
+
+    Vivado builds products in LUTs when the DSPs are used up (`LUT_PER_DSP` each); memory ends at what is there.
+    """
+    dsp, lut = metrics["dsp"], metrics["lut"]
+
+    def moved(asked: Array) -> Array:
+        return LUT_PER_DSP * np.maximum(asked - capacity["dsp"], 0.0)
+
+    changed = {
+        "lut": Estimate(
+            value=lut.value + moved(dsp.value), low=lut.low, high=lut.high + moved(dsp.high)
+        )
+    }
+    for name in ("dsp", "bram_18k"):
+        known = metrics[name]
+        changed[name] = Estimate(
+            **{
+                end: np.minimum(getattr(known, end), capacity[name])
+                for end in ("value", "low", "high")
+            }
+        )
+    return changed
+
+
+def _fit_note(part: str, utilization: Mapping[str, Array], stage: str, i: int) -> str:
+    """Say which share of its part a design takes, what is over, and what the tool will then do."""
+    if not utilization:
+        return f"capacity of {part} is not known: whether the design fits is not said"
+    shares = ", ".join(f"{r.upper()} {100 * v[i]:.3g} %" for r, v in utilization.items())
+    over = [r.upper() for r, v in utilization.items() if v[i] > 1]
+    text = f"share of {part}: {shares}"
+    if not over:
+        return text
+    text += f"; does not fit, over: {', '.join(over)}"
+    if stage == "csynth" and "DSP" in over:
+        text += f"; logic synthesis builds products in LUTs once the DSPs are used up, about {LUT_PER_DSP:g} LUT each"
+    return text
 
 
 def _stage_step(
@@ -605,6 +666,7 @@ def _notes(
     raw: RawCosts,
     coefficients: Coefficients,
     details: list[tuple[str, NDArray[np.int64], Array, Array, float]],
+    metrics: Mapping[str, Estimate],
 ) -> tuple[tuple[str, ...], ...]:
     """Write, per design, what a reader must know."""
     common: list[str] = []
@@ -635,6 +697,13 @@ def _notes(
     if any(name == "recurrent" for name, _, _ in raw.ops):
         for sentences in notes:
             sentences.append("recurrent layers: only a handful of reports support this law")
+    for name, known in metrics.items():
+        span = (known.high + 1) / (known.low + 1)
+        for i in np.flatnonzero(span > NO_BASIS):
+            notes[i].append(
+                f"no basis for {name}: its interval spans a factor of {span[i]:,.0f}; nothing like this design was "
+                "fitted, take the value as an order of magnitude"
+            )
     return tuple(tuple(dict.fromkeys(sentences)) for sentences in notes)
 
 
@@ -648,10 +717,10 @@ def _per_op(
         rows["latency_cycles"].append(cost.latency_cycles)
         rows["interval_cycles"].append(cost.interval_cycles)
         for target in RESOURCES:
-            scale = np.exp(coefficients.log_offset(target, raw.keys.names))
+            scale = np.broadcast_to(design_scale(raw, target, coefficients), raw.strategy.shape)
             total = np.zeros_like(cost.latency_cycles)
             for term, value in getattr(cost, target).items():
-                total = total + coefficients.factor(target, term) * scale * value
+                total = total + coefficients.factor(target, term) * scale[op.design] * value
             if target == "lut":
                 total = total * raw.lut_scale[op.design]
             rows[target].append(total)

@@ -104,6 +104,7 @@ class HardwareMetrics:
         energy_nj: float[n], energy per inference, or NaN where no model applies.
         notes: notes[i] are the sentences that a reader of design i must see (extrapolation, priors).
             Empty for every design when the caller asked for arrays only.
+        utilization: per resource float[n], share of what the part holds; empty where that is not known.
         per_op: per primitive, the arrays of each metric's contribution (for the per-layer table).
     """
 
@@ -112,4 +113,5 @@ class HardwareMetrics:
     clock_period_ns: NDArray[np.float64]
     energy_nj: NDArray[np.float64]
     notes: tuple[tuple[str, ...], ...]
+    utilization: Mapping[str, NDArray[np.float64]]
     per_op: Mapping[str, Mapping[str, NDArray[np.float64]]]

@@ -36,9 +36,9 @@ from hw_models.calibration.calibrate import (
 from hw_models.calibration.fit import SCALED, Dataset, predict, smape
 from hw_models.calibration.parsers import Rejection, read_reports
 from hw_models.calibration.stages import stage_pairs, stage_step
-from hw_models.compose import RESOURCES
 from hw_models.errors import ModelError
 from hw_models.families import family_of, tool_key
+from hw_models.formula import RESOURCES
 from hw_models.records import Record, read_record, record_json
 from hw_models.types import METRICS
 

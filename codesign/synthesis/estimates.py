@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from codesign.errors import CalibrationError, ConfigError, DesignError, ReportError, unknown_name
 from codesign.export.rtl import solve_network
 from codesign.files import write_atomically
-from codesign.hardware.device import Device
+from codesign.hardware.device import RESOURCES, Device
 from codesign.hardware.scorer import HardwareScorer
 from codesign.ir import QuantizedNetwork
 from codesign.synthesis.coefficient_files import path_in_use
@@ -182,12 +182,13 @@ def estimate_network(
     scores = scorer.score_quantized(
         [network], with_notes=True, with_nodes=True, solve=solve_network
     )
+    shares = {r: scores.metrics[r].value / getattr(device, r) for r in RESOURCES}
     return DesignEstimate(
         summary={
             "id": network.digest,
             "supported": True,
             "stage": scores.stage,
-            **summarize(scores.metrics, 0),
+            **summarize(scores.metrics, shares, 0),
             "notes": list(scores.notes[0]),
         },
         layers=_shares(

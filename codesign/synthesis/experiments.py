@@ -1,7 +1,7 @@
 """Which designs to synthesise next: those whose reports would sharpen the estimates of a front most.
 
 The fitted laws are linear in their terms, so an estimate's log responds to the log of a term's factor
-by the term's share, and to a key's offset by one.  With Gaussian priors on these parameters and a
+by the term's share, and to a key's offset by the share of all fitted terms.  With Gaussian priors on these parameters and a
 Gaussian log error of a report, the posterior does not depend on what the report will say, and the
 expected sharpening of a set of estimates is known beforehand (V-optimal design, Atkinson, Donev and
 Tobias 2007, chapter 10; chosen greedily).
@@ -18,6 +18,7 @@ from hw_models.calibration.fit import FACTOR_PRIOR, OFFSET_PRIOR, SCALED
 from hw_models.coefficients import Coefficients
 from hw_models.compose import RawCosts, raw_costs
 from hw_models.errors import ModelError
+from hw_models.formula import EXACT_TERMS, fitted_terms
 from hw_models.record_lowering import batch_records, lower_record
 from hw_models.records import Record
 from hw_models.types import STRATEGIES, DesignBatch
@@ -44,20 +45,16 @@ def responses(raw: RawCosts, coefficients: Coefficients, target: str) -> Respons
 
     Parameters are "term:<name>" (log factors) and "<kind>=<value>" (offsets).
     """
-    terms = raw.terms[target]
-    n = raw.strategy.size
-    fitted = {name: value * coefficients.factor(target, name) for name, value in terms.items()}
-    total = np.maximum(sum(fitted.values(), np.zeros(n)), 1.0)
+    terms = fitted_terms(raw, target, coefficients)
+    total = np.maximum(sum(terms.values(), np.zeros(raw.strategy.size)), 1.0)
+    shares = {name: v / total for name, v in terms.items() if name not in EXACT_TERMS}
+    of_offsets = sum(shares.values(), np.zeros(raw.strategy.size))
     rows = []
-    for i in range(n):
-        row = {
-            f"term:{name}": float(value[i] / total[i])
-            for name, value in fitted.items()
-            if value[i] > 0
-        }
-        row |= dict.fromkeys(raw.keys.names, 1.0)
+    for i in range(raw.strategy.size):
+        row = {f"term:{name}": float(share[i]) for name, share in shares.items() if share[i] > 0}
+        row |= dict.fromkeys(raw.keys.names, float(of_offsets[i]))
         if raw.strategy[i] < len(STRATEGIES):
-            row[f"strategy={STRATEGIES[raw.strategy[i]]}"] = 1.0
+            row[f"strategy={STRATEGIES[raw.strategy[i]]}"] = float(of_offsets[i])
         rows.append(row)
     return Responses(rows=tuple(rows))
 

@@ -6,17 +6,29 @@ from typing import Any
 from hw_models.coefficients import Coefficients
 from hw_models.compose import estimate
 from hw_models.errors import ModelError
+from hw_models.primitives.base import Array
 from hw_models.record_lowering import Lowered, batch_records, lower_record
 from hw_models.records import Record, check_schema, read_record
 from hw_models.types import METRICS, Estimate
 
 
-def summarize(metrics: Mapping[str, Estimate], i: int) -> dict[str, dict[str, int]]:
-    """Return the value and interval of each metric of design `i`, JSON-ready."""
-    return {
+def summarize(
+    metrics: Mapping[str, Estimate], utilization: Mapping[str, Array], i: int
+) -> dict[str, Any]:
+    """Return what is estimated of design `i`, JSON-ready.
+
+    Returns:
+        Value and interval per metric; "utilization": share of the part per resource, None where its capacity is
+        not known; "over": the resources of which the part holds less.
+    """
+    summary: dict[str, Any] = {
         metric: {end: int(getattr(metrics[metric], end)[i]) for end in ("value", "low", "high")}
         for metric in METRICS
     }
+    shares = {resource: round(float(share[i]), 4) for resource, share in utilization.items()}
+    summary["utilization"] = shares or None
+    summary["over"] = [resource for resource, share in utilization.items() if share[i] > 1]
+    return summary
 
 
 def _unsupported(identifier: object, stage: str, reason: str) -> dict[str, Any]:
@@ -25,6 +37,8 @@ def _unsupported(identifier: object, stage: str, reason: str) -> dict[str, Any]:
         "supported": False,
         "stage": stage,
         **dict.fromkeys(METRICS),
+        "utilization": None,
+        "over": [],
         "notes": [reason],
     }
 
@@ -78,7 +92,7 @@ def estimate_records(
 
     Returns:
         Per record, in order: {"id", "supported", "stage", one {"value", "low", "high"} per metric,
-        "notes"}.  A network that no law covers has "supported": false, null metrics, and says why.
+        "utilization", "over", "notes"} (see `summarize`).  A network that no law covers has "supported": false, null metrics, and says why.
     """
     results: list[dict[str, Any]] = []
     kept: list[int] = []
@@ -104,6 +118,6 @@ def estimate_records(
         for position, row in enumerate(rows):
             result = results[kept[row]]
             result["supported"] = True
-            result.update(summarize(metrics.metrics, position))
+            result.update(summarize(metrics.metrics, metrics.utilization, position))
             result["notes"] = [*lowered[row].notes, *metrics.notes[position]]
     return results

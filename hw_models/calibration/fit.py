@@ -7,7 +7,7 @@ collection does not drown the rest.
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -18,8 +18,9 @@ from scipy.optimize import minimize
 from hw_models.calibration.groups import group_of
 from hw_models.calibration.modules import module_records
 from hw_models.coefficients import Coefficients
-from hw_models.compose import EXACT_TERMS, RESOURCES, raw_costs
+from hw_models.compose import RawCosts, raw_costs
 from hw_models.errors import ModelError, UnsupportedError
+from hw_models.formula import EXACT_TERMS, RESOURCES, fitted_value
 from hw_models.record_lowering import Lowered, batch_records, lower_record, strategy_name
 from hw_models.records import WRAPPER_FLAG, Record
 from hw_models.types import METRICS, STRATEGIES
@@ -56,7 +57,7 @@ OFFSET_PRIOR = {"io": 0.12, "tool": 0.1, "version": 0.08, "family": 0.1, "strate
 #: Residual (log) where the loss turns from square to linear.
 HUBER = 0.2
 #: Registers between functions belong to the function that calls them, not to a module.
-OUTSIDE_MODULES = ("latency.output",)
+OUTSIDE_MODULES = ("latency.output", "dataflow.channels")
 #: Weight of all modules of a design together, as a share of the design's own.
 MODULE_WEIGHT = 2.0
 #: Scale of the data term: the log error that one record is trusted to.
@@ -93,7 +94,8 @@ class Raw:
     """Unfitted costs of all records of a data set.
 
     Attributes:
-        matrix: matrix[target] = float[n, n_terms], columns named by `terms[target]`.
+        batches: per batch, the records' indices and their costs; modules without what their caller holds.
+        matrix: the same terms as matrix[target] = float[n, n_terms], columns named by `terms[target]`.
         terms: names of the terms per target.
         cycles: float[n] of latency_cycles and interval_cycles.
         strategy: int[n], code of STRATEGIES or len(STRATEGIES).
@@ -101,6 +103,7 @@ class Raw:
         is_prior: bool[n], weights unknown somewhere.
     """
 
+    batches: tuple[tuple[NDArray[np.intp], RawCosts], ...]
     matrix: Mapping[str, Array]
     terms: Mapping[str, tuple[str, ...]]
     cycles: Mapping[str, Array]
@@ -251,7 +254,7 @@ class Dataset:
         """Evaluate the laws on all records; cached per set of timing constants."""
         key = tuple(sorted(timing.items()))
         if key not in self._cache:
-            if len(self._cache) > 400:
+            if len(self._cache) > 200:
                 self._cache.clear()
             self._cache[key] = self._evaluate(timing)
         return self._cache[key]
@@ -260,10 +263,14 @@ class Dataset:
         n = len(self)
         columns: dict[str, dict[str, Array]] = {target: {} for target in RESOURCES}
         cycles = {"latency_cycles": np.zeros(n), "interval_cycles": np.zeros(n)}
+        batches: list[tuple[NDArray[np.intp], RawCosts]] = []
         strategy = np.zeros(n, dtype=np.int64)
         is_spatial, is_prior = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
         for rows, batch in self.batches:
-            costs = raw_costs(batch, timing)
+            costs = replace(raw_costs(batch, timing), ops=())
+            if self.records[rows[0]].layer_index is not None:
+                costs = _of_modules(costs)
+            batches.append((rows, costs))
             for target in RESOURCES:
                 for term, value in costs.terms[target].items():
                     columns[target].setdefault(term, np.zeros(n))[rows] = value
@@ -272,14 +279,8 @@ class Dataset:
             strategy[rows] = costs.strategy
             is_spatial[rows] = costs.is_spatial
             is_prior[rows] = costs.is_prior
-        is_module = np.array(
-            [record.layer_index is not None for record in self.records], dtype=bool
-        )
-        for target in RESOURCES:
-            for term in (*EXACT_TERMS, *OUTSIDE_MODULES):
-                if term in columns[target]:
-                    columns[target][term][is_module] = 0.0
         return Raw(
+            batches=tuple(batches),
             matrix={
                 target: np.stack(list(columns[target].values()), axis=1)
                 if columns[target]
@@ -316,6 +317,19 @@ class Dataset:
                 if key in column:
                     matrix[i, column[key]] = 1.0
         return matrix, columns
+
+
+def _of_modules(costs: RawCosts) -> RawCosts:
+    """Return the costs of modules: without the registers that belong to the function that calls them."""
+    outside = (*EXACT_TERMS, *OUTSIDE_MODULES)
+    terms = {
+        target: {
+            term: np.zeros_like(amount) if term in outside else amount
+            for term, amount in known.items()
+        }
+        for target, known in costs.terms.items()
+    }
+    return replace(costs, terms=terms)
 
 
 def _longest_schedule(record: Record, start: float = 100.0) -> float:
@@ -618,24 +632,11 @@ def fitted_ranges(dataset: Dataset, rows: NDArray[np.intp]) -> dict[str, tuple[f
 
 def predict(dataset: Dataset, coefficients: Coefficients) -> dict[str, Array]:
     """Predict every metric of every record at the fitted stage, unrounded, float[n] each."""
-    raw = dataset.raw(coefficients.timing)
-    keys, names = dataset.key_matrix(raw)
-    predicted = {}
-    for target, cycles in raw.cycles.items():
-        known = coefficients.offsets.get(target, {})
-        predicted[target] = cycles * np.exp(
-            keys @ np.array([known.get(name, 0.0) for name in names])
-        )
-    for target in RESOURCES:
-        factor = np.array([coefficients.factor(target, term) for term in raw.terms[target]])
-        known = coefficients.offsets.get(target, {})
-        offset = np.array([known.get(name, 0.0) for name in names])
-        is_exact = np.array([term in EXACT_TERMS for term in raw.terms[target]], dtype=bool)
-        scaled = raw.matrix[target][:, ~is_exact] @ factor[~is_exact]
-        predicted[target] = raw.matrix[target][:, is_exact].sum(axis=1) + scaled * np.exp(
-            keys @ offset
-        )
-    return {metric: predicted[metric] for metric in METRICS}
+    predicted = {metric: np.zeros(len(dataset)) for metric in METRICS}
+    for rows, costs in dataset.raw(coefficients.timing).batches:
+        for metric in METRICS:
+            predicted[metric][rows] = fitted_value(costs, metric, coefficients)
+    return predicted
 
 
 def smape(reported: Array, predicted: Array) -> Array:

@@ -21,11 +21,11 @@ def dense_shape(record: Record) -> tuple[tuple[int, int], ...]:
 def group_of(record: Record) -> str:
     """Return the group that must not be split between fitting and testing.
 
-    One research group with modified stream kernels; all forks of the jet-tagger tutorial; otherwise
-    the source.
+    One research group with modified stream kernels; all forks of the jet-tagger tutorial; otherwise the
+    author: the owner of a source called "owner/repository".
     """
     if record.source.startswith(_MODIFIED_KERNELS):
         return "modified-stream-kernels"
     if dense_shape(record) == _JET_TAGGER:
         return "jet-tagger-16-64-32-32-5"
-    return record.source
+    return record.source.split("/")[0]

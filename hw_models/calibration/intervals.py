@@ -16,6 +16,9 @@ from hw_models.coefficients import Coefficients, interval_classes
 from hw_models.types import METRICS, STRATEGIES
 
 LEVEL = 0.90
+#: Quantile that covers `LEVEL` of the designs of an author whom the fit has not seen: with a score of authors
+#: the plain quantile covers 83 to 93 % of them, target by target; this one 88 to 95 %.
+STRANGER_LEVEL = 0.92
 #: Smallest class, in groups and in records, that gets its own quantile.
 MIN_GROUPS, MIN_RECORDS = 3, 10
 
@@ -74,7 +77,9 @@ def _fit_classes(
         groups = np.unique(dataset.groups[members]).size
         if name != "*" and (groups < MIN_GROUPS or members.size < MIN_RECORDS):
             continue
-        width = weighted_quantile(np.abs(residual[members]), dataset.weights[members], LEVEL)
+        width = weighted_quantile(
+            np.abs(residual[members]), dataset.weights[members], STRANGER_LEVEL
+        )
         result[name] = (-width, width)
     return result
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hw_models.calibration.intervals import LEVEL, weighted_quantile
-from hw_models.compose import RESOURCES
+from hw_models.formula import RESOURCES
 from hw_models.records import Record
 
 #: Prior width (log) of a step, and the log error of one pair: with few pairs a step stays near 1.

@@ -29,8 +29,9 @@ from hw_models.calibration.fit import Dataset, fit, predict, smape
 from hw_models.calibration.intervals import covered_records
 from hw_models.calibration.stages import held_out_stage_error
 from hw_models.coefficients import Coefficients
-from hw_models.compose import RESOURCES, estimate
+from hw_models.compose import estimate
 from hw_models.errors import ModelError
+from hw_models.formula import RESOURCES
 from hw_models.records import Record, load_records
 from hw_models.types import METRICS, DesignBatch, OpBatch
 from hw_models.weights import csd_digits

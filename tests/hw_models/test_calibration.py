@@ -112,7 +112,7 @@ def test_estimates_ignore_what_the_tools_reported():
 
 def test_estimates_have_the_promised_form():
     (answer,) = estimate_records([dense_record(0)], "vsynth")
-    assert list(answer) == ["id", "supported", "stage", *METRICS, "notes"]
+    assert list(answer) == ["id", "supported", "stage", *METRICS, "utilization", "over", "notes"]
     assert answer["stage"] == "vsynth"
     assert set(answer["lut"]) == {"value", "low", "high"}
     json.dumps(answer)

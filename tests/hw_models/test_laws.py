@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from hw_models.coefficients import Coefficients
-from hw_models.compose import RESOURCES, estimate, raw_costs
+from hw_models.compose import estimate, raw_costs
+from hw_models.formula import RESOURCES
 from hw_models.record_lowering import batch_records, lower_record
 from hw_models.records import LayerRecord, Record
 from hw_models.types import METRICS

@@ -168,7 +168,10 @@ def test_records_file_keeps_order_and_answers_every_line(tmp_path):
     assert [result["id"] for result in results] == ["a", "b", "c", "d"]
     assert [result["supported"] for result in results] == [True, False, True, False]
     assert "clock_period_ns is 'fast', expected a finite number" in results[3]["notes"][0]
-    assert set(results[0]) == {"id", "supported", "stage", "notes", *METRICS}
+    assert set(results[0]) == {
+        *("id", "supported", "stage", "utilization", "over", "notes"),
+        *METRICS,
+    }
     with pytest.raises(ReportError, match="not JSON"):
         source.write_text("{")
         estimates.estimate_file(source, target, stage="csynth")
