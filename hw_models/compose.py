@@ -162,7 +162,7 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
     is_spatial = np.zeros(n, dtype=bool)
     input_bits = np.zeros(n)
     output_bits = np.zeros(n)
-    channel_bits, is_dataflow = np.zeros(n), np.zeros(n, dtype=bool)
+    is_dataflow = np.zeros(n, dtype=bool)
     first, last = np.full(n, n_stages), np.full(n, -1)
     for op in batch.ops:
         np.minimum.at(first, op.design, op.stage)
@@ -194,9 +194,7 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
         elif not is_stream:
             bits = np.where(op.stage == first[op.design], cost.input_bits, 0.0)
             input_bits += np.bincount(op.design, bits, minlength=n)
-            bits = np.where(op.stage == last[op.design], 0.0, cost.output_bits)
-            channel_bits += np.bincount(op.design, bits, minlength=n)
-            if op.primitive in SERIAL:
+            if op.primitive in SERIAL and (parameters["n_positions"] > 1).any():
                 is_dataflow[op.design[parameters["n_positions"] > 1]] = True
         for target in RESOURCES:
             for term, value in getattr(cost, target).items():
@@ -264,7 +262,10 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
         if is_dataflow.any():
             # layers that take several cycles run as processes: every value between two of them goes through a
             # FIFO of two words (a network of 3,200 such values: 100,000 LUT and FF outside its modules)
-            between = np.where(is_dataflow, 2.0 * channel_bits, 0.0)
+            between = np.zeros(n)
+            for op, (_, cost, _) in zip(batch.ops, costs, strict=True):
+                bits = np.where(op.stage == last[op.design], 0.0, cost.output_bits)
+                between += np.bincount(op.design, 2.0 * bits * is_dataflow[op.design], minlength=n)
             terms["ff"]["dataflow.channels"] = between
             terms["lut"]["dataflow.channels"] = between
     return RawCosts(

@@ -7,6 +7,7 @@ shared synthesis records (relu 28 LUT per 16-bit lane; to a saturated narrow typ
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hw_models.primitives.base import Array, Context, OpCost, Parameter, Primitive, stream_interval
 from hw_models.primitives.matvec import ADD_PJ_PER_BIT, MULTIPLY_PJ_PER_BIT2, SOFT_LOGIC_FACTOR
@@ -78,6 +79,28 @@ PARAMETERS = (
 )
 
 
+def _multipliers(
+    p: Mapping[str, Array], kind: NDArray[np.int64], context: Context
+) -> tuple[Array, Array, Array]:
+    """Return DSPs, LUTs of products that are too narrow for one, and how many lanes wait for one multiplier.
+
+    A product of two values is as wide as both; of a value and a constant of few bits none is a DSP (0 of 5 lanes
+    of 8-bit constants and 16-bit data, 288 of 336 at 16 bits).  Multipliers are shared as a dense layer's: one
+    batch norm of 24 lanes at reuse 24 has 1 DSP and takes 23 cycles.
+    """
+    lanes, x, y = p["n_lanes"], p["input_bits"], p["output_bits"]
+    wider = np.maximum(x, y)
+    constant = np.where(np.isnan(p["constant_bits"]), wider, p["constant_bits"])
+    is_wide = np.where(kind == _MULTIPLY, 2 * wider >= 22, constant + x >= _DSP_SCALE_BITS)
+    limit = np.ceil(lanes / np.clip(p["reuse_factor"], 1.0, lanes))
+    shared = (limit < lanes) & (_DSP[kind] > 0) & (not context.is_rtl)
+    queue = np.where(shared, np.ceil(lanes / limit), 1.0)
+    in_dsp = is_wide & (not context.is_rtl)
+    dsp = np.where(in_dsp, _DSP[kind] * np.where(shared, limit, lanes), 0.0)
+    soft = np.where(in_dsp | (_DSP[kind] == 0), 0.0, 0.5 * x * y * lanes)
+    return dsp, soft, queue
+
+
 def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     """Cost of m element-wise operations: lanes * (bits weighted by kind)."""
     kind = p["kind"].astype(np.int64)
@@ -96,20 +119,12 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
         saturate = (
             lanes * _CUT[kind] * p["saturates"] * (x > y) * (_SATURATE + _SATURATE_PER_BIT * x)
         )
-    # a product of two values is as wide as both; of a value and a constant of few bits none is a DSP (0 of 5
-    # lanes of 8-bit constants and 16-bit data, 288 of 336 at 16 bits)
-    known = np.where(np.isnan(p["constant_bits"]), np.maximum(x, y), p["constant_bits"])
-    second = np.where(kind == _MULTIPLY, np.maximum(x, y), known)
-    is_wide = np.where(kind == _MULTIPLY, 2 * np.maximum(x, y) >= 22, second + x >= _DSP_SCALE_BITS)
-    # one batch norm of 24 lanes at reuse 24 has 1 DSP and takes 23 cycles: multipliers wait as a dense layer's
-    limit = np.ceil(lanes / np.clip(p["reuse_factor"], 1.0, lanes))
-    shared = (limit < lanes) & (_DSP[kind] > 0) & (not context.is_rtl)
-    queue = np.where(shared, np.ceil(lanes / limit), 1.0)
-    dsp = np.where(is_wide & (not context.is_rtl), _DSP[kind] * np.where(shared, limit, lanes), 0.0)
-    soft = np.where(is_wide & (not context.is_rtl) | (_DSP[kind] == 0), 0.0, 0.5 * x * y * lanes)
+    multiplies = _DSP[kind] > 0
+    dsp, soft, queue = np.zeros_like(lanes), np.zeros_like(lanes), np.ones_like(lanes)
+    if multiplies.any():
+        dsp, soft, queue = _multipliers(p, kind, context)
     vectors = p["n_positions"]
-    cycles = _CYCLES[kind] + np.where(shared, queue - 2, 0.0)
-    multiplies = np.where(_DSP[kind] > 0, MULTIPLY_PJ_PER_BIT2 * x * y, 0.0)
+    cycles = _CYCLES[kind] + np.where(queue > 1, queue - 2, 0.0)
     if context.is_stream:
         # a slow fabric registers both ends of each lane, Vivado HLS on a fast one neither
         is_vitis = context.tool == "vitis_hls"
@@ -156,7 +171,10 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
         dsp={"elementwise.multipliers": dsp},
         energy_pj=lanes
         * vectors
-        * (multiplies + SOFT_LOGIC_FACTOR * ADD_PJ_PER_BIT * _ADDS[kind] * y),
+        * (
+            multiplies * MULTIPLY_PJ_PER_BIT2 * x * y
+            + SOFT_LOGIC_FACTOR * ADD_PJ_PER_BIT * _ADDS[kind] * y
+        ),
         cut_bits=lanes * y,
         output_bits=lanes * y,
     )
