@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from codesign.config import Strict, parse, read_yaml
 from codesign.errors import StudyError
@@ -180,12 +180,25 @@ class TrainSection(Strict):
             steadier estimate, and the best of them is kept.
         score_tolerance: the winner is the smallest finalist whose estimated score is within
             this of the best one's.
+        precision: "uniform": every finalist at the widths of its genome; "learned": its topology, with a
+            width per weight, lane and feature that training finds (docs/precision.md).  The network
+            kept is then trained on all rows; the splits tell its score.
+        lut: of learned precision: LUTs that the cheapest and the dearest finalist may cost; the others
+            lie between, evenly on a log scale.
     """
 
     n_finalists: int = Field(default=12, ge=1)
     epochs: int = Field(default=40, ge=1)
     n_splits: int = Field(default=1, ge=1, le=8)
     score_tolerance: float = Field(default=0.004, ge=0, lt=1)
+    precision: Literal["uniform", "learned"] = "uniform"
+    lut: tuple[PositiveFloat, PositiveFloat] = (600.0, 5000.0)
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> TrainSection:
+        if self.lut[0] > self.lut[1]:
+            raise ValueError(f"lut must be [least, most], got {list(self.lut)}")
+        return self
 
 
 class ExportSection(Strict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,10 +27,17 @@ from codesign.stages.nodes import describe_nodes
 from codesign.stages.setting import MAX_CHUNK, Setting, costs_of
 from codesign.stages.statistics import combine_scores
 from codesign.training.options import TrainingOptions
-from codesign.training.train import even_chunk_size, train_population
+from codesign.training.precision import LearnedResult, PrecisionOptions, learn_with_teacher
+from codesign.training.train import even_chunk_size, integer_score, train_population
 from hw_models.units import period_to_mhz
 
-KEYS = ("train.n_finalists", "train.epochs", "train.n_splits")
+KEYS = (
+    "train.n_finalists",
+    "train.epochs",
+    "train.n_splits",
+    "train.precision",
+    "train.lut",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +113,63 @@ def train_uniform(setting: Setting, candidates: Sequence[Candidate]) -> list[Tra
     ]
 
 
-def run(
-    setting: Setting, earlier: Results, *, trainer: FinalistTrainer = train_uniform
-) -> Training:
+def train_learned(setting: Setting, candidates: Sequence[Candidate]) -> list[TrainedFinalist]:
+    """Train the topologies of candidates with learned widths, the first of them to the least LUTs.
+
+    Every split tells a score on rows that neither networks nor teacher have seen.  What is kept was
+    trained on all rows, with another seed: nothing was chosen by those scores.
+    """
+    options, seed = setting.study.config.train, setting.study.config.seed
+    budgets = np.geomspace(*options.lut, len(candidates))
+    arrays = setting.arrays()
+    settings = [PrecisionOptions(epochs=options.epochs, split=k) for k in range(options.n_splits)]
+    settings.append(PrecisionOptions(epochs=options.epochs, validation_fraction=0.0))
+    with (
+        setting.reporter.stage(
+            f"learning the widths of {len(candidates)} finalists, {len(settings)} times each", 1.0
+        ) as stage,
+        setting.pool() as pool,
+    ):
+        done = [0]
+
+        def count(result: LearnedResult) -> LearnedResult:
+            done[0] += 1
+            stage.update(done[0] / len(settings))
+            return result
+
+        jobs = [(candidates, budgets, arrays, o, seed + k) for k, o in enumerate(settings)]
+        if pool is None:
+            results = [count(learn_with_teacher(*job)) for job in jobs]
+        else:
+            futures = [pool.submit(learn_with_teacher, *job) for job in jobs]
+            results = [count(future.result()) for future in futures]
+    *splits, kept = results
+    scores = [
+        [
+            integer_score(
+                network,
+                arrays.x_train[result.validation_rows],
+                arrays.y_train[result.validation_rows],
+            )
+            for network in result.networks
+        ]
+        for result in splits
+    ]
+    return [
+        TrainedFinalist(
+            network=network,
+            split_scores=tuple(split[i] for split in scores),
+            test_score=integer_score(network, arrays.x_test, arrays.y_test),
+        )
+        for i, network in enumerate(kept.networks)
+    ]
+
+
+#: Trainers of finalists, by `train.precision`.
+TRAINERS: Mapping[str, FinalistTrainer] = {"uniform": train_uniform, "learned": train_learned}
+
+
+def run(setting: Setting, earlier: Results, *, trainer: FinalistTrainer | None = None) -> Training:
     """Choose finalists on the front, train them, keep their weights, and price them."""
     points = choose_finalists(
         earlier.require(Search).points, setting.study.config.train.n_finalists
@@ -117,11 +178,12 @@ def run(
 
 
 def train_points(
-    setting: Setting, points: Sequence[FrontPoint], *, trainer: FinalistTrainer = train_uniform
+    setting: Setting, points: Sequence[FrontPoint], *, trainer: FinalistTrainer | None = None
 ) -> list[TrainedDesign]:
     """Train points of the front to the end; their weights go into the study folder."""
     study, n_splits = setting.study, setting.study.config.train.n_splits
     candidates = setting.candidates([point.genome for point in points])
+    trainer = trainer or TRAINERS[study.config.train.precision]
     trained = trainer(setting, candidates)
     networks = [finalist.network for finalist in trained]
     for network in networks:
@@ -147,7 +209,10 @@ def train_points(
             clock_mhz=float(period_to_mhz(finalist.network.candidate.hardware.clock_period_ns)),
             predicted_score=PredictedScore(mean=point.score, std=point.score_std),
             validation_score=finalist.validation_score,
-            estimated_score=combine_scores(
+            # what was predicted is a network of the genome's widths, not of learned ones
+            estimated_score=finalist.validation_score
+            if study.config.train.precision == "learned"
+            else combine_scores(
                 point.score, point.score_std, finalist.validation_score, n_validation
             ),
             test_score=finalist.test_score,

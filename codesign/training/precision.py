@@ -27,6 +27,7 @@ from codesign.layers._training import Granularity, TrainStep
 from codesign.training.executor import Executor
 from codesign.training.options import TaskArrays, initial_seeds
 from codesign.training.schedule import build_schedule
+from codesign.training.teacher import train_teacher
 from codesign.training.train import check_fit, mean_loss, split_rows, target_probabilities
 
 #: Prices per LUT, in units of the cross entropy: what the controller starts from, and its bounds.
@@ -48,7 +49,8 @@ class PrecisionOptions:
     Attributes:
         epochs: passes over the training rows.
         batch_size: rows per step.
-        learning_rate: of Adam, for weights and for widths (in bits); falls to zero over the second half.
+        learning_rate: of Adam, for weights and biases; falls to zero over the second half.
+        width_learning_rate: of Adam, for counts of bits.
         ramp_end: share of the steps at which the budget is reached.
         freeze_at: share of the steps after which widths stay.
         granularity: what shares one width: every element its own, the weights of one output and the
@@ -61,8 +63,9 @@ class PrecisionOptions:
 
     epochs: int = 1200
     batch_size: int = 512
-    learning_rate: float = 0.016
-    ramp_end: float = 0.6
+    learning_rate: float = 0.03
+    width_learning_rate: float = 0.016
+    ramp_end: float = 0.35
     freeze_at: float = 0.85
     granularity: Granularity = "element"
     distillation_weight: float = 0.8
@@ -76,8 +79,11 @@ class PrecisionOptions:
                 raise DesignError(
                     f"precision: {name} must be at least 1, got {getattr(self, name)}"
                 )
-        if not self.learning_rate > 0:
-            raise DesignError(f"precision: learning_rate must be above 0, got {self.learning_rate}")
+        if not min(self.learning_rate, self.width_learning_rate) > 0:
+            raise DesignError(
+                "precision: learning rates must be above 0, got"
+                f" {self.learning_rate} and {self.width_learning_rate}"
+            )
         if not _WARM_UP < self.ramp_end <= self.freeze_at <= 1:
             raise DesignError(
                 f"precision: {_WARM_UP} < ramp_end <= freeze_at <= 1 must hold, got"
@@ -151,6 +157,27 @@ def train_learned(
     return learning.result(time.process_time() - started)
 
 
+def learn_with_teacher(
+    candidates: Sequence[Candidate],
+    budgets_lut: NDArray[np.float64],
+    task: TaskArrays,
+    options: PrecisionOptions,
+    seed: int,
+) -> LearnedResult:
+    """Train a teacher on the same rows, then `train_learned`, all on one core: what worker processes run."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        teacher = train_teacher(
+            task, seed=seed, validation_fraction=options.validation_fraction, split=options.split
+        )
+        return train_learned(
+            candidates, budgets_lut, task, options, seed=seed, teacher_logits=teacher
+        )
+    finally:
+        torch.set_num_threads(n_threads)
+
+
 class _Learning:
     """Networks in training: model, optimiser, prices, and where they are in the schedule."""
 
@@ -201,6 +228,7 @@ class _Learning:
         ]
         known = {id(parameter) for parameter, _ in self._widths}
         others = [p for p in self._model.parameters() if id(p) not in known]
+        self._peaks = (options.learning_rate, options.width_learning_rate)
         groups = [{"params": others}, {"params": [parameter for parameter, _ in self._widths]}]
         self._optimiser = torch.optim.Adam(
             groups, lr=options.learning_rate, betas=(0.9, 0.99), fused=True
@@ -221,8 +249,8 @@ class _Learning:
         for batch in range(self._n_batches):
             window = slice(batch * self._batch_size, (batch + 1) * self._batch_size)
             share = self._step / self._n_steps
-            for group in self._optimiser.param_groups:
-                group["lr"] = self._options.learning_rate * _rate(share)
+            for group, peak in zip(self._optimiser.param_groups, self._peaks, strict=True):
+                group["lr"] = peak * _rate(share)
             self._train_step(data[:, window], targets[:, window], share)
             self._step += 1
 

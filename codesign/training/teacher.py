@@ -13,7 +13,9 @@ from codesign.training.train import split_rows
 
 #: Widths of the hidden layers of each member.
 _HIDDEN = (96, 96)
-_EPOCHS = 30
+_EPOCHS = 100
+_DROPOUT = 0.1
+_LEARNING_RATE = 4e-3
 _BATCH_SIZE = 256
 
 
@@ -23,6 +25,7 @@ def train_teacher(
     seed: int,
     n_members: int = 3,
     validation_fraction: float = TrainingOptions.validation_fraction,
+    split: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> NDArray[np.float32]:
     """Train an ensemble in floating point, all members at once, and ask it about the training rows.
@@ -33,14 +36,16 @@ def train_teacher(
         task: standardised arrays.
         seed: of weights and batches.
         n_members: networks averaged.
-        validation_fraction: as in the options of the students.
+        validation_fraction, split: as in the options of the students; a fraction of 0 holds out nothing.
         progress: told the share done.
 
     Returns:
         float32[n_train, n_classes] logarithms of the mean probabilities, for every training row.
     """
     generator = torch.Generator().manual_seed(seed)
-    rows, _ = split_rows(len(task.y_train), validation_fraction)
+    rows = np.arange(len(task.y_train))
+    if validation_fraction > 0:
+        rows, _ = split_rows(len(task.y_train), validation_fraction, split)
     flat = task.x_train.reshape(len(task.x_train), -1)
     x, y = torch.from_numpy(flat[rows]), torch.from_numpy(task.y_train[rows])
     widths = (x.shape[1], *_HIDDEN, task.n_classes)
@@ -50,24 +55,29 @@ def train_teacher(
     ]
     biases = [torch.nn.Parameter(torch.zeros(n_members, 1, b)) for b in widths[1:]]
 
-    def logits(inputs: torch.Tensor) -> torch.Tensor:
+    def logits(inputs: torch.Tensor, *, drops: bool = False) -> torch.Tensor:
         values = inputs.expand(n_members, -1, -1)
         for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
             values = torch.baddbmm(bias, values, weight)
             if i < len(weights) - 1:
-                values = torch.relu(values)
+                values = torch.nn.functional.silu(values)
+                if drops:
+                    kept = torch.rand(values.shape, generator=generator) >= _DROPOUT
+                    values = values * kept / (1.0 - _DROPOUT)
         return values
 
-    optimiser = torch.optim.AdamW([*weights, *biases], lr=3e-3, weight_decay=0.02, fused=True)
+    optimiser = torch.optim.AdamW(
+        [*weights, *biases], lr=_LEARNING_RATE, weight_decay=0.02, fused=True
+    )
     n_batches = max(1, len(rows) // _BATCH_SIZE)
     rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=3e-3, total_steps=_EPOCHS * n_batches, cycle_momentum=False
+        optimiser, max_lr=_LEARNING_RATE, total_steps=_EPOCHS * n_batches, cycle_momentum=False
     )
     for epoch in range(_EPOCHS):
         order = torch.randperm(len(rows), generator=generator)
         for batch in range(n_batches):
             chosen = order[batch * _BATCH_SIZE : (batch + 1) * _BATCH_SIZE]
-            answer = logits(x[chosen]).permute(0, 2, 1)
+            answer = logits(x[chosen], drops=True).permute(0, 2, 1)
             loss = torch.nn.functional.cross_entropy(answer, y[chosen].expand(n_members, -1))
             optimiser.zero_grad(set_to_none=True)
             (loss * n_members).backward()  # type: ignore[no-untyped-call]

@@ -1,0 +1,61 @@
+"""Finalists with learned widths: what is kept is priced, typed per element, and scored on rows it never saw."""
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+
+from codesign.ir import QuantizedNetwork
+from codesign.results import FrontPoint
+from codesign.stages import setting as setting_module
+from codesign.stages.setting import open_setting
+from codesign.stages.train import train_points
+from codesign.study import Study, StudyConfig
+from codesign.training import teacher
+from codesign.training.train import integer_score
+
+
+def points(setting, n: int) -> list[FrontPoint]:
+    """The first n genomes of the space whose flow is plain RTL."""
+    generator = np.random.default_rng(0)
+    found: list[FrontPoint] = []
+    for genome in setting.space.sample(200, generator):
+        (candidate,) = setting.candidates([genome.tolist()])
+        if candidate.hardware.flow == "rtl" and len(found) < n:
+            common = dict(score=0.7, score_std=0.01, clock_mhz=360.0, latency_cycles=3.0)
+            costs = dict(latency_ns=9.0, lut=900.0, ff=900.0, dsp=0.0, bram_18k=0.0)
+            found.append(
+                FrontPoint(
+                    digest=candidate.digest,
+                    genome=genome.tolist(),
+                    flow="rtl",
+                    io_type="io_parallel",
+                    utilization=0.01,
+                    **common,
+                    **costs,
+                )
+            )
+    return found
+
+
+@pytest.mark.slow
+def test_finalists_learn_their_widths_and_become_designs(tmp_path, monkeypatch):
+    monkeypatch.setattr(teacher, "_EPOCHS", 1)
+    monkeypatch.setattr(setting_module, "open_pool", lambda *_, **__: nullcontext(None))
+    train = {"precision": "learned", "epochs": 12, "n_splits": 1, "lut": [800, 2000]}
+    config = StudyConfig.model_validate({"name": "s", "space": "mlp_tiny", "train": train})
+    setting = open_setting(Study.create_or_open(tmp_path / "s", config))
+    designs = train_points(setting, points(setting, 2))
+    arrays = setting.arrays()
+    for design in designs:
+        network = QuantizedNetwork.load(setting.study.weights_file(design.digest))
+        weights = next(roles["weight"] for roles in network.constants.values())
+        assert weights.type.bits.shape == weights.values.shape  # a width of its own each
+        assert design.test_score == integer_score(network, arrays.x_test, arrays.y_test)
+        assert design.validation_score > 0.4  # chance is 0.2
+        assert design.estimated_score == design.validation_score
+        assert design.predicted_with_weights["lut"].value > 0
+    assert (
+        designs[0].predicted_with_weights["lut"].value
+        < designs[1].predicted_with_weights["lut"].value
+    )
