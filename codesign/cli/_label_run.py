@@ -42,7 +42,7 @@ def run_labels(
 ) -> dict[str, Any]:
     """Sample, train, and summarise; see the options of `codesign label`."""
     arrays = load_task_arrays(task)
-    search_space = load_space(space, n_inputs=arrays.x_train.shape[1], n_outputs=arrays.n_classes)
+    search_space = load_space(space, n_inputs=arrays.x_train.shape[1:], n_outputs=arrays.n_classes)
     candidates = sample_candidates(
         search_space, n_candidates, seed=seed, part=load_device(device).part
     )

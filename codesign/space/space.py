@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,7 +24,8 @@ class SpaceConfig(Strict):
 
     Attributes:
         template: registered family of architectures.
-        domains: per domain of the template, the values to search.
+        domains: per domain of the template, the values to search; a gene (`width_2`) named as a domain
+            has these values of its own.
         source: where the choice comes from.
     """
 
@@ -40,13 +43,18 @@ class SearchSpace:
     Attributes:
         name: of the YAML.
         template: decodes genomes.
-        n_inputs, n_outputs: of the task.
+        input_shape, n_outputs: of the task.
     """
 
     name: str
     template: Template
-    n_inputs: int
+    input_shape: tuple[int, ...]
     n_outputs: int
+
+    @property
+    def n_inputs(self) -> int:
+        """Values of one event."""
+        return math.prod(self.input_shape)
 
     @property
     def genes(self) -> tuple[Gene, ...]:
@@ -87,27 +95,31 @@ class SearchSpace:
         return self.template.decode(genomes)
 
 
-def load_space(reference: str | Path, *, n_inputs: int, n_outputs: int) -> SearchSpace:
-    """Read a space by name or path, for a task of the given widths.
+def load_space(
+    reference: str | Path, *, n_inputs: int | Sequence[int], n_outputs: int
+) -> SearchSpace:
+    """Read a space by name or path, for a task.
+
+    Args:
+        reference: name or path.
+        n_inputs: features of the task, or the shape of its inputs: (particles, features), (rows,
+            columns, channels).
+        n_outputs: of the task.
 
     Raises:
-        ConfigError: an unknown template, a missing or unknown domain, or an illegal value.
+        ConfigError: an unknown template, a missing or unknown domain, an illegal value, or inputs of
+            a shape that the template has no networks for.
     """
     config, path = load(SpaceConfig, reference, kind="spaces")
     if config.template not in TEMPLATES:
         raise ConfigError(
             f"{path.name}: {unknown_name('template', config.template, TEMPLATES.names())}"
         )
-    template = TEMPLATES.get(config.template)
-    for name in template.domain_names:
-        if name not in config.domains:
-            raise ConfigError(f"{path.name}: domains.{name} is missing; list the values to search")
-    known = (*template.domain_names, *template.optional_domain_names)
-    for name in config.domains:
-        if name not in known:
-            raise ConfigError(f"{path.name}: {unknown_name('domain', name, known)}")
+    shape = (n_inputs,) if isinstance(n_inputs, int) else tuple(n_inputs)
     try:
-        built = template(config.domains, n_inputs=n_inputs, n_outputs=n_outputs)
+        built = TEMPLATES.get(config.template)(
+            config.domains, input_shape=shape, n_outputs=n_outputs
+        )
     except ConfigError as error:
         raise ConfigError(f"{path.name}: {error}") from error
-    return SearchSpace(name=config.name, template=built, n_inputs=n_inputs, n_outputs=n_outputs)
+    return SearchSpace(name=config.name, template=built, input_shape=shape, n_outputs=n_outputs)

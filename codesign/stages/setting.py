@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.encoding.population import encode_population
-from codesign.errors import ConfigError
 from codesign.hardware.device import Budget, Device, load_budget, load_device
 from codesign.hardware.scorer import HardwareScorer, HardwareScores
 from codesign.ir import Candidate, Population
@@ -101,17 +100,12 @@ def open_setting(
     config = study.config
     device, budget = load_device(config.device), load_budget(config.budget)
     task = load_task(config.task.source, config.task.options)
-    if len(task.input_shape) != 1:
-        raise ConfigError(
-            f"task {task.name!r} has inputs of shape {task.input_shape}; this version searches networks on flat"
-            " feature vectors; choose a task with one axis"
-        )
     coefficients, origin = open_coefficients(None)
     return Setting(
         study=study,
         task=task,
         scaling=fit_scaling(task),
-        space=load_space(config.space, n_inputs=task.n_features, n_outputs=task.n_outputs),
+        space=load_space(config.space, n_inputs=task.input_shape, n_outputs=task.n_outputs),
         device=device,
         budget=budget,
         scorer=HardwareScorer(device=device, coefficients=coefficients),

@@ -101,8 +101,8 @@ def _small_space_with_skips():
 
     value = read_yaml(data_root("constraints") / "spaces" / "mlp_tiny.yaml")
     domains = value["domains"] | {"skip": ["none", "concat"]}
-    template = TEMPLATES.get("mlp")(domains, n_inputs=16, n_outputs=5)
-    return SearchSpace(name="skips", template=template, n_inputs=16, n_outputs=5)
+    template = TEMPLATES.get("mlp")(domains, input_shape=(16,), n_outputs=5)
+    return SearchSpace(name="skips", template=template, input_shape=(16,), n_outputs=5)
 
 
 PROBLEM = SyntheticProblem(lut_limit=1500.0, latency_limit_ns=28.0)

@@ -10,14 +10,22 @@ from codesign.space import candidates_from_population, load_space, population_fr
 from codesign.space.reuse import is_legal_reuse_factor
 
 
-@pytest.fixture(scope="module", params=["mlp_l1", "cell_l1"])
+def shape_for(template):
+    """A task that a template has networks for."""
+    return (64, 16) if template == "deepsets" else (16,)
+
+
+@pytest.fixture(scope="module", params=["mlp_l1", "cell_l1", "deepsets_l1", "mlp_l1 on particles"])
 def space(request):
-    return load_space(request.param, n_inputs=16, n_outputs=5)
+    name, _, particles = request.param.partition(" on ")
+    shape = (8, 3) if particles else shape_for(name.removesuffix("_l1"))
+    return load_space(name, n_inputs=shape, n_outputs=5)
 
 
 def test_every_shipped_space_loads():
     for path in (data_root("constraints") / "spaces").glob("*.yaml"):
-        assert load_space(path.stem, n_inputs=16, n_outputs=5).log10_size > 2
+        shape = shape_for(yaml.safe_load(path.read_text())["template"])
+        assert load_space(path.stem, n_inputs=shape, n_outputs=5).log10_size > 2
 
 
 def test_candidates_and_genomes_give_the_same_population(space):
@@ -38,7 +46,7 @@ def small(genes, genomes):
     """Move every gene to values on which few others depend, so that designs coincide often."""
     names = [gene.name for gene in genes]
     for i, name in enumerate(names):
-        if not name.startswith(("flow", "strategy", "reuse", "depth", "n_cells", "io_type")):
+        if not name.startswith(("flow", "strategy", "reuse", "depth", "n_cells", "particle_depth")):
             genomes[:, i] %= 2
     return genomes
 
@@ -131,6 +139,36 @@ def test_a_population_decodes_as_its_members_do(space):
             assert np.array_equal(alone.columns[name], together.columns[name][rows]), name
 
 
+def test_a_layer_may_have_a_domain_of_its_own(tmp_path):
+    """64-32-32 as a fixed part of a space: a domain named as a gene is that gene's own."""
+    value = yaml.safe_load((data_root("constraints") / "spaces" / "mlp_l1.yaml").read_text())
+    value["domains"] |= {"depth": [3], "width_1": [64], "width_2": [32], "width_3": [32, 16]}
+    value["domains"] |= {"strategy_2": ["resource"], "reuse_factor_2": [4, 8], "skip": ["none"]}
+    del value["domains"]["width"]
+    path = tmp_path / "space.yaml"
+    path.write_text(yaml.safe_dump(value))
+    space = load_space(path, n_inputs=16, n_outputs=5)
+    population = space.decode(space.sample(200, np.random.default_rng(0)))
+    dense = population.columns["weight_bits"] > 0
+    widths = population.columns["n_out"][dense].reshape(200, 4)
+    assert (widths[:, :2] == (64, 32)).all() and set(widths[:, 2]) == {32, 16}
+    second = np.flatnonzero(dense).reshape(200, 4)[~population.is_rtl, 1]
+    assert set(population.columns["reuse_factor"][second]) == {4, 8}
+    del value["domains"]["width_2"]
+    path.write_text(yaml.safe_dump(value))
+    with pytest.raises(ConfigError, match=r"domains\.width is missing, and width_2 has no domain"):
+        load_space(path, n_inputs=16, n_outputs=5)
+
+
+def test_deep_sets_read_what_a_task_of_particles_has():
+    for shape, message in (
+        ((16,), "reads .particles, features."),
+        ((4, 3), r"domains\.particles holds \d+, the task has 4"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_space("deepsets_l1", n_inputs=shape, n_outputs=5)
+
+
 def test_wrong_genomes_are_refused(space):
     with pytest.raises(DesignError, match="shape"):
         space.decode(np.zeros((2, 3), dtype=np.int64))
@@ -148,6 +186,9 @@ def test_wrong_genomes_are_refused(space):
         ({"domains.width": [8, 8]}, "repeats"),
         ({"domains.pruned_fraction": [1.5]}, "pruned_fraction"),
         ({"domains.widht": [8]}, "did you mean 'width'"),
+        ({"domains.width_3": [8]}, "did you mean 'width_2'"),
+        ({"domains.width_2": ["x"]}, "domains.width_2: expected numbers"),
+        ({"domains.skip_1": ["ad"]}, "domains.skip_1: .*did you mean 'add'"),
     ],
 )
 def test_bad_spaces_are_refused_by_name(tmp_path, change, message):

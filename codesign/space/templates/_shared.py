@@ -30,22 +30,36 @@ HARDWARE = ("weight_bits", "pruned_fraction", "strategy", "reuse_factor")
 OPTIONAL = ("io_type",)
 #: Strategies whose multipliers can be shared; all others use every multiplier once per event.
 _SHARING = ("resource", "resource_unrolled")
-_CATEGORICAL = {"activation", "skip", "strategy", "flow", "io_type", "batch_norm", "wiring"}
+_CATEGORICAL = {"activation", "skip", "strategy", "flow", "io_type", "batch_norm", "wiring", "pool"}
+
+
+def required(domains: Mapping[str, Sequence[Value]], *names: str) -> None:
+    """Check that a space gives some domains.
+
+    Raises:
+        ConfigError: one is missing.
+    """
+    for name in names:
+        if name not in domains:
+            raise ConfigError(f"domains.{name} is missing; list the values to search")
 
 
 def check_domains(
-    domains: Mapping[str, Sequence[Value]], choices: Mapping[str, Sequence[str]]
+    domains: Mapping[str, Sequence[Value]],
+    genes: Mapping[str, str],
+    choices: Mapping[str, Sequence[Value]],
 ) -> None:
     """Check the domains of a space.
 
     Args:
-        domains: values by domain name.
-        choices: what domains of names may hold, beside activation, flow, io_type and strategy.
+        domains: values by domain name, or by the name of a gene that has a domain of its own.
+        genes: domain name by gene name.
+        choices: what other domains may hold, beside activation, flow, io_type and strategy.
 
     Raises:
         ConfigError: a domain is empty, repeats a value, or holds an illegal one.
     """
-    allowed: dict[str, Sequence[str]] = {
+    allowed: dict[str, Sequence[Value]] = {
         "activation": [
             la.name for la in LAYERS if isinstance(la, Activation) and la.name != "linear"
         ],
@@ -55,25 +69,24 @@ def check_domains(
         **choices,
     }
     for name, values in domains.items():
+        kind = genes.get(name, name)
         if not values:
             raise ConfigError(f"domains.{name} is empty; list at least one value")
         if len(set(values)) != len(values):
             raise ConfigError(f"domains.{name} repeats a value: {list(values)}; list each once")
         for value in values:
-            if name in allowed:
-                if value not in allowed[name]:
+            if kind in allowed:
+                if value not in allowed[kind]:
                     raise ConfigError(
-                        f"domains.{name}: {unknown_name('value', value, allowed[name])}"
+                        f"domains.{name}: {unknown_name('value', value, map(str, allowed[kind]))}"
                     )
             elif not isinstance(value, (int, float)) or isinstance(value, bool):
                 raise ConfigError(f"domains.{name}: expected numbers, got {value!r}")
-            elif name == "batch_norm" and value not in (0, 1):
-                raise ConfigError(f"domains.batch_norm: expected 0 or 1, got {value!r}")
-            elif name == "pruned_fraction" and not 0 <= value < 1:
-                raise ConfigError(
-                    f"domains.pruned_fraction: expected 0 <= value < 1, got {value!r}"
-                )
-            elif name not in ("batch_norm", "pruned_fraction") and value <= 0:
+            elif kind == "batch_norm" and value not in (0, 1):
+                raise ConfigError(f"domains.{name}: expected 0 or 1, got {value!r}")
+            elif kind == "pruned_fraction" and not 0 <= value < 1:
+                raise ConfigError(f"domains.{name}: expected 0 <= value < 1, got {value!r}")
+            elif kind not in ("batch_norm", "pruned_fraction") and value <= 0:
                 raise ConfigError(f"domains.{name}: expected positive numbers, got {value!r}")
 
 
@@ -84,7 +97,7 @@ class GeneTable:
     Attributes:
         genes: the variables, in genome order.
         domains: values by domain name.
-        domain_of: domain name by gene name.
+        domain_of: domain name by gene name; a gene that a space gives a domain of its own has its own name.
     """
 
     genes: tuple[Gene, ...]
@@ -92,21 +105,49 @@ class GeneTable:
     domain_of: Mapping[str, str]
 
     @classmethod
-    def build(cls, domains: Mapping[str, Sequence[Value]], genes: Mapping[str, str]) -> GeneTable:
-        """Make one gene per entry of `genes` (gene name -> domain name), and last the optional ones."""
-        known = {name: tuple(values) for name, values in domains.items()}
+    def build(
+        cls,
+        domains: Mapping[str, Sequence[Value]],
+        genes: Mapping[str, str],
+        choices: Mapping[str, Sequence[Value]] | None = None,
+        others: Sequence[str] = (),
+    ) -> GeneTable:
+        """Make one gene per entry of `genes`, and last the optional ones.
+
+        Args:
+            domains: values by domain name, or by gene name: a domain of that gene's own.
+            genes: domain name by gene name.
+            choices: as in `check_domains`.
+            others: domains that no gene indexes.
+
+        Raises:
+            ConfigError: a domain is missing, unknown or illegal.
+        """
         genes = {**genes, **{name: name for name in OPTIONAL if name in domains}}
+        known = (*dict.fromkeys(genes.values()), *others, *OPTIONAL, *genes)
+        for name in domains:
+            if name not in known:
+                raise ConfigError(unknown_name("domain", name, known))
+        check_domains(domains, genes, choices or {})
+        values = {name: tuple(domain) for name, domain in domains.items()}
+        for gene, domain in genes.items():
+            if gene not in values and domain not in values:
+                raise ConfigError(
+                    f"domains.{domain} is missing, and {gene} has no domain of its own; list the"
+                    " values to search"
+                )
+        domain_of = {gene: gene if gene in values else domain for gene, domain in genes.items()}
         return cls(
             genes=tuple(
                 Gene(
                     name=gene,
-                    domain=known[domain],
+                    domain=values[domain_of[gene]],
                     is_ordered=domain.split("_of_")[0] not in _CATEGORICAL,
                 )
                 for gene, domain in genes.items()
             ),
-            domains=known,
-            domain_of=dict(genes),
+            domains=values,
+            domain_of=domain_of,
         )
 
     def index(self, gene: str) -> int:
@@ -152,8 +193,8 @@ class GeneTable:
         shares = self.holds(genomes, f"strategy_{suffix}", *_SHARING) & ~is_rtl
         self.clear(genomes, ~shares, f"reuse_factor_{suffix}")
         rows = np.flatnonzero(shares)
-        strategy = self._strategies()[self.column(genomes, f"strategy_{suffix}")[rows]]
-        wishes = np.array(self.domains["reuse_factor"], dtype=np.int64)
+        strategy = self._strategies(suffix)[self.column(genomes, f"strategy_{suffix}")[rows]]
+        wishes = np.array(self.domains[self.domain_of[f"reuse_factor_{suffix}"]], dtype=np.int64)
         answers = greatest_legal_reuse_factor(
             *(np.repeat(values, wishes.size) for values in (n_in[rows], n_out[rows], strategy)),
             np.tile(wishes, rows.size),
@@ -162,9 +203,10 @@ class GeneTable:
         answer = np.take_along_axis(answers, genomes[rows, column][:, None], axis=1)
         genomes[rows, column] = (answers == answer).argmax(axis=1)
 
-    def _strategies(self) -> NDArray[np.int64]:
-        """int64, the code of every value of the domain of strategies."""
-        return np.array([STRATEGIES.index(str(v)) for v in self.domains["strategy"]])
+    def _strategies(self, suffix: str) -> NDArray[np.int64]:
+        """int64, the code of every value of a layer's domain of strategies."""
+        domain = self.domains[self.domain_of[f"strategy_{suffix}"]]
+        return np.array([STRATEGIES.index(str(v)) for v in domain])
 
     def deployment(self, genomes: Genomes) -> dict[str, Any]:
         """Columns of whole candidates: clock_period_ns, flow and io_type."""
@@ -181,7 +223,7 @@ class GeneTable:
 
     def hardware(self, genomes: Genomes, suffix: str) -> dict[str, Numbers]:
         """Columns of the dense layers whose hardware genes end in `suffix`."""
-        strategy = self._strategies()[self.column(genomes, f"strategy_{suffix}")]
+        strategy = self._strategies(suffix)[self.column(genomes, f"strategy_{suffix}")]
         is_rtl = self.holds(genomes, "flow", "rtl")
         strategy = np.where(is_rtl, STRATEGIES.index(RTL_STRATEGY), strategy)
         shares = np.isin(strategy, [STRATEGIES.index(name) for name in _SHARING])
@@ -232,6 +274,16 @@ class PopulationBuilder:
         result = inputs[0].copy() if inputs else np.full(self._n, -1, dtype=np.int64)
         result[owners] = rows
         return result
+
+    def flat_input(
+        self, shape: Sequence[int], output_bits: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        """Add inputs of one shape, and where they have positions, what makes one vector of them."""
+        everyone = np.ones(self._n, dtype=bool)
+        axes = dict(zip(("n_out", "n_columns", "n_rows"), reversed(shape), strict=False))
+        columns = {name: np.full(self._n, float(axis)) for name, axis in axes.items()}
+        tip = self.add(everyone, "input", [], output_bits=output_bits, **columns)
+        return self.add(everyone & (len(shape) > 1), "flatten", [tip])
 
     def finish(
         self,

@@ -45,12 +45,17 @@ class Template(ABC):
 
     @abstractmethod
     def __init__(
-        self, domains: Mapping[str, Sequence[Value]], *, n_inputs: int, n_outputs: int
+        self,
+        domains: Mapping[str, Sequence[Value]],
+        *,
+        input_shape: tuple[int, ...],
+        n_outputs: int,
     ) -> None:
-        """Check the domains.
+        """Check the domains, each under its own name or that of one gene.
 
         Raises:
-            ConfigError: a domain is empty or holds an illegal value.
+            ConfigError: a domain is missing, unknown, empty or holds an illegal value, or the template
+                has no networks for inputs of that shape.
         """
 
     @property

@@ -10,6 +10,7 @@ node j from 2 on: first_j (an earlier point) and second_j (an earlier point, or 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -24,7 +25,7 @@ from codesign.space.templates._shared import (
     OPTIONAL,
     GeneTable,
     PopulationBuilder,
-    check_domains,
+    required,
 )
 from codesign.space.templates.base import Gene, Template, Value
 
@@ -50,14 +51,19 @@ class Cell(Template):
     optional_domain_names = OPTIONAL
 
     def __init__(
-        self, domains: Mapping[str, Sequence[Value]], *, n_inputs: int, n_outputs: int
+        self,
+        domains: Mapping[str, Sequence[Value]],
+        *,
+        input_shape: tuple[int, ...],
+        n_outputs: int,
     ) -> None:
-        check_domains(domains, {})
+        required(domains, "nodes_per_cell", "n_cells")
         if len(domains["nodes_per_cell"]) != 1:
             raise ConfigError(
                 f"domains.nodes_per_cell: expected one number, got {list(domains['nodes_per_cell'])}; it is not searched"
             )
-        self._n_inputs, self._n_outputs = n_inputs, n_outputs
+        self._input_shape, self._n_outputs = input_shape, n_outputs
+        self._n_inputs = math.prod(input_shape)
         self._n_nodes = int(domains["nodes_per_cell"][0])
         self._n_cells = int(max(domains["n_cells"]))
         wiring = {f"wiring_of_first_{j}": tuple(range(j)) for j in range(2, self._n_nodes + 1)}
@@ -69,7 +75,7 @@ class Cell(Template):
             genes |= {f"first_{j}": f"wiring_of_first_{j}", f"second_{j}": f"wiring_of_second_{j}"}
         for part in _PARTS:
             genes |= {f"{name}_{part}": name for name in HARDWARE}
-        self._table = GeneTable.build({**domains, **wiring}, genes)
+        self._table = GeneTable.build({**domains, **wiring}, genes, wiring, ("nodes_per_cell",))
 
     @property
     def genes(self) -> tuple[Gene, ...]:
@@ -148,10 +154,7 @@ class Cell(Template):
             node = builder.add(present & has_norm, "batch_norm", [node])
             return builder.add(present, activation, [node], output_bits=result_bits)
 
-        n_in = np.full(n, float(self._n_inputs))
-        tip = builder.add(
-            everyone, "input", [], n_out=n_in, output_bits=table.numbers(genomes, "input_bits")
-        )
+        tip = builder.flat_input(self._input_shape, table.numbers(genomes, "input_bits"))
         tip = block(everyone, tip, "stem")
         n_cells = table.numbers(genomes, "n_cells")
         for k in range(1, self._n_cells + 1):

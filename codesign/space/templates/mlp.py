@@ -14,6 +14,7 @@ every layer choose its strategy in one hls4ml project.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -27,7 +28,7 @@ from codesign.space.templates._shared import (
     OPTIONAL,
     GeneTable,
     PopulationBuilder,
-    check_domains,
+    required,
 )
 from codesign.space.templates.base import Gene, Template, Value
 
@@ -57,16 +58,21 @@ class MLP(Template):
     optional_domain_names = OPTIONAL
 
     def __init__(
-        self, domains: Mapping[str, Sequence[Value]], *, n_inputs: int, n_outputs: int
+        self,
+        domains: Mapping[str, Sequence[Value]],
+        *,
+        input_shape: tuple[int, ...],
+        n_outputs: int,
     ) -> None:
-        check_domains(domains, {"skip": _SKIPS})
-        self._n_inputs, self._n_outputs = n_inputs, n_outputs
+        required(domains, "depth")
+        self._input_shape, self._n_outputs = input_shape, n_outputs
+        self._n_inputs = math.prod(input_shape)
         self._n_blocks = int(max(domains["depth"]))
         genes = {name: name for name in _GLOBAL}
         for k in range(1, self._n_blocks + 1):
             genes |= {f"{name}_{k}": name for name in _BLOCK}
         genes |= {f"{name}_head": name for name in HARDWARE}
-        self._table = GeneTable.build(domains, genes)
+        self._table = GeneTable.build(domains, genes, {"skip": _SKIPS})
 
     @property
     def genes(self) -> tuple[Gene, ...]:
@@ -101,10 +107,7 @@ class MLP(Template):
         codes = {name: i for i, name in enumerate(LAYERS.names())}
         builder = PopulationBuilder(n, codes)
         everyone = np.ones(n, dtype=bool)
-        n_in = np.full(n, float(self._n_inputs))
-        tip = builder.add(
-            everyone, "input", [], n_out=n_in, output_bits=table.numbers(genomes, "input_bits")
-        )
+        tip = builder.flat_input(self._input_shape, table.numbers(genomes, "input_bits"))
         shapes = self._shapes(genomes)
         for k in range(1, self._n_blocks + 1):
             present = depth >= k
