@@ -1,4 +1,4 @@
-"""The joint problem: (architecture, hardware configuration) pairs scored for score and cost."""
+"""The joint problem: (architecture, hardware configuration) pairs judged by score and cost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from codesign.search.rewards import (
 from codesign.space import SearchSpace
 from codesign.study import FilterSection, RewardSection
 
-#: Maps a population to predicted score: mean and standard deviation, float[n] each, in 0..1.
+#: Maps a population to predicted scores, larger is better: mean and standard deviation, float[n] each.
 ScoreModel = Callable[[Population], tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
@@ -45,8 +45,9 @@ class JointProblem:
         space: decodes genomes.
         scorer: predicts hardware cost.
         budget: hard limits.
-        score: predicts score; asked only about candidates that fit the budget.
+        score: predicts the score, turned so that larger is better; asked only about candidates that fit the budget.
         objectives: names, all turned into minimisation ("score" becomes 1 - score).
+        minimum_score: that a design must be predicted to have, turned as `score` is; None: none.
         pessimism: how many standard deviations are subtracted from the predicted score.
         score_confidence: probability with which the budget's minimum score must hold.
         hardware_confidence: at which hardware objectives count; None: the budget's.
@@ -57,6 +58,7 @@ class JointProblem:
     budget: Budget
     score: ScoreModel
     objectives: Sequence[str]
+    minimum_score: float | None = None
     pessimism: float = 0.0
     score_confidence: float = 0.5
     hardware_confidence: float | None = None
@@ -79,7 +81,9 @@ class JointProblem:
     @property
     def constraint_names(self) -> tuple[str, ...]:
         """Names of the hard limits."""
-        return constraint_names(self.budget) + (("score",) if self.budget.minimum_score else ())
+        return constraint_names(self.budget) + (
+            ("score",) if self.minimum_score is not None else ()
+        )
 
     def canonicalize(self, genomes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Set genes without effect to 0."""
@@ -94,10 +98,10 @@ class JointProblem:
         mean, std = np.zeros(len(genomes)), np.zeros(len(genomes))
         if fits.any():  # nobody reads the score of a design that cannot be built
             mean[fits], std[fits] = self.score(population.take(fits))
-        if self.budget.minimum_score:
+        if self.minimum_score is not None:
             # a chance constraint: P(error <= limit) >= confidence
             error = (1.0 - mean) + NormalDist().inv_cdf(self.score_confidence) * std
-            lacking = np.where(fits, error - (1.0 - self.budget.minimum_score), 1.0)
+            lacking = np.where(fits, error - (1.0 - self.minimum_score), 1.0)
             excess = np.column_stack([excess, lacking])
         confidence = (
             self.budget.confidence if self.hardware_confidence is None else self.hardware_confidence

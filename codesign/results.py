@@ -133,6 +133,9 @@ class Results:
 class ScoreKind(Strict):
     """The quantity by which designs are judged; the one home of its name.
 
+    Scores of designs are kept turned so that larger is better (the negative of one that is better the
+    smaller); `shown` turns them back.
+
     Attributes:
         name: as people read it.
         unit: "" for a share in 0..1.
@@ -142,6 +145,23 @@ class ScoreKind(Strict):
     name: str = "accuracy"
     unit: str = ""
     higher_is_better: bool = True
+
+    def shown(self, score: float) -> float:
+        """Return a kept score as people read it."""
+        return score if self.higher_is_better else abs(score)
+
+    @property
+    def title(self) -> str:
+        """Name and unit."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+
+class HeadScore(Strict):
+    """What one head of a network is worth on the test rows, as people read it, with one standard error."""
+
+    kind: ScoreKind
+    score: float
+    error: float
 
 
 class SpaceFacts(Strict):
@@ -165,6 +185,9 @@ class Preparation(Result):
     """Stage "prepare": what is searched, for what, on which data.
 
     Attributes:
+        score: what designs are chosen by, on validation rows.
+        test_score: what the test rows are judged by: the same, or, where the task knows what events they
+            are, how well these are told from the background.
         task: `TaskData.summary()`.
         scaling: `InputScaling.to_json()`.
         device: `Device.model_dump()`.
@@ -173,6 +196,7 @@ class Preparation(Result):
 
     KIND = "prepare"
     score: ScoreKind = ScoreKind()
+    test_score: ScoreKind = ScoreKind()
     task: dict[str, Any]
     scaling: dict[str, Any]
     space: SpaceFacts
@@ -320,6 +344,7 @@ class TrainedDesign(Strict):
         validation_score: on validation rows, mean over the splits.
         estimated_score: prediction and validation combined.
         test_score: of the network that is kept, on test rows; never chosen by.
+        heads: every head on the test rows.
         predicted, predicted_with_weights: cost before and after training.
         fits: the budget holds, weights known.
         worst_excess: greatest relative excess over a limit, at most 0 where it fits.
@@ -336,6 +361,7 @@ class TrainedDesign(Strict):
     validation_score: float
     estimated_score: float
     test_score: float
+    heads: dict[str, HeadScore] = Field(default_factory=dict)
     predicted: Costs
     predicted_with_weights: Costs
     fits: bool

@@ -179,7 +179,7 @@ class TrainSection(Strict):
         n_splits: trainings of each finalist, with other seeds and disjoint validation rows: their mean is a
             steadier estimate, and the best of them is kept.
         score_tolerance: the winner is the smallest finalist whose estimated score is within
-            this of the best one's.
+            this of the best one's; where smaller scores are better, within four times this share of it.
         precision: "uniform": every finalist at the widths of its genome; "learned": its topology, with a
             width per weight, lane and feature that training finds (docs/precision.md).  The network
             kept is then trained on all rows; the splits tell its score.

@@ -12,7 +12,7 @@ from codesign.cli._progress import RichReporter
 from codesign.hardware.device import load_device
 from codesign.pools import open_pool
 from codesign.space import load_space
-from codesign.tasks import dataset_arrays, fit_scaling, load_task
+from codesign.tasks import fit_scaling, load_task
 from codesign.training.labels import label_candidates
 from codesign.training.options import TaskArrays, TrainingOptions
 from codesign.training.sampling import sample_candidates
@@ -20,10 +20,9 @@ from codesign.training.store import LabelStore
 
 
 def load_task_arrays(name: str) -> TaskArrays:
-    """Load a registered task with its default options, standardised."""
+    """Load a registered task with its default options, scaled."""
     data = load_task(name)
-    x_train, y_train, x_test, y_test = dataset_arrays(data, fit_scaling(data))
-    return TaskArrays(x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    return TaskArrays.of(data, fit_scaling(data))
 
 
 def run_labels(
@@ -42,7 +41,7 @@ def run_labels(
 ) -> dict[str, Any]:
     """Sample, train, and summarise; see the options of `codesign label`."""
     arrays = load_task_arrays(task)
-    search_space = load_space(space, n_inputs=arrays.x_train.shape[1:], n_outputs=arrays.n_classes)
+    search_space = load_space(space, n_inputs=arrays.x_train.shape[1:], n_outputs=arrays.n_outputs)
     candidates = sample_candidates(
         search_space, n_candidates, seed=seed, part=load_device(device).part
     )

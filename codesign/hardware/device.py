@@ -54,7 +54,7 @@ class Budget(Strict):
         share: share per resource.
         maximum: absolute limits that apply beside the shares, per resource.
         confidence: one-sided probability with which a prediction must fit (0.5: the predicted value).
-        minimum_score: least predicted score in 0..1, or None.
+        minimum_score: least predicted score (greatest, where smaller is better) in the unit of the task's metric, or None.
         source: where the numbers come from.
     """
 
@@ -66,7 +66,7 @@ class Budget(Strict):
     share: Share
     maximum: dict[str, float] = Field(default_factory=dict)
     confidence: float = Field(default=0.5, ge=0.5, lt=1)
-    minimum_score: float | None = Field(default=None, ge=0, le=1)
+    minimum_score: float | None = Field(default=None, ge=0)
     source: str = Field(min_length=5)
 
     @model_validator(mode="after")

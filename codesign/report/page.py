@@ -37,6 +37,8 @@ def render(summary: dict[str, Any]) -> str:
         plotly_js=get_plotlyjs(),
         limits=", ".join(f"{name} ≤ {number(limit)}" for name, limit in budget["limits"].items()),
         cards=_cards(summary),
+        head_rows=_head_rows(summary),
+        chosen_by=_title(summary),
         front_plots=[
             _embed(_front_figure(summary, "lut", "LUT")),
             _embed(_front_figure(summary, "latency_ns", "latency, ns")),
@@ -82,11 +84,30 @@ def _embed(figure: go.Figure) -> str:
     )
 
 
+def _title(summary: dict[str, Any], kind: str = "score_kind") -> str:
+    """Return the name of a score with its unit."""
+    found = summary[kind] or {"name": "score", "unit": ""}
+    return f"{found['name']} ({found['unit']})" if found["unit"] else str(found["name"])
+
+
+def _head_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return what each head of the winner is worth on the test set."""
+    return [
+        (name, _title(head, "kind"), f"{head['score']:.4g} ± {head['error']:.2g}")
+        for name, head in (summary.get("heads") or {}).items()
+    ]
+
+
 def _cards(summary: dict[str, Any]) -> list[dict[str, str]]:
     if summary["winner"] is None:
         return []
     score, lut = summary["score"], summary["lut"]
-    cards = [{"value": f"{score['quantized']:.4f}", "label": "test score, trained at precision"}]
+    cards = [
+        {
+            "value": f"{score['quantized']:.4f}",
+            "label": f"{_title(summary, 'test_score_kind')} on the test set, trained at precision",
+        }
+    ]
     for name, label in (
         ("latency_ns", "ns latency"),
         ("latency_cycles", "cycles latency"),
@@ -126,6 +147,14 @@ def _cards(summary: dict[str, Any]) -> list[dict[str, str]]:
 
 def _front_figure(summary: dict[str, Any], key: str, label: str) -> go.Figure:
     figure = go.Figure()
+    title = _title(summary)
+    # test rows may be judged by another score than designs are chosen by: one axis shows one score
+    tested = summary["score_kind"] == summary["test_score_kind"]
+    part, of_finalist, of_winner = (
+        ("test", "test_score", "quantized")
+        if tested
+        else ("validation", "validation_score", "validation")
+    )
     points = summary["front"] or []
     for flow, name in (("rtl", "front, predicted (RTL)"), ("hls", "front, predicted (hls4ml)")):
         chosen = [p for p in points if p["flow"] == flow]
@@ -142,24 +171,24 @@ def _front_figure(summary: dict[str, Any], key: str, label: str) -> go.Figure:
                 name=name,
                 marker={"color": _COLOURS[flow], "size": 6, "opacity": 0.55},
                 customdata=[[p["lut"], p["latency_ns"], p["dsp"], p["clock_mhz"]] for p in chosen],
-                hovertemplate="score %{y:.4f}<br>LUT %{customdata[0]:,.0f}<br>%{customdata[1]:.1f} ns at %{customdata[3]:.0f} MHz<br>DSP %{customdata[2]:.0f}<extra>predicted</extra>",
+                hovertemplate="%{y:.4f}<br>LUT %{customdata[0]:,.0f}<br>%{customdata[1]:.1f} ns at %{customdata[3]:.0f} MHz<br>DSP %{customdata[2]:.0f}<extra>predicted</extra>",
             )
     finalists = summary["finalists"] or []
     if finalists:
         estimates = [f["predicted_with_weights"][key] for f in finalists]
         figure.add_scatter(
             x=[e["value"] for e in estimates],
-            y=[f["test_score"] for f in finalists],
+            y=[f[of_finalist] for f in finalists],
             error_x={
                 "array": [e["high"] - e["value"] for e in estimates],
                 "arrayminus": [e["value"] - e["low"] for e in estimates],
                 "thickness": 1,
             },
             mode="markers",
-            name="finalists, test score (cost predicted with weights)",
+            name=f"finalists, {part} set (cost predicted with weights)",
             marker={"color": "#15803d", "size": 10, "symbol": "diamond"},
             text=[f["digest"] for f in finalists],
-            hovertemplate="%{text}<br>test %{y:.4f}<br>%{x:,.1f}<extra>trained</extra>",
+            hovertemplate=f"%{{text}}<br>{part} %{{y:.4f}}<br>%{{x:,.1f}}<extra>trained</extra>",
         )
     winner = summary["winner"]
     if winner is not None:
@@ -169,14 +198,14 @@ def _front_figure(summary: dict[str, Any], key: str, label: str) -> go.Figure:
             value, stage = summary[key]["predicted_with_weights"]["value"], "predicted with weights"
         figure.add_scatter(
             x=[value],
-            y=[summary["score"]["quantized"]],
+            y=[summary["score"][of_winner]],
             mode="markers",
             name=f"winner ({stage})",
             marker={"color": "#b42318", "size": 16, "symbol": "star"},
         )
-    figure.update_layout(title=f"Score against {label}")
+    figure.update_layout(title=f"{title} against {label}")
     figure.update_xaxes(title=label, type="log" if key == "lut" else "linear")
-    figure.update_yaxes(title="score")
+    figure.update_yaxes(title=title)
     return figure
 
 
@@ -278,7 +307,7 @@ def _predictor_plots(summary: dict[str, Any]) -> list[str]:
     scatter.add_scatter(
         x=ends, y=ends, mode="lines", name="equal", line={"color": "#9aa5b1", "dash": "dot"}
     )
-    scatter.update_layout(title="Predicted against trained score (held out)")
+    scatter.update_layout(title=f"Predicted against trained {_title(summary)} (held out)")
     scatter.update_xaxes(title="trained")
     scatter.update_yaxes(title="predicted")
     rounds = go.Figure()

@@ -12,6 +12,7 @@ from codesign.results import (
     ExportFacts,
     Fit,
     Preparation,
+    ScoreKind,
     Search,
     ToolRuns,
     TrainedDesign,
@@ -42,6 +43,7 @@ def summarize(study: Study) -> dict[str, Any]:
         "study": study.config.name,
         "complete": export is not None,
         "score_kind": None,
+        "test_score_kind": None,
         "winner": None,
         "score": None,
         **dict.fromkeys(WINNER_METRICS),
@@ -75,6 +77,7 @@ def summarize(study: Study) -> dict[str, Any]:
         for key in ("task", "space", "device", "budget", "coefficients"):
             summary[key] = facts[key]
         summary["score_kind"] = facts["score"]
+        summary["test_score_kind"] = facts["test_score"]
     if training is not None:
         summary["finalists"] = [
             design.model_dump(mode="json", exclude={"nodes", "notes", "candidate"})
@@ -84,7 +87,31 @@ def summarize(study: Study) -> dict[str, Any]:
         winner = next(design for design in training.designs if design.digest == choice.winner)
         found = None if export is None else export.design
         summary |= _winner(study, winner, choice.reason, found)
+    if preparation is not None:
+        _show(summary, preparation.score, preparation.test_score)
     return summary
+
+
+def _show(summary: dict[str, Any], kind: ScoreKind, test_kind: ScoreKind) -> None:
+    """Turn all kept scores into those that people read, in place."""
+    chosen, tested = kind.shown, test_kind.shown
+    for point in summary["front"] or ():
+        point["score"] = chosen(point["score"])
+    for row in summary["finalists"] or ():
+        row["predicted_score"]["mean"] = chosen(row["predicted_score"]["mean"])
+        for key in ("validation_score", "estimated_score"):
+            row[key] = chosen(row[key])
+        row["test_score"] = tested(row["test_score"])
+    if summary["predictor"]:
+        held_out = summary["predictor"]["held_out"]
+        for key in ("label", "mean"):
+            held_out[key] = [chosen(value) for value in held_out[key]]
+    if summary["score"]:
+        score = summary["score"]
+        score["predicted"]["mean"] = chosen(score["predicted"]["mean"])
+        score["validation"] = chosen(score["validation"])
+        for key in ("quantized", "emulated"):
+            score[key] = None if score[key] is None else tested(score[key])
 
 
 def _winner(
@@ -107,6 +134,7 @@ def _winner(
             "reason": reason,
             **{key: facts[key] for key in ("digest", "candidate", "flow", "nodes", "notes")},
         },
+        "heads": facts["heads"],
         "score": {
             "predicted": facts["predicted_score"],
             "validation": winner.validation_score,

@@ -79,9 +79,18 @@ def print_tables(summary: dict[str, Any], console: Console) -> None:
         table.add_column(evidence.label, justify="right")
     score = summary["score"]
     predicted = score["predicted"]
+    kind, tested = summary["score_kind"] or {}, summary["test_score_kind"] or {}
+    if kind != tested:  # test rows are judged by another score than designs are chosen by
+        table.add_row(
+            f"{kind['name']}, validation",
+            f"{predicted['mean']:.4f} ± {predicted['std']:.4f}",
+            f"{score['validation']:.4f} (trained)",
+            "-",
+            "-",
+        )
     table.add_row(
-        "test score",
-        f"{predicted['mean']:.4f} ± {predicted['std']:.4f}",
+        f"{tested.get('name', 'score')}, test",
+        f"{predicted['mean']:.4f} ± {predicted['std']:.4f}" if kind == tested else "-",
         f"{score['quantized']:.4f} (trained)",
         "-" if score["emulated"] is None else f"{score['emulated']:.4f}",
         "-",

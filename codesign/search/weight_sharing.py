@@ -112,6 +112,10 @@ def share(
     Raises:
         DesignError: the space has none.
     """
+    if not task.target.is_one_class_label or task.target.heads[0].kind != "classes":
+        raise DesignError(
+            "weight sharing trains one head of classes only; leave search.weight_sharing out for this task"
+        )
     layout = layout_of(space, plain_base(space))
     return SharedSpace(space=space, layout=layout, scorer=scorer, budget=budget, task=task)
 

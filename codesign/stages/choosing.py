@@ -12,8 +12,10 @@ from codesign.errors import CodesignError
 from codesign.ir import Population
 from codesign.results import FrontPoint, TrainedDesign
 
-#: Finalists have a predicted score within this of the best one on the front.
+#: Finalists have a predicted score within this of the best one on the front, see `reach`.
 NEAR_BEST: Final = 0.015
+#: How many times the same distance is a share of a score that is best at 0 (an accuracy of 0.75 errs by 0.25).
+_OF_ERRORS: Final = 4.0
 
 
 def choose_spread(
@@ -48,6 +50,15 @@ def choose_spread(
     return generator.permutation(np.array(chosen, dtype=np.int64))
 
 
+def reach(best: float, distance: float) -> float:
+    """Return the least score that lies within a distance of the best one.
+
+    Scores above 0 are shares, where larger is better, and the distance is their own; scores that are
+    better the smaller come as negatives, and the distance is a quarter of a share of the best.
+    """
+    return best - (distance if best > 0 else _OF_ERRORS * distance * abs(best))
+
+
 def choose_finalists(points: Sequence[FrontPoint], n: int) -> list[FrontPoint]:
     """Choose front points to train to the end: spread over cost, half of them from each flow.
 
@@ -59,7 +70,7 @@ def choose_finalists(points: Sequence[FrontPoint], n: int) -> list[FrontPoint]:
         Points whose predicted score is within `NEAR_BEST` of the best, the cheapest first.
     """
     best = max(p.score for p in points)
-    close = [p for p in points if p.score >= best - NEAR_BEST]
+    close = [p for p in points if p.score >= reach(best, NEAR_BEST)]
     rtl = [p for p in close if p.flow == "rtl"]
     hls = [p for p in close if p.flow == "hls"]
     n_rtl = min(len(rtl), max(n - len(hls), (n + 1) // 2))
@@ -91,7 +102,7 @@ def choose_winner(designs: Sequence[TrainedDesign], tolerance: float) -> tuple[T
 
     Args:
         designs: the finalists.
-        tolerance: how far below the best estimated score a smaller design may lie.
+        tolerance: how far below the best estimated score a smaller design may lie, see `reach`.
 
     Returns:
         The winner, and one sentence that says why.
@@ -107,11 +118,11 @@ def choose_winner(designs: Sequence[TrainedDesign], tolerance: float) -> tuple[T
             f" nearest ({100 * nearest.worst_excess:.0f} % over); raise the budget's confidence or train.n_finalists"
         )
     best = max(d.estimated_score for d in fitting)
-    close = [d for d in fitting if d.estimated_score >= best - tolerance]
+    close = [d for d in fitting if d.estimated_score >= reach(best, tolerance)]
     provable = [d for d in close if d.flow == "rtl"]
     winner = min(provable or close, key=lambda d: d.predicted_with_weights["lut"].high)
     return winner, (
         f"Of {len(designs)} finalists {len(fitting)} fit the budget; {len(close)} of these lie within {tolerance:g} of the"
-        f" best score ({best:.4f}, validation and prediction combined), {len(provable)} as plain RTL, whose cost can be proved here;"
+        f" best score ({abs(best):.4f}, validation and prediction combined), {len(provable)} as plain RTL, whose cost can be proved here;"
         f" {winner.digest} is the smallest of {'those' if provable else 'them'} (upper end of its LUT interval)."
     )

@@ -9,10 +9,10 @@ import numpy as np
 from codesign.export.bundle import ExportResult, export_candidate
 from codesign.export.rtl import solve_network
 from codesign.ir import QuantizedNetwork
-from codesign.layers import run_words
 from codesign.results import Choice, ComparisonFacts, Export, ExportFacts, Results, Synthesized
 from codesign.stages.setting import Setting, at_tool_stage, costs_of
 from codesign.synthesis.open_flow import synthesize_verilog
+from codesign.training.judge import merit_of
 from codesign.validate.certificate import certify
 from hw_models.units import cycles_to_ns
 
@@ -85,8 +85,10 @@ def export_design(
             "latency_ns": float(cycles_to_ns(cycles, period_ns)),
             "interval_cycles": 1.0,  # the emulation took one vector every cycle, and every word was right
         }
-        outputs = np.asarray(run_words(network, words))
-        emulated_score = float((outputs.argmax(axis=1) == arrays.y_test).mean())
+        # the words that the RTL gave: the certificate found them equal to these
+        emulated_score = merit_of(
+            network, arrays, arrays.x_test, arrays.y_test, weights=arrays.weights_test, is_test=True
+        )
     return ExportFacts(
         folder=str(folder.relative_to(study.folder)),
         verdict=certificate.verdict,

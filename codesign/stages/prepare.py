@@ -12,7 +12,13 @@ from codesign.joint import check_budget
 from codesign.predictor.base import METHODS
 from codesign.results import BudgetFacts, Preparation, Results, SpaceFacts
 from codesign.search.strategies.base import make_strategy
-from codesign.stages.setting import Setting, make_problem, strategy_settings, unknown_score
+from codesign.stages.setting import (
+    Setting,
+    make_problem,
+    score_kinds,
+    strategy_settings,
+    unknown_score,
+)
 from codesign.stages.share import open_sharing
 
 #: Where the result comes from is what the whole study is about.
@@ -37,7 +43,11 @@ def run(setting: Setting, earlier: Results) -> Preparation:
         f" space {setting.space.name}: 10^{setting.space.log10_size:.1f} pairs, {100 * share:.2f} % of random ones fit"
         f" {setting.budget.name} on {setting.device.name}"
     )
+    kinds = score_kinds(setting.task)
+    score = kinds[setting.task.target.score.name]
     return Preparation(
+        score=score,
+        test_score=kinds.get("events", score),
         task=setting.task.summary(),
         scaling=setting.scaling.to_json(),
         space=SpaceFacts(

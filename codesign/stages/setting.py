@@ -16,10 +16,11 @@ from codesign.hardware.device import Budget, Device, load_budget, load_device
 from codesign.hardware.scorer import HardwareScorer, HardwareScores
 from codesign.ir import Candidate, Population
 from codesign.joint import JointProblem, limit_problem, make_reward
+from codesign.metrics import Metric
 from codesign.pools import open_pool
 from codesign.predictor.base import Predictor
 from codesign.reporter import Reporter, SilentReporter
-from codesign.results import Costs, Interval
+from codesign.results import Costs, Interval, ScoreKind
 from codesign.search.problem import Problem
 from codesign.search.strategies.base import StrategySettings
 from codesign.space import SearchSpace, candidates_from_population, load_space
@@ -71,12 +72,7 @@ class Setting:
 
     def arrays(self) -> TaskArrays:
         """Return the task's rows as the network sees them: scaled, float32."""
-        return TaskArrays(
-            x_train=self.scaling.apply(self.task.x_train),
-            y_train=self.task.y_train,
-            x_test=self.scaling.apply(self.task.x_test),
-            y_test=self.task.y_test,
-        )
+        return TaskArrays.of(self.task, self.scaling)
 
     def candidates(self, genomes: NDArray[np.int64] | list[list[int]]) -> list[Candidate]:
         """Spell genomes out as candidates for the study's device."""
@@ -136,11 +132,13 @@ def unknown_score(
 
 def make_problem(setting: Setting, score: Callable[[Population], tuple[Any, Any]]) -> Problem:
     """Build what the search optimises: the joint problem, behind cheap limits where there are any."""
-    search = setting.study.config.search
+    search, limit = setting.study.config.search, setting.budget.minimum_score
+    metric = setting.task.target.score.metric
     problem = JointProblem(
         space=setting.space,
         scorer=setting.scorer,
         budget=setting.budget,
+        minimum_score=None if limit is None else float(metric.merit(limit)),
         score=score,
         objectives=search.objectives,
         pessimism=1.0 if search.score_of == "pessimistic" else 0.0,
@@ -163,6 +161,20 @@ def strategy_settings(setting: Setting, initial: NDArray[np.int64] | None) -> St
 
 
 # ---- figures ---------------------------------------------------------------------------------------
+def score_kinds(task: TaskData) -> dict[str, ScoreKind]:
+    """Return what each head is judged by; and as "events", what the test rows' events are judged by."""
+    kinds = {head.name: _kind(head.metric, head.unit) for head in task.target.heads}
+    if task.events is not None:
+        kinds["events"] = _kind(task.events.metric, "")
+    return kinds
+
+
+def _kind(metric: Metric, unit: str) -> ScoreKind:
+    return ScoreKind(
+        name=metric.name.replace("_", " "), unit=unit, higher_is_better=metric.larger_is_better
+    )
+
+
 def costs_of(scores: HardwareScores, i: int) -> Costs:
     """Return the predicted metrics of candidate i, each with its 90 % interval."""
     known = {name: scores.metrics[name] for name in _METRICS}

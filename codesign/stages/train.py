@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from codesign.export.rtl import solve_network
 from codesign.files import write_atomically
@@ -15,6 +16,7 @@ from codesign.hardware.scorer import violations
 from codesign.ir import Candidate, QuantizedNetwork
 from codesign.results import (
     FrontPoint,
+    HeadScore,
     PredictedScore,
     Results,
     Search,
@@ -24,11 +26,12 @@ from codesign.results import (
 from codesign.space import population_from_candidates
 from codesign.stages.choosing import choose_finalists
 from codesign.stages.nodes import describe_nodes
-from codesign.stages.setting import MAX_CHUNK, Setting, costs_of
+from codesign.stages.setting import MAX_CHUNK, Setting, costs_of, score_kinds
 from codesign.stages.statistics import combine_scores
-from codesign.training.options import TrainingOptions
+from codesign.training.judge import judge_outputs, merit_of, output_values
+from codesign.training.options import TaskArrays, TrainingOptions
 from codesign.training.precision import LearnedResult, PrecisionOptions, learn_with_teacher
-from codesign.training.train import even_chunk_size, integer_score, train_population
+from codesign.training.train import even_chunk_size, split_rows, train_population
 from hw_models.units import period_to_mhz
 
 KEYS = (
@@ -145,28 +148,59 @@ def train_learned(setting: Setting, candidates: Sequence[Candidate]) -> list[Tra
             results = [count(future.result()) for future in futures]
     *splits, kept = results
     scores = [
-        [
-            integer_score(
-                network,
-                arrays.x_train[result.validation_rows],
-                arrays.y_train[result.validation_rows],
-            )
-            for network in result.networks
-        ]
+        [_merit(arrays, network, result.validation_rows) for network in result.networks]
         for result in splits
     ]
     return [
         TrainedFinalist(
             network=network,
             split_scores=tuple(split[i] for split in scores),
-            test_score=integer_score(network, arrays.x_test, arrays.y_test),
+            test_score=merit_of(
+                network,
+                arrays,
+                arrays.x_test,
+                arrays.y_test,
+                weights=arrays.weights_test,
+                is_test=True,
+            ),
         )
         for i, network in enumerate(kept.networks)
     ]
 
 
+def _merit(arrays: TaskArrays, network: QuantizedNetwork, rows: NDArray[np.int64]) -> float:
+    """Return the score of a network on training rows, turned so that larger is better."""
+    weights = None if arrays.weights_train is None else arrays.weights_train[rows]
+    return merit_of(network, arrays, arrays.x_train[rows], arrays.y_train[rows], weights=weights)
+
+
+def _validation_error(arrays: TaskArrays, network: QuantizedNetwork) -> float:
+    """Return the standard error of a network's score on one set of validation rows."""
+    _, rows = split_rows(len(arrays.y_train), TrainingOptions().validation_fraction)
+    outputs = output_values(network, arrays.x_train[rows])
+    judged = judge_outputs(outputs, arrays, part="train", rows=rows)
+    return judged[arrays.target.score.name].standard_error
+
+
 #: Trainers of finalists, by `train.precision`.
 TRAINERS: Mapping[str, FinalistTrainer] = {"uniform": train_uniform, "learned": train_learned}
+
+
+def head_scores(
+    setting: Setting, arrays: TaskArrays, outputs: NDArray[np.float64]
+) -> dict[str, HeadScore]:
+    """Judge outputs of the test rows head by head, with errors.
+
+    Args:
+        setting: the study's.
+        arrays: its rows.
+        outputs: float64[n_test, n_outputs], values of the output words.
+    """
+    judged = judge_outputs(outputs, arrays)
+    return {
+        name: HeadScore(kind=kind, score=judged[name].score, error=judged[name].standard_error)
+        for name, kind in score_kinds(setting.task).items()
+    }
 
 
 def run(setting: Setting, earlier: Results, *, trainer: FinalistTrainer | None = None) -> Training:
@@ -192,9 +226,7 @@ def train_points(
             study.candidate_folder(network.candidate.digest) / "candidate.json",
             json.dumps(network.candidate.to_json(), indent=1),
         )
-    n_validation = n_splits * round(
-        TrainingOptions().validation_fraction * len(setting.task.y_train)
-    )
+    arrays = setting.arrays()
     before = setting.scorer.score(population_from_candidates(candidates))
     after = setting.scorer.score_quantized(
         networks, with_notes=True, with_nodes=True, solve=solve_network
@@ -213,9 +245,13 @@ def train_points(
             estimated_score=finalist.validation_score
             if study.config.train.precision == "learned"
             else combine_scores(
-                point.score, point.score_std, finalist.validation_score, n_validation
+                point.score,
+                point.score_std,
+                finalist.validation_score,
+                _validation_error(arrays, finalist.network) / n_splits**0.5,
             ),
             test_score=finalist.test_score,
+            heads=head_scores(setting, arrays, output_values(finalist.network, arrays.x_test)),
             predicted=costs_of(before, i),
             predicted_with_weights=costs_of(after, i),
             fits=bool((excess[i] <= 0).all()),

@@ -15,6 +15,7 @@ from codesign.tasks._scaling import (
 from codesign.tasks.base import (
     TASKS,
     Check,
+    Events,
     Task,
     TaskData,
     build_task_data,
@@ -25,6 +26,7 @@ from codesign.tasks.base import (
 __all__ = [
     "TASKS",
     "Check",
+    "Events",
     "InputScaling",
     "Task",
     "TaskData",

@@ -2,7 +2,8 @@
 
 A look-alike of the public ADC2021 set (arXiv:2107.02157), in hardware integers, in three steps:
 
-1. hard collisions (Pythia 8, 13 TeV, without multiple interactions) of backgrounds and signals;
+1. hard collisions (Pythia 8, 13 TeV, without multiple interactions) of backgrounds and signals; those of
+   jets that pass the filter are used eight times, turned and mirrored, with other pile-up and noise;
 2. pile-up: Poisson(50) collisions for each crossing, drawn from a pool of inelastic ones, each turned by
    a random number of towers in phi and mirrored in eta by chance.  Crossings without a hard collision
    are the zero-bias background, the most frequent one;
@@ -107,6 +108,9 @@ _DECAYS = {211: (0.1396 / 7.805, 1.0), 321: (0.4937 / 3.712, 0.64)}
 _FILTER_ELECTRON_GEV, _FILTER_MUON_GEV = 12.0, 8.0
 _PT_WORD_MAX = 1023
 _BATCH = 256
+#: How often a hard collision that passes is used: turned, mirrored and with other pile-up each time.
+#: Jets pass the lepton filter once in thirty times, so that another pass costs less than another jet.
+_USES = {"qcd_30": 8, "qcd_60": 8}
 _ENERGY_GEV = 13_000
 _PYTHIA_SEED_MAX = 900_000_000
 
@@ -123,7 +127,7 @@ class Level1Settings:
 
     n_events: Mapping[str, int]
     seed: int
-    pool_size: int = 12_000
+    pool_size: int = 5_000
 
     def __post_init__(self) -> None:
         """Validate the numbers."""
@@ -147,6 +151,7 @@ class Level1Events:
     Args:
         x: int16 [n, 57] in the order of FEATURES and the units of UNITS; missing objects are zeros.
         process: int8 [n], indices into `process_names`.
+        collision: int32 [n], which hard collision an event is of: keep those of one together in a split.
         rate_khz: float32 [n], the rate that a background event stands for; 0 for signals.
         process_names: the processes.
         cross_section_mb: of each process (of "pile_up": the inelastic one).
@@ -155,6 +160,7 @@ class Level1Events:
 
     x: NDArray[np.int16]
     process: NDArray[np.int8]
+    collision: NDArray[np.int32]
     rate_khz: NDArray[np.float32]
     process_names: tuple[str, ...]
     cross_section_mb: tuple[float, ...]
@@ -200,25 +206,32 @@ def generate(
     pool = _pool(pythia, settings.pool_size, generator)
     inelastic_mb = pythia.infoPython().sigmaGen()
     names = tuple(name for name in PROCESSES if name in settings.n_events)
-    parts, rates, sections, simulated = [], [], [], []
+    parts, collisions, rates, sections, simulated = [], [], [], [], []
     for name in names:
         seed = settings.seed * 100 + 2 + list(PROCESSES).index(name)
         generator = np.random.default_rng([settings.seed, seed])
         hard = None if name == "pile_up" else _pythia((*PROCESSES[name], *_HARD), seed)
-        n_wanted, n_tried, kept = settings.n_events[name], 0, []
+        n_wanted, n_tried, n_first, kept, owners = settings.n_events[name], 0, 0, [], []
         while sum(map(len, kept)) < n_wanted:
-            collisions = None if hard is None else _simulate(hard, _BATCH, generator)
-            x = _crossings(collisions, pool, generator)
-            kept.append(x[_passes_filter(x)])
+            batch = None if hard is None else _simulate(hard, _BATCH, generator)
+            chosen = np.arange(_BATCH)
+            for use in range(_USES.get(name, 1)):
+                x = _crossings(batch, chosen, pool, generator)
+                passing = _passes_filter(x)
+                kept.append(x[passing])
+                owners.append(n_tried + chosen[passing])
+                if use == 0:
+                    n_first += int(passing.sum())
+                    chosen = chosen[passing]
+                if progress is not None:
+                    progress(name, int(passing.sum()))
             n_tried += _BATCH
-            if progress is not None:
-                progress(name, len(kept[-1]))
         section = inelastic_mb if hard is None else hard.infoPython().sigmaGen()
         per_crossing = 1.0 if hard is None else PILE_UP * section / inelastic_mb
-        rates.append(0.0 if name in SIGNALS else CROSSING_RATE_KHZ * per_crossing / n_tried)
-        # the rate of all that were kept is shared by those that are given
-        rates[-1] *= sum(map(len, kept)) / n_wanted
+        rate = 0.0 if name in SIGNALS else CROSSING_RATE_KHZ * per_crossing * n_first / n_tried
+        rates.append(rate / n_wanted)  # the rate of all that pass is shared by those that are given
         parts.append(np.concatenate(kept)[:n_wanted])
+        collisions.append(np.concatenate(owners)[:n_wanted])
         sections.append(section)
         simulated.append(n_tried)
     process = np.repeat(np.arange(len(names), dtype=np.int8), [len(part) for part in parts])
@@ -226,6 +239,7 @@ def generate(
     return Level1Events(
         x=np.concatenate(parts)[order],
         process=process[order],
+        collision=np.concatenate(collisions).astype(np.int32)[order],
         rate_khz=np.array(rates, dtype=np.float32)[process[order]],
         process_names=names,
         cross_section_mb=tuple(sections),
@@ -240,6 +254,7 @@ def write_events(events: Level1Events, path: Path) -> None:
         content,
         x=events.x,
         process=events.process,
+        collision=events.collision,
         rate_khz_of_process=np.array(
             [
                 events.rate_khz[events.process == i].max(initial=0.0)
@@ -356,56 +371,78 @@ def _entries(starts: NDArray[np.int64], chosen: NDArray[np.int64]) -> tuple[NDAr
     return starts[chosen][owner] + offsets, owner
 
 
-def _crossings(
-    hard: _Collisions | None, pool: _Collisions, generator: np.random.Generator
-) -> NDArray[np.int16]:
-    """Overlay a batch of collisions with pile-up and reconstruct them: int16 [_BATCH, 57]."""
-    counts = generator.poisson(PILE_UP, _BATCH)
-    crossing = np.repeat(np.arange(_BATCH), counts)
-    chosen = generator.choice(pool.usable, len(crossing))
-    turn = generator.integers(0, _N_PHI, len(crossing))
-    is_mirrored = generator.random(len(crossing)) < 0.5
-    entry, owner = _entries(pool.tower_start, chosen)
-    row, column = pool.towers[entry].T
+@dataclass(frozen=True, kw_only=True)
+class _Placed:
+    """Collisions in their crossings, each turned and mirrored at random.
+
+    Attributes:
+        energy: float64 [2, n_crossings, eta, phi] ET (GeV) of both layers.
+        forward: float64 [n_crossings, 2] GeV.
+        muons, muon_crossing: float64 [m, 3] pT, eta, phi; int64 [m].
+    """
+
+    energy: NDArray[np.float64]
+    forward: NDArray[np.float64]
+    muons: NDArray[np.float64]
+    muon_crossing: NDArray[np.int64]
+
+
+def _place(
+    collisions: _Collisions,
+    chosen: NDArray[np.int64],
+    crossing: NDArray[np.int64],
+    n_crossings: int,
+    generator: np.random.Generator,
+) -> _Placed:
+    """Put the `chosen` collisions into crossings, int64 [n] each."""
+    turn = generator.integers(0, _N_PHI, len(chosen))
+    is_mirrored = generator.random(len(chosen)) < 0.5
+    entry, owner = _entries(collisions.tower_start, chosen)
+    row, column = collisions.towers[entry].T
     row = np.where(is_mirrored[owner], _N_ETA - 1 - row, row)
     column = (column + turn[owner]) % _N_PHI
     cell = (crossing[owner] * _N_ETA + row) * _N_PHI + column
-    size = _BATCH * _N_ETA * _N_PHI
-    energy = np.stack(
-        [np.bincount(cell, pool.deposits[entry, layer], minlength=size) for layer in (0, 1)]
-    )
+    shape = (n_crossings, _N_ETA, _N_PHI)
+    deposits = collisions.deposits[entry]
+    energy = [np.bincount(cell, deposits[:, i], minlength=int(np.prod(shape))) for i in (0, 1)]
     angle = turn * _TOWER_PHI
-    x, y = pool.forward[chosen].T
-    forward = np.stack(
-        [
-            np.bincount(crossing, x * np.cos(angle) - y * np.sin(angle), minlength=_BATCH),
-            np.bincount(crossing, x * np.sin(angle) + y * np.cos(angle), minlength=_BATCH),
-        ],
-        1,
-    )
-    entry, owner = _entries(pool.muon_start, chosen)
-    muons = pool.muons[entry].copy()
+    x, y = collisions.forward[chosen].T
+    turned = (x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle))
+    entry, owner = _entries(collisions.muon_start, chosen)
+    muons = collisions.muons[entry].astype(np.float64)
     muons[:, 1] *= np.where(is_mirrored[owner], -1, 1)
     muons[:, 2] = (muons[:, 2] + angle[owner]) % (2 * np.pi)
-    muon_crossing = crossing[owner]
+    return _Placed(
+        energy=np.stack(energy).reshape(2, *shape),
+        forward=np.stack([np.bincount(crossing, v, minlength=n_crossings) for v in turned], 1),
+        muons=muons,
+        muon_crossing=crossing[owner],
+    )
+
+
+def _crossings(
+    hard: _Collisions | None,
+    chosen: NDArray[np.int64],
+    pool: _Collisions,
+    generator: np.random.Generator,
+) -> NDArray[np.int16]:
+    """Overlay hard collisions with pile-up and reconstruct them: int16 [len(chosen), 57]."""
+    n = len(chosen)
+    crossing = np.repeat(np.arange(n), generator.poisson(PILE_UP, n))
+    drawn = generator.choice(pool.usable, len(crossing))
+    placed = [_place(pool, drawn, crossing, n, generator)]
     if hard is not None:
-        entry, owner = _entries(hard.tower_start, np.arange(_BATCH))
-        row, column = hard.towers[entry].T
-        cell = (owner * _N_ETA + row) * _N_PHI + column
-        for layer in (0, 1):
-            energy[layer] += np.bincount(cell, hard.deposits[entry, layer], minlength=size)
-        forward += hard.forward
-        entry, owner = _entries(hard.muon_start, np.arange(_BATCH))
-        muons = np.concatenate([muons, hard.muons[entry]])
-        muon_crossing = np.concatenate([muon_crossing, owner])
-    energy = energy.reshape(2, _BATCH, _N_ETA, _N_PHI)
-    towers = _digitise(energy, generator)
-    forward += generator.normal(0.0, 6.0, forward.shape)  # GeV: forward calorimeter
+        placed.append(_place(hard, chosen, np.arange(n), n, generator))
+    towers = _digitise(sum(p.energy for p in placed), generator)  # type: ignore[arg-type]
+    forward = sum(p.forward for p in placed)
+    forward = forward + generator.normal(0.0, 6.0, (n, 2))  # GeV: forward calorimeter
+    muons = np.concatenate([p.muons for p in placed])
+    muon_crossing = np.concatenate([p.muon_crossing for p in placed])
     return np.concatenate(
         [
             _missing_energy(towers.sum(0), forward),
             _electrons(towers),
-            _muon_objects(muons, muon_crossing, generator),
+            _muon_objects(muons, muon_crossing, n, generator),
             _jets(towers.sum(0)),
         ],
         axis=1,
@@ -453,9 +490,10 @@ def _leading(
     eta: NDArray[np.floating[Any]],
     phi: NDArray[np.floating[Any]],
     n_slots: int,
+    n_events: int,
 ) -> NDArray[np.int64]:
     """Write the leading objects of each event as words, [batch, 3 n_slots]; the rest is zero."""
-    words = np.zeros((_BATCH, n_slots, 3), dtype=np.int64)
+    words = np.zeros((n_events, n_slots, 3), dtype=np.int64)
     order = np.lexsort((-pt, event))
     event = event[order]
     place = np.arange(len(event)) - np.searchsorted(event, event)
@@ -465,7 +503,7 @@ def _leading(
     values[0] = np.minimum(values[0], _PT_WORD_MAX)
     values[2] %= round(2 * np.pi / UNITS["phi"])
     words[event[kept], place[kept]] = np.stack(values, 1).astype(np.int64)
-    return words.reshape(_BATCH, -1)
+    return words.reshape(n_events, -1)
 
 
 def _centres(
@@ -479,9 +517,10 @@ def _missing_energy(towers: NDArray[np.float32], forward: NDArray[np.float64]) -
     rings = towers.sum(1)
     x = -(rings @ np.cos(phi)) - forward[:, 0]
     y = -(rings @ np.sin(phi)) - forward[:, 1]
-    zero = np.zeros(_BATCH)
+    n = len(towers)
+    zero = np.zeros(n)
     angle = np.arctan2(y, x) % (2 * np.pi)
-    return _leading(np.arange(_BATCH), np.hypot(x, y), zero, angle, OBJECTS["met"])
+    return _leading(np.arange(n), np.hypot(x, y), zero, angle, OBJECTS["met"], n)
 
 
 def _electrons(towers: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -494,11 +533,14 @@ def _electrons(towers: NDArray[np.float32]) -> NDArray[np.int64]:
     good &= behind <= _HADRONIC_SHARE_MAX * cluster
     good &= around - cluster <= _ISOLATION_MAX * cluster
     event, row, column = np.nonzero(good)
-    return _leading(event, cluster[good], *_centres(row, column), OBJECTS["electron"])
+    return _leading(event, cluster[good], *_centres(row, column), OBJECTS["electron"], len(cluster))
 
 
 def _muon_objects(
-    muons: NDArray[np.float32], event: NDArray[np.int64], generator: np.random.Generator
+    muons: NDArray[np.float64],
+    event: NDArray[np.int64],
+    n_events: int,
+    generator: np.random.Generator,
 ) -> NDArray[np.int64]:
     width = np.where(
         generator.random(len(muons)) < _TAIL_SHARE, _TAIL_RESOLUTION, _CURVATURE_RESOLUTION
@@ -506,7 +548,9 @@ def _muon_objects(
     curvature = np.abs(1.0 + width * generator.standard_normal(len(muons)))
     pt = muons[:, 0] / np.maximum(curvature, 1e-3)
     good = (generator.random(len(muons)) < _MUON_EFFICIENCY) & (pt >= _MUON_PT_MIN_GEV)
-    return _leading(event[good], pt[good], muons[good, 1], muons[good, 2], OBJECTS["muon"])
+    return _leading(
+        event[good], pt[good], muons[good, 1], muons[good, 2], OBJECTS["muon"], n_events
+    )
 
 
 def _jets(towers: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -516,7 +560,7 @@ def _jets(towers: NDArray[np.float32]) -> NDArray[np.int64]:
     pt = sums - 81 * quiet
     good = _is_peak(towers, 9) & (towers >= _JET_SEED_GEV) & (pt >= _JET_PT_MIN_GEV)
     event, row, column = np.nonzero(good)
-    return _leading(event, pt[good], *_centres(row, column), OBJECTS["jet"])
+    return _leading(event, pt[good], *_centres(row, column), OBJECTS["jet"], len(sums))
 
 
 def _passes_filter(x: NDArray[np.int16]) -> NDArray[np.bool_]:

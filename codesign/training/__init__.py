@@ -1,5 +1,6 @@
 """Training at the exact fixed-point precision: one network or many, with the same code."""
 
+from codesign.training.judge import judge_outputs, output_values
 from codesign.training.labels import LabelResult, label_candidates
 from codesign.training.options import (
     TaskArrays,
@@ -9,7 +10,7 @@ from codesign.training.options import (
     quantized_networks,
 )
 from codesign.training.store import Label, LabelStore
-from codesign.training.train import fine_tune_one, integer_score, train_population
+from codesign.training.train import fine_tune_one, train_population
 
 __all__ = [
     "Label",
@@ -20,7 +21,8 @@ __all__ = [
     "TrainingResult",
     "architecture_digest",
     "fine_tune_one",
-    "integer_score",
+    "judge_outputs",
+    "output_values",
     "label_candidates",
     "quantized_networks",
     "train_population",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from codesign.ir import Candidate, QuantizedNetwork
 from codesign.layers import LAYERS
@@ -55,14 +53,14 @@ class Executor(torch.nn.Module):
         self.register_buffer("_order", torch.tensor(order), persistent=False)
 
     def forward(self, data: torch.Tensor, step: TrainStep) -> torch.Tensor:
-        """Compute the logits of every network.
+        """Compute the outputs of every network.
 
         Args:
             data: float32[n_features, *positions, batch], standardised, not rounded.
             step: what else to do.
 
         Returns:
-            float32[n_candidates, n_classes, batch].
+            float32[n_candidates, n_outputs, batch].
         """
         if step.changes_formats:
             self._fractions.clear()
@@ -81,7 +79,7 @@ class Executor(torch.nn.Module):
                 if self._is_on_tape[index]:
                     token = write(done[-1].values, self._tape, rows, self._starts[index])
             tokens.append(token)
-        heads = [done[i].values[:, : self.schedule.n_classes] for i in self._heads]
+        heads = [done[i].values[:, : self.schedule.n_outputs] for i in self._heads]
         joined = heads[0] if len(heads) == 1 else torch.cat(heads)
         return joined.index_select(0, self._order)  # type: ignore[arg-type]
 
@@ -122,14 +120,3 @@ class Executor(torch.nn.Module):
             )
             for candidate, draft in zip(candidates, drafts, strict=True)
         ]
-
-
-def float_score(logits: torch.Tensor, labels: torch.Tensor) -> NDArray[np.float64]:
-    """Return the share of right answers per network, float64[n_candidates].
-
-    Args:
-        logits: float32[n_candidates, n_classes, batch].
-        labels: int64[batch].
-    """
-    right = logits.argmax(dim=1) == labels[None]
-    return np.asarray(right.double().mean(dim=1).cpu().numpy())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor as PoolExecutor
@@ -42,11 +43,13 @@ class LabelResult:
 
 
 def task_digest(task: TaskArrays) -> str:
-    """First 16 hex digits of the SHA-256 of all arrays."""
+    """First 16 hex digits of the SHA-256 of all arrays, and of the target where it is no plain class."""
     digest = hashlib.sha256()
     for array in task.arrays:
         digest.update(str((array.shape, array.dtype)).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
+    if task.statement is not None:
+        digest.update(json.dumps(task.statement, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from codesign.errors import DataError, DesignError
 from codesign.ir import Candidate, Network, QuantizedNetwork
+from codesign.tasks import Events, InputScaling, TaskData
+from codesign.tasks.target import Target, classes_target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,39 +95,80 @@ class TrainingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskArrays:
-    """A classification task as standardised arrays.
+    """A task as scaled arrays: what networks are trained and judged on.
 
     Attributes:
-        x_train, x_test: float32[n, n_features] or [n, positions ..., n_features], standardised.
-        y_train, y_test: int64[n], class indices.
+        x_train, x_test: float32[n, n_features] or [n, positions ..., n_features], scaled.
+        y_train, y_test: the truth: int64[n] class indices, or, for targets other than one head of
+            classes, float32[n, n_columns].
         x_measured, y_measured: rows in neither, on which labels are measured instead of on the
             validation rows of the training set; None where there are no such rows.
+        target: what is to be answered; None: the classes seen.
+        weights_train, weights_test: float32[n], at least 0; None weighs all rows alike.
+        sampling: "uniform" passes over the training rows and weighs their loss, "weighted" draws them
+            in proportion to their weights.
+        events: what the test rows are, for scores that are trained without labels.
     """
 
     x_train: NDArray[np.float32]
-    y_train: NDArray[np.int64]
+    y_train: NDArray[Any]
     x_test: NDArray[np.float32]
-    y_test: NDArray[np.int64]
+    y_test: NDArray[Any]
     x_measured: NDArray[np.float32] | None = None
-    y_measured: NDArray[np.int64] | None = None
+    y_measured: NDArray[Any] | None = None
+    target: Target = None  # type: ignore[assignment]  # set below where it is left out
+    weights_train: NDArray[np.float32] | None = None
+    weights_test: NDArray[np.float32] | None = None
+    sampling: Literal["uniform", "weighted"] = "uniform"
+    events: Events | None = None
 
     def __post_init__(self) -> None:
         if (self.x_measured is None) != (self.y_measured is None):
             raise DataError("x_measured and y_measured go together; give both or neither")
+        if self.target is None:
+            n_classes = int(max(y.max() for _, _, y in self._parts())) + 1
+            names = [str(i) for i in range(max(n_classes, 2))]
+            object.__setattr__(self, "target", classes_target(names))
+        target = self.target
         for kind, x, y in self._parts():
-            if not 2 <= x.ndim <= 4 or y.shape != x.shape[:1]:
+            shape = (len(x),) if target.is_one_class_label else (len(x), target.n_columns)
+            if not 2 <= x.ndim <= 4 or y.shape != shape:
                 raise DataError(
                     f"{kind} arrays have shapes {x.shape} and {y.shape}; expected (n, n_features), (n, particles,"
-                    " n_features) or (n, rows, columns, n_features), and (n,)"
+                    f" n_features) or (n, rows, columns, n_features), and {shape}"
                 )
             if not np.isfinite(x).all():
                 raise DataError(f"{kind} inputs hold NaN or infinity; clean the data first")
             if x.shape[1:] != self.x_train.shape[1:]:
                 raise DataError(f"train and {kind} inputs differ in shape; load them from one task")
-            if y.min() < 0:
+            if target.is_one_class_label and y.min() < 0:
                 raise DataError(f"a {kind} label is negative; expected class indices from 0")
+        for kind, weights, x in (
+            ("train", self.weights_train, self.x_train),
+            ("test", self.weights_test, self.x_test),
+        ):
+            if weights is not None and (weights.shape != (len(x),) or not (weights >= 0).all()):
+                raise DataError(
+                    f"{kind} weights have shape {weights.shape}; expected one weight of at least 0 for each of"
+                    f" {len(x)} rows"
+                )
 
-    def _parts(self) -> list[tuple[str, NDArray[np.float32], NDArray[np.int64]]]:
+    @classmethod
+    def of(cls, data: TaskData, scaling: InputScaling) -> TaskArrays:
+        """Return the rows of a task as the network sees them: scaled, float32."""
+        return cls(
+            x_train=scaling.apply(data.x_train),
+            y_train=data.y_train,
+            x_test=scaling.apply(data.x_test),
+            y_test=data.y_test,
+            target=data.target,
+            weights_train=data.weights_train,
+            weights_test=data.weights_test,
+            sampling=data.sampling,
+            events=data.events,
+        )
+
+    def _parts(self) -> list[tuple[str, NDArray[np.float32], NDArray[Any]]]:
         parts = [("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)]
         if self.x_measured is not None and self.y_measured is not None:
             parts.append(("measured", self.x_measured, self.y_measured))
@@ -133,13 +176,25 @@ class TaskArrays:
 
     @property
     def arrays(self) -> tuple[NDArray[Any], ...]:
-        """All arrays, inputs and classes in turn: those to train on, to test on, to measure on."""
-        return tuple(array for _, x, y in self._parts() for array in (x, y))
+        """All arrays, inputs and truth in turn: those to train on, to test on, to measure on; weights."""
+        rows = [array for _, x, y in self._parts() for array in (x, y)]
+        more = [w for w in (self.weights_train, self.weights_test) if w is not None]
+        return (*rows, *more)
 
     @property
-    def n_classes(self) -> int:
-        """Number of classes seen."""
-        return int(max(y.max() for _, _, y in self._parts())) + 1
+    def statement(self) -> list[Any] | None:
+        """What labels depend on beside the arrays, as JSON values; None for plain classification."""
+        heads = self.target.statement()
+        plain = len(heads) == 1 and self.target.heads[0].kind == "classes"
+        if plain and heads[0]["metric"] == {"name": "accuracy"} and self.sampling == "uniform":
+            return None
+        events = None if self.events is None else self.events.metric.model_dump()
+        return [heads, self.sampling, events]
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of a network for this task."""
+        return self.target.n_outputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +203,10 @@ class TrainingResult:
 
     Attributes:
         networks: the integer networks.
-        validation_score: float64[n], of the integer networks on held-out training rows.
-        test_score: float64[n], of the integer networks on the test set.
+        validation_score: float64[n], of the integer networks on held-out training rows: the metric of the
+            target's first head, turned so that larger is better.
+        test_score: float64[n], of the integer networks on the test set; where the task's events are
+            known there, the metric that judges them.
         loss: float64[n, n_epochs], mean training loss per epoch (NaN after an early stop).
         epochs: int64[n], epochs trained.
         seed: the seed used.

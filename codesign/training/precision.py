@@ -25,12 +25,13 @@ from codesign.layers import run_words, typed
 from codesign.layers._train_learned import LearnedModule, own_words
 from codesign.layers._training import Granularity, TrainStep
 from codesign.training.executor import Executor
-from codesign.training.options import TaskArrays, initial_seeds
+from codesign.training.losses import TargetLoss, row_weights
+from codesign.training.options import TaskArrays, TrainingOptions, initial_seeds
 from codesign.training.schedule import build_schedule
-from codesign.training.teacher import train_teacher
-from codesign.training.train import check_fit, mean_loss, split_rows, target_probabilities
+from codesign.training.teacher import can_be_taught, train_teacher
+from codesign.training.train import check_fit, split_rows
 
-#: Prices per LUT, in units of the cross entropy: what the controller starts from, and its bounds.
+#: Prices per LUT, in units of the loss: what the controller starts from, and its bounds.
 _FIRST_PRICE, _LEAST_PRICE, _GREATEST_PRICE = 1e-5, 1e-7, 1e-3
 #: Steps from one look at what networks cost to the next: widths change slowly.
 _PRICE_STEPS = 4
@@ -103,7 +104,7 @@ class LearnedResult:
     Attributes:
         networks: the integer networks, every element with the width it needs.
         predicted_lut: float64[n], what each costs by the price it was trained with.
-        price: float64[n], cross entropy per LUT that its budget came to.
+        price: float64[n], loss per LUT that its budget came to.
         validation_rows: int64, rows that no network has seen (none where all were trained on).
         seconds: processor time of the training.
     """
@@ -164,13 +165,18 @@ def learn_with_teacher(
     options: PrecisionOptions,
     seed: int,
 ) -> LearnedResult:
-    """Train a teacher on the same rows, then `train_learned`, all on one core: what worker processes run."""
+    """Train a teacher of classes on the same rows, then `train_learned`, on one core: what worker processes run."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        teacher = train_teacher(
-            task, seed=seed, validation_fraction=options.validation_fraction, split=options.split
-        )
+        teacher = None
+        if can_be_taught(task):
+            teacher = train_teacher(
+                task,
+                seed=seed,
+                validation_fraction=options.validation_fraction,
+                split=options.split,
+            )
         return train_learned(
             candidates, budgets_lut, task, options, seed=seed, teacher_logits=teacher
         )
@@ -205,8 +211,10 @@ class _Learning:
             )
         data = np.ascontiguousarray(task.x_train[self._rows].T)
         self._data = torch.from_numpy(data).to(device)
-        labels = torch.from_numpy(task.y_train[self._rows])
-        targets = target_probabilities(labels, schedule.n_classes, 0.0)
+        self._loss = TargetLoss(task.target, schedule.n_outputs, TrainingOptions())
+        targets = self._loss.targets(task.y_train[self._rows], task.x_train[self._rows])
+        weights = row_weights(task, self._rows)
+        self._weights = None if weights is None else weights.to(device)
         if teacher_logits is not None:
             taught = torch.softmax(torch.from_numpy(teacher_logits[self._rows]), dim=1).T
             targets = torch.lerp(targets, taught, options.distillation_weight)
@@ -246,15 +254,23 @@ class _Learning:
         """Pass over the training rows once, in a new order."""
         order = torch.randperm(self._data.shape[1], generator=self._generator).to(self._data.device)
         data, targets = self._data[:, order], self._targets[:, order]
+        weights = None if self._weights is None else self._weights[order]
         for batch in range(self._n_batches):
             window = slice(batch * self._batch_size, (batch + 1) * self._batch_size)
             share = self._step / self._n_steps
             for group, peak in zip(self._optimiser.param_groups, self._peaks, strict=True):
                 group["lr"] = peak * _rate(share)
-            self._train_step(data[:, window], targets[:, window], share)
+            weight = None if weights is None else weights[window]
+            self._train_step(data[:, window], targets[:, window], weight, share)
             self._step += 1
 
-    def _train_step(self, data: torch.Tensor, targets: torch.Tensor, share: float) -> None:
+    def _train_step(
+        self,
+        data: torch.Tensor,
+        targets: torch.Tensor,
+        weights: torch.Tensor | None,
+        share: float,
+    ) -> None:
         is_frozen = share >= self._options.freeze_at
         if is_frozen:
             for parameter, _ in self._widths:
@@ -263,7 +279,7 @@ class _Learning:
             self._measure(share)
         logits = self._model(data, TrainStep(tracks_ranges=not is_frozen))
         self._optimiser.zero_grad(set_to_none=True)
-        mean_loss(logits, targets).sum().backward()  # type: ignore[no-untyped-call]
+        self._loss(logits, targets, None, weights).sum().backward()  # type: ignore[no-untyped-call]
         if not is_frozen and share > _WARM_UP:
             for (parameter, rows), slope in zip(self._widths, self._slopes, strict=True):
                 if slope is not None and parameter.grad is not None:

@@ -54,14 +54,14 @@ class Schedule:
         names: per population row: the node's name, "" for nodes folded into their source.
         candidate: int64 per population row.
         outputs: per candidate: (group, index in it) of its last node.
-        n_classes: width of every network's last node.
+        n_outputs: width of every network's last node.
     """
 
     groups: tuple[Group, ...]
     names: tuple[str, ...]
     candidate: NDArray[np.int64]
     outputs: tuple[tuple[int, int], ...]
-    n_classes: int
+    n_outputs: int
 
 
 def folded_network(network: Network) -> Network:
@@ -190,7 +190,7 @@ class _Scheduler:
             names=self._names,
             candidate=self._population.candidate,
             outputs=tuple(self._place[int(row)] for row in self._last),
-            n_classes=widths.pop(),
+            n_outputs=widths.pop(),
         )
 
     def _family(self, row: int) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from codesign.errors import DesignError
 from codesign.training.options import TaskArrays, TrainingOptions
 from codesign.training.train import split_rows
 
@@ -17,6 +18,11 @@ _EPOCHS = 100
 _DROPOUT = 0.1
 _LEARNING_RATE = 4e-3
 _BATCH_SIZE = 256
+
+
+def can_be_taught(task: TaskArrays) -> bool:
+    """Say whether a teacher of probabilities has a use: one head of classes, nothing else."""
+    return [head.kind for head in task.target.heads] == ["classes"]
 
 
 def train_teacher(
@@ -42,13 +48,17 @@ def train_teacher(
     Returns:
         float32[n_train, n_classes] logarithms of the mean probabilities, for every training row.
     """
+    if not can_be_taught(task):
+        raise DesignError(
+            "a teacher of probabilities needs a target of classes alone; leave it out"
+        )
     generator = torch.Generator().manual_seed(seed)
     rows = np.arange(len(task.y_train))
     if validation_fraction > 0:
         rows, _ = split_rows(len(task.y_train), validation_fraction, split)
     flat = task.x_train.reshape(len(task.x_train), -1)
     x, y = torch.from_numpy(flat[rows]), torch.from_numpy(task.y_train[rows])
-    widths = (x.shape[1], *_HIDDEN, task.n_classes)
+    widths = (x.shape[1], *_HIDDEN, task.n_outputs)
     weights = [
         torch.nn.Parameter(torch.randn(n_members, a, b, generator=generator) * (2.0 / a) ** 0.5)
         for a, b in zip(widths[:-1], widths[1:], strict=True)

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from codesign.errors import DesignError
 from codesign.ir import Candidate, QuantizedNetwork
 from codesign.ir.quantized import leading
-from codesign.layers import run_words
 from codesign.layers._training import TrainStep
 from codesign.layers.input import input_shape
 from codesign.processes import n_worker_processes
 from codesign.space import population_from_candidates
-from codesign.training.executor import Executor, float_score
+from codesign.training.executor import Executor
+from codesign.training.judge import head_values, merit_of
+from codesign.training.losses import TargetLoss, row_weights
 from codesign.training.options import TaskArrays, TrainingOptions, TrainingResult, initial_seeds
 from codesign.training.schedule import build_schedule
 from codesign.training.thinning import thin
@@ -32,8 +33,6 @@ Progress = Callable[[float], None]
 _SPLIT_SEED = 20_260_101
 #: Input statistics of normalised nodes are tracked at every so many steps: they change slowly.
 _MOMENT_STEPS = 4
-#: Rows that integer networks are evaluated on at a time: few enough to stay in the cache.
-_EVALUATION_ROWS = 4096
 #: Steps at which ranges are chosen from the start, beside twice per epoch later.
 _EARLY_STEPS = (0, 4, 16)
 
@@ -146,23 +145,6 @@ def split_rows(
     return np.sort(np.delete(order, held_out)), np.sort(order[held_out])
 
 
-def integer_score(network: QuantizedNetwork, x: NDArray[np.float32], y: NDArray[np.int64]) -> float:
-    """Return the share of rows that the integer network classifies right (first of equal words).
-
-    Args:
-        network: the network.
-        x: float32[n, *task shape], standardised.
-        y: int64[n].
-    """
-    n_right = 0
-    for start in range(0, len(y), _EVALUATION_ROWS):
-        rows = slice(start, start + _EVALUATION_ROWS)
-        words = network.input_words(x[rows])
-        answers = np.asarray(run_words(network, words)).argmax(axis=1)
-        n_right += int((answers == y[rows]).sum())
-    return n_right / len(y)
-
-
 def check_fit(candidates: Sequence[Candidate], task: TaskArrays) -> None:
     for candidate in candidates:
         leading(task.x_train[:0], input_shape(candidate.network))
@@ -237,15 +219,21 @@ def _train_chunk(
             training.drop_hopeless()
         progress((epoch + 1) / options.epochs)
     training.finish()
-    x_validation, y_validation = task.x_measured, task.y_measured
-    if x_validation is None or y_validation is None:
-        x_validation = task.x_train[training.validation_rows]
-        y_validation = task.y_train[training.validation_rows]
+    x, y, weights = task.x_measured, task.y_measured, None
+    if x is None or y is None:
+        rows = training.validation_rows
+        x, y = task.x_train[rows], task.y_train[rows]
+        weights = None if task.weights_train is None else task.weights_train[rows]
     networks = training.networks()
     return TrainingResult(
         networks=networks,
-        validation_score=np.array([integer_score(n, x_validation, y_validation) for n in networks]),
-        test_score=np.array([integer_score(n, task.x_test, task.y_test) for n in networks]),
+        validation_score=np.array([merit_of(n, task, x, y, weights=weights) for n in networks]),
+        test_score=np.array(
+            [
+                merit_of(n, task, task.x_test, task.y_test, weights=task.weights_test, is_test=True)
+                for n in networks
+            ]
+        ),
         loss=training.loss,
         epochs=np.isfinite(training.loss).sum(axis=1),
         seed=seed,
@@ -271,22 +259,16 @@ class _Training:
         self._active = list(range(len(candidates)))
         self._finished: dict[int, QuantizedNetwork] = {}
         schedule = build_schedule(candidates, self._seeds)
-        if schedule.n_classes < task.n_classes:
-            raise DesignError(
-                f"networks have {schedule.n_classes} outputs, the task has {task.n_classes} classes;"
-                " decode the space for this task"
-            )
+        self._task = task
+        self._loss = TargetLoss(task.target, schedule.n_outputs, options)
         rows, self.validation_rows = split_rows(
             len(task.y_train), options.validation_fraction, options.split
         )
         self._data = _features_first(task.x_train[rows]).to(device)
-        labels = torch.from_numpy(task.y_train[rows])
-        self._targets = target_probabilities(
-            labels, schedule.n_classes, options.label_smoothing
-        ).to(device)
-        held_out = self.validation_rows
-        self._held_out = _features_first(task.x_train[held_out]).to(device)
-        self._held_out_labels = torch.from_numpy(task.y_train[held_out]).to(device)
+        self._targets = self._loss.targets(task.y_train[rows], task.x_train[rows]).to(device)
+        weights = row_weights(task, rows)
+        self._weights = None if weights is None else weights.to(device)
+        self._held_out = _features_first(task.x_train[self.validation_rows]).to(device)
         self._soft = None
         if teacher_logits is not None:
             logits = torch.from_numpy(np.ascontiguousarray(teacher_logits[rows].T))
@@ -310,9 +292,17 @@ class _Training:
         self.loss = np.full((len(candidates), options.epochs), np.nan)
 
     def run_epoch(self) -> None:
-        """Pass over the training rows once, in a new order."""
-        order = torch.randperm(self._data.shape[-1], generator=self._generator)
+        """Pass over the training rows once, in a new order, or over as many drawn by their weights."""
+        n, weights = self._data.shape[-1], self._weights
+        if weights is not None and self._task.sampling == "weighted":
+            total_weight = torch.cumsum(weights.cpu().double(), 0)
+            drawn = torch.rand(n, generator=self._generator, dtype=torch.float64)
+            order = torch.searchsorted(total_weight, drawn * total_weight[-1], right=True)
+            weights = None
+        else:
+            order = torch.randperm(n, generator=self._generator)
         order = order.to(self._data.device)
+        weights = None if weights is None else weights[order]
         data, targets = self._data[..., order], self._targets[:, order]
         soft = None if self._soft is None else self._soft[:, order]
         total = torch.zeros(len(self._active), device=data.device)
@@ -325,7 +315,8 @@ class _Training:
             plan = _plan_step(self._step, self._n_batches, self._n_steps, self._options)
             teacher = None if soft is None else soft[:, window]
             logits = self._model(data[..., window], plan)
-            loss = _loss(logits, targets[:, window], teacher, self._options)
+            weight = None if weights is None else weights[window]
+            loss = self._loss(logits, targets[:, window], teacher, weight)
             self._optimiser.zero_grad(set_to_none=True)
             loss.sum().backward()  # type: ignore[no-untyped-call]
             self._optimiser.step()
@@ -336,11 +327,15 @@ class _Training:
     def drop_hopeless(self) -> None:
         """Stop networks that have learned far less than their chunk's median; keep what they are."""
         with torch.no_grad():
-            logits = self._model(self._held_out, TrainStep())
-        score = float_score(logits, self._held_out_labels)
-        chance = float(torch.bincount(self._held_out_labels).max() / len(self._held_out_labels))
-        floor = chance + self._options.stop_below * (float(np.median(score)) - chance)
-        keep = np.flatnonzero(score >= floor)
+            outputs = (
+                self._model(self._held_out, TrainStep()).permute(0, 2, 1).double().cpu().numpy()
+            )
+        merit = np.array([self._merit(own) for own in outputs])
+        # what always the same answer is worth: each class in turn, or the mean value
+        guesses = np.concatenate([np.zeros((1, outputs.shape[2])), np.eye(outputs.shape[2])])
+        chance = max(self._merit(np.tile(guess, (outputs.shape[1], 1))) for guess in guesses)
+        floor = chance + self._options.stop_below * (float(np.median(merit)) - chance)
+        keep = np.flatnonzero(merit >= floor)
         if keep.size in (0, len(self._active)):
             return
         candidates = [self._all[i] for i in self._active]
@@ -351,6 +346,14 @@ class _Training:
         self._export(set(range(len(self._active))) - set(keep.tolist()))
         self._model, self._optimiser = thinned
         self._active = [self._active[i] for i in keep]
+
+    def _merit(self, outputs: NDArray[np.float64]) -> float:
+        """Return what outputs [n, n_outputs] of the validation rows are worth to the first head."""
+        rows, task = self.validation_rows, self._task
+        head, values, truth = next(
+            head_values(task.target, outputs, task.y_train[rows], task.x_train[rows])
+        )
+        return float(head.metric.merit(head.metric.score(values, truth)))
 
     def _export(self, positions: set[int]) -> None:
         """Choose the output formats and export the networks at some positions of the model."""
@@ -406,68 +409,9 @@ def _plan_step(index: int, n_batches: int, n_steps: int, options: TrainingOption
     )
 
 
-class _SoftCrossEntropy(torch.autograd.Function):
-    """Cross entropy with given probabilities, summed over classes: log sum exp z - sum p z."""
-
-    @staticmethod
-    def forward(ctx, logits, probabilities):  # type: ignore[no-untyped-def]
-        largest = logits.amax(dim=1, keepdim=True)
-        softmax = torch.sub(logits, largest).exp_()
-        total = softmax.sum(dim=1, keepdim=True)
-        ctx.save_for_backward(softmax.div_(total), probabilities)
-        expected = torch.mul(logits, probabilities).sum(dim=1)
-        return total.log_().add_(largest).squeeze(1).sub_(expected)
-
-    @staticmethod
-    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
-        softmax, probabilities = ctx.saved_tensors
-        return torch.sub(softmax, probabilities).mul_(gradient[:, None]), None
-
-
-def mean_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the mean cross entropy of each network, float32[n_candidates].
-
-    Args:
-        logits: float32[n_candidates, n_classes, batch].
-        targets: float32[n_classes, batch], probabilities.
-    """
-    return _SoftCrossEntropy.apply(logits, targets).mean(dim=1)  # type: ignore[no-any-return,no-untyped-call]
-
-
-def _loss(
-    logits: torch.Tensor,
-    targets: torch.Tensor,
-    teacher: torch.Tensor | None,
-    options: TrainingOptions,
-) -> torch.Tensor:
-    """Return the mean loss of each network, float32[n_candidates].
-
-    Args:
-        logits: float32[n_candidates, n_classes, batch].
-        targets: float32[n_classes, batch], `target_probabilities` of the batch.
-        teacher: float32[n_classes, batch], softened probabilities.
-        options: distillation.
-    """
-    hard = mean_loss(logits, targets)
-    if teacher is None:
-        return hard
-    temperature, weight = options.distillation_temperature, options.distillation_weight
-    soft = _SoftCrossEntropy.apply(logits / temperature, teacher)  # type: ignore[no-untyped-call]
-    result: torch.Tensor = (1 - weight) * hard + weight * temperature**2 * soft.mean(dim=1)
-    return result
-
-
-def target_probabilities(labels: torch.Tensor, n_classes: int, smoothing: float) -> torch.Tensor:
-    """Return the probabilities that training aims at, float32[n_classes, n]."""
-    exact = torch.nn.functional.one_hot(labels, n_classes).to(torch.float32).T
-    return ((1.0 - smoothing) * exact + smoothing / n_classes).contiguous()
-
-
 __all__ = [
     "Progress",
     "fine_tune_one",
-    "float_score",
-    "integer_score",
     "split_rows",
     "train_population",
 ]

@@ -12,7 +12,7 @@ from codesign.stages.setting import open_setting
 from codesign.stages.train import train_points
 from codesign.study import Study, StudyConfig
 from codesign.training import teacher
-from codesign.training.train import integer_score
+from codesign.training.judge import merit_of
 
 
 def points(setting, n: int) -> list[FrontPoint]:
@@ -51,7 +51,9 @@ def test_finalists_learn_their_widths_and_become_designs(tmp_path, monkeypatch):
         network = QuantizedNetwork.load(setting.study.weights_file(design.digest))
         weights = next(roles["weight"] for roles in network.constants.values())
         assert weights.type.bits.shape == weights.values.shape  # a width of its own each
-        assert design.test_score == integer_score(network, arrays.x_test, arrays.y_test)
+        assert design.test_score == merit_of(
+            network, arrays, arrays.x_test, arrays.y_test, weights=None
+        )
         assert design.validation_score > 0.4  # chance is 0.2
         assert design.estimated_score == design.validation_score
         assert design.predicted_with_weights["lut"].value > 0

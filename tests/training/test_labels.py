@@ -13,10 +13,10 @@ from codesign.training import (
     LabelStore,
     TaskArrays,
     TrainingOptions,
-    integer_score,
     label_candidates,
     train_population,
 )
+from codesign.training.judge import merit_of
 
 OPTIONS = TrainingOptions(epochs=1, batch_size=350, chunk_size=2)
 
@@ -127,7 +127,7 @@ def test_labels_are_measured_on_rows_of_their_own_where_there_are_some(tmp_path,
         plain.networks, found.networks, found.validation_score, strict=True
     ):
         assert before.digest == after.digest  # training sees nothing of them
-        assert score == integer_score(after, x, y)
+        assert score == merit_of(after, task, x, y, weights=None)
         words = after.input_words(x)
         assert score == (np.argmax(run_words(after, words), axis=1) == y).mean()
     assert np.array_equal(plain.test_score, found.test_score)

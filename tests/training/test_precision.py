@@ -11,9 +11,9 @@ from codesign.export.rtl import run_trace, trace_network
 from codesign.ir import Candidate, HardwareConfig, Network, Node, QuantizedNetwork
 from codesign.layers import run_words
 from codesign.layers._train_learned import own_words
+from codesign.training.judge import merit_of
 from codesign.training.options import TaskArrays
 from codesign.training.precision import PrecisionOptions, train_learned
-from codesign.training.train import integer_score
 
 OPTIONS = PrecisionOptions(epochs=60, batch_size=100)
 
@@ -137,7 +137,10 @@ def test_networks_end_at_their_budgets():
     assert cost == sorted(cost)
     assert cost == pytest.approx(result.predicted_lut.tolist(), rel=0.4)
     rows = result.validation_rows
-    score = [integer_score(n, TASK.x_train[rows], TASK.y_train[rows]) for n in result.networks]
+    score = [
+        merit_of(n, TASK, TASK.x_train[rows], TASK.y_train[rows], weights=None)
+        for n in result.networks
+    ]
     assert min(score) > 0.75  # of three classes
     assert (np.diff(result.price) < 0).all()  # a LUT is worth less where there are many
     cheapest = result.networks[0].constants["d0"]["weight"].values

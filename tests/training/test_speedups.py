@@ -9,10 +9,11 @@ from codesign.layers import LAYERS
 from codesign.layers._table import TableActivation
 from codesign.layers._train_dense import _EPSILON, _Fold
 from codesign.layers._training import Grid, ResultRange, TrainStep, floor_saturate
+from codesign.tasks.target import classes_target
 from codesign.training.executor import Executor
+from codesign.training.losses import TargetLoss
 from codesign.training.options import TrainingOptions, initial_seeds
 from codesign.training.schedule import build_schedule
-from codesign.training.train import _loss, _targets
 
 from .test_train import sampled
 
@@ -58,7 +59,9 @@ def test_loss_is_the_cross_entropy_of_torch(smoothing):
         logits, labels.expand(7, -1), reduction="none", label_smoothing=smoothing
     ).mean(dim=1)
     options = TrainingOptions(label_smoothing=smoothing)
-    found = _loss(logits, _targets(labels, 5, smoothing), None, options)
+    loss = TargetLoss(classes_target("abcde"), 5, options)
+    targets = loss.targets(labels.numpy(), np.zeros((64, 1), np.float32))
+    found = loss(logits, targets)
     # float32: seven digits, over sums of five terms
     assert torch.allclose(found, expected, rtol=1e-5, atol=1e-6)
     gradients = [torch.autograd.grad(loss.sum(), logits)[0] for loss in (found, expected)]

@@ -16,10 +16,10 @@ from codesign.training import (
     TrainingOptions,
     architecture_digest,
     fine_tune_one,
-    integer_score,
     train_population,
 )
 from codesign.training.executor import Executor
+from codesign.training.judge import merit_of
 from codesign.training.options import initial_seeds
 from codesign.training.schedule import build_schedule, folded_network
 from codesign.training.thinning import thin
@@ -205,7 +205,10 @@ def test_early_stopping_drops_the_hopeless_and_leaves_the_others_alone():
     assert (result.epochs[[0, 1, 2, 4, 5, 6]] == 4).sum() >= 4
     assert np.isnan(result.loss[3, 2:]).all()
     network = result.networks[3]
-    assert integer_score(network, blobs().x_test, blobs().y_test) == result.test_score[3]
+    assert (
+        merit_of(network, blobs(), blobs().x_test, blobs().y_test, weights=None)
+        == result.test_score[3]
+    )
     fraction = (network.constants["a"]["weight"].values == 0).mean()
     assert fraction >= 14 / 16  # pruned although it stopped early: round(0.9 * 16) of 16
 
