@@ -65,6 +65,8 @@ class _HlsGraph:
         self.layers: list[dict[str, Any]] = []
         self.configuration: dict[str, dict[str, Any]] = {}
         self.precision: dict[str, dict[str, FixedPoint]] = {}
+        #: Whether any element has a type of its own: then hls4ml would derive all types anew.
+        self.rounds_elements = False
 
     def add(
         self,
@@ -107,6 +109,7 @@ class _HlsGraph:
                 f" not have with {io_type}; use io_parallel on vitis or vivado, plain RTL, or one type"
                 " for all elements"
             )
+        self.rounds_elements = True
         whole = (1, *result.shape)
         signed, bits, integer_bits = (
             np.broadcast_to(a, whole).astype(np.int64)
@@ -182,6 +185,7 @@ def _build_graph(
                 "Precision": {"default": "fixed<2,1>", "maximum": "fixed<64,32>"},
                 "ReuseFactor": 1,
                 "Strategy": "Latency",
+                **({"BitExact": False} if graph.rounds_elements else {}),
             },
             "LayerName": graph.configuration,
         },

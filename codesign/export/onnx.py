@@ -244,15 +244,16 @@ class _QonnxGraph(_Graph):
 
 
 def _is_quant(result: TensorType) -> bool:
-    """Whether a `Quant` node computes this: one sign for all elements, some bits, and a mode it has.
+    """Whether a `Quant` node computes this: one sign and width for all elements, and a mode it has.
 
-    It saturates, knows no half-up, and reads one signed bit as {-1, +1}.
+    It saturates, knows no half-up, and reads one signed bit as {-1, +1}; the qonnx library reads scales of
+    single elements, but widths of whole tensors only.
     """
     return (
         result.overflow == "SAT"
         and result.rounding in _QUANT_MODES
-        and result.signed.ndim == 0
-        and int(result.bits.min()) >= 1 + int(result.signed)
+        and result.signed.ndim == result.bits.ndim == 0
+        and int(result.bits) >= 1 + int(result.signed)
     )
 
 

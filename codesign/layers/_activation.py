@@ -175,12 +175,20 @@ class Activation(Layer):
         return graph.quantize(self.onnx_function(graph, inputs[0]), site.rounded)
 
     def to_hls4ml(self, site: Site, graph: HlsGraph, inputs: Sequence[str]) -> str:
-        name, fmt = site.node.name, site.rounded.uniform
-        if fmt is not None:
-            return self.hls_function(graph, name, inputs[0], site.output.size, fmt)
+        name, result, size = site.node.name, site.rounded, site.output.size
         wide = exact(self.unrounded(site.source).format)
-        values = self.hls_function(graph, f"{name}_exact", inputs[0], site.output.size, wide)
-        return graph.quantize(name, values, site.rounded)
+        n_bits = min(wide.bits, site.source.format.bits)
+        # ap_fixed fails to round to nearest where all bits and more are lost: give it bits to lose
+        lost = wide.fraction_bits - int(result.element_fraction_bits.min()) + 2
+        is_short = result.rounding != "TRN" and lost > n_bits
+        if result.uniform is not None and not is_short:
+            return self.hls_function(graph, name, inputs[0], size, result.uniform)
+        if is_short and lost > wide.bits:
+            wide = replace(wide, bits=lost, integer_bits=lost - wide.fraction_bits)
+        values = self.hls_function(graph, f"{name}_exact", inputs[0], size, wide)
+        if result.uniform is not None:
+            return add_hls_activation(graph, "linear", name, values, size, result.uniform)
+        return graph.quantize(name, values, result)
 
     def to_rtl(self, site: Site, inputs: Sequence[FVArray]) -> FVArray:
         return quantize_rtl(self.rtl_function(inputs[0]), site.rounded)
@@ -226,13 +234,51 @@ def quantize_torch(values: torch.Tensor, result: TensorType) -> torch.Tensor:
 
 def quantize_rtl(lanes: FVArray, result: TensorType) -> FVArray:
     """Round alkaid's lanes to a type, each to its own."""
-    return lanes.quantize(
-        result.signed.astype(np.int64),
-        result.integer_bits - result.signed,
-        result.element_fraction_bits * (result.bits > 0),  # alkaid: a lane of no bits is zero
-        overflow_mode=result.overflow,
-        round_mode=result.rounding,
+    formats = [fmt for _, count, fmt in result.elements() for _ in range(count)]
+    rounded = np.array(
+        [_round_lane(*pair) for pair in zip(np.asarray(lanes).ravel(), formats, strict=True)],
+        dtype=object,
     )
+    return type(lanes)(rounded.reshape(lanes.shape), lanes.solver_options, hwconf=lanes.hwconf)
+
+
+def _round_lane(lane: Any, fmt: FixedPoint | None) -> Any:
+    """Round one lane of alkaid's, around what its version 0.8.2 gets wrong: constants, ties, single bits."""
+    if fmt is None:
+        return 0.0
+    if lane.low == lane.high:
+        return float(fmt.values_from_words(fmt.words_from_values(np.array(float(lane.low)))))
+    rounding, fraction = fmt.rounding, int(lane.kif[2])
+    if rounding == "RND_CONV":
+        rounding = "TRN"
+        if fraction > fmt.fraction_bits:
+            # half a bit less one part, and that part where the bit above is set: ties go to even words
+            is_odd = _single_bit(lane, 1 - fmt.fraction_bits, fmt.fraction_bits, "WRAP")
+            part = 2.0**-fraction
+            lane = lane + (fmt.lsb / 2 - part) + is_odd * (part / fmt.lsb)
+    # a lane on a coarser grid fills fewer bits; saturation may still reach the finest one
+    finest = min(fmt.fraction_bits, fraction) if fmt.overflow == "WRAP" else fmt.fraction_bits
+    if not fmt.signed and fmt.integer_bits + finest == 1:
+        if rounding == "RND" and fraction > fmt.fraction_bits:
+            lane = lane + fmt.lsb / 2
+        return _single_bit(lane, fmt.integer_bits, finest, fmt.overflow)
+    return lane.quantize(
+        fmt.signed, fmt.integer_bits - fmt.signed, fmt.fraction_bits, fmt.overflow, rounding
+    )
+
+
+def _single_bit(lane: Any, integer_bits: int, fraction_bits: int, overflow: str) -> Any:
+    """Round one lane down to one unsigned bit, by way of a signed word of two.
+
+    alkaid takes the wrong bit of a lane that it holds scaled (`canonicalize_msb_wraps`); what comes out
+    of the first step is not.
+    """
+    two = lane.quantize(1, integer_bits, fraction_bits, overflow, "TRN")
+    if overflow == "SAT":
+        return two.relu()
+    if two.low == two.high:  # of constants it keeps a bit too many
+        return float(two.low) % 2.0**integer_bits
+    return two.quantize(0, integer_bits, fraction_bits)
 
 
 def add_hls_activation(

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codesign.errors import DesignError, ExportError
+from codesign.errors import ExportError
 from codesign.ir import FixedPoint, Node, TensorType
 from codesign.layers._activation import (
     Activation,
@@ -126,17 +125,6 @@ class TableActivation(Activation):
 
     def unrounded(self, source: WordRange) -> WordRange:
         raise AssertionError("what a table holds is rounded")
-
-    def infer(self, site: Site) -> WordRange:
-        if site.rounded.overflow == "WRAP":
-            bounded = replace(site.rounded, overflow="SAT")
-            if (self.table_words(bounded) != self.table_words(site.rounded)).any():
-                raise DesignError(
-                    f"{site.rounded.describe()} cannot hold every value of {self.name}, whose table would"
-                    " wrap; give it another integer bit, or saturate"
-                )
-        bounded_site = replace(site, result=replace(site.rounded, overflow="SAT"))
-        return replace(super().infer(bounded_site), type=site.rounded)
 
     def largest_sum(self, site: Site) -> int:
         return max(site.source.largest, site.output.largest, int(2**TABLE_BITS))

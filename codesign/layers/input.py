@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from codesign.errors import DesignError
 from codesign.ir import Network, Tensors
 from codesign.layers import LAYERS
-from codesign.layers._activation import RESULT_BITS, quantize_rtl
+from codesign.layers._activation import RESULT_BITS
 from codesign.layers._export import refuse
 from codesign.layers.base import FloatColumns, Layer, Parameter, Site, WordRange
 from hw_models.lowering import Described
@@ -114,7 +113,11 @@ class Input(Layer):
         return graph.quantize(f"{site.node.name}_elements", port, site.rounded)
 
     def to_rtl(self, site: Site, inputs: Sequence[FVArray]) -> FVArray:
-        return quantize_rtl(inputs[0], replace(site.rounded, rounding="TRN", overflow="WRAP"))
+        result = site.rounded  # the sender has rounded; alkaid takes a lane of no bits for zero
+        fraction_bits = result.element_fraction_bits * (result.bits > 0)
+        return inputs[0].quantize(
+            result.signed.astype(np.int64), result.integer_bits - result.signed, fraction_bits
+        )
 
     def examples(self) -> list[dict[str, Any]]:
         return [{"width": 4, "result_bits": 6}]

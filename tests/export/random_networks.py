@@ -23,8 +23,8 @@ PART = "xcvu13p-flga2577-2-e"
 class _Builder:
     """Grows a network node by node, with formats chosen from the exact ranges so far."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
+    def __init__(self, rng: np.random.Generator, *, elements: bool) -> None:
+        self.rng, self.elements = rng, elements
         self.nodes: list[Node] = []
         self.result: dict[str, TensorType] = {}
         self.constants: dict[str, dict[str, Words]] = {}
@@ -45,6 +45,28 @@ class _Builder:
         self.widths[name] = n_out
         return name
 
+    def type_of(self, fmt: FixedPoint, shape: tuple[int, ...]) -> TensorType:
+        """Return a type like `fmt`; with `elements`, each element's own, in any mode of rounding."""
+        if not self.elements:
+            return TensorType.of(fmt, shape)
+        rng = self.rng
+        bits = rng.integers(0, fmt.bits + 1, shape) * (rng.random(shape) < 0.9)
+        return TensorType(
+            shape=shape,
+            signed=np.full(shape, fmt.signed) & (rng.random(shape) < 0.8),
+            bits=np.where(rng.random(shape) < 0.1, 1, bits),
+            integer_bits=fmt.integer_bits - rng.integers(-1, 4, shape),
+            rounding=str(rng.choice(["TRN", "TRN", "RND", "RND_CONV"])),
+            overflow=str(rng.choice(["SAT", "SAT", "WRAP"])),
+        )
+
+    def words(self, words: np.ndarray, fmt: FixedPoint) -> Words:
+        """Return constants of a format; with `elements`, rounded to types of their own."""
+        if not self.elements:
+            return Words.of(words, fmt)
+        kind = self.type_of(fmt, words.shape)
+        return Words(values=kind.words_from_values(fmt.values_from_words(words)), type=kind)
+
     def dense(self, source: str, units: int, bits: int, zero_fraction: float) -> str:
         rng, n_in = self.rng, self.widths[source]
         name = self.add("dense", (source,), units, units=units, weight_bits=bits)
@@ -56,8 +78,8 @@ class _Builder:
         )
         biases = rng.integers(bias_format.min_word, bias_format.max_word + 1, size=units)
         self.constants[name] = {
-            "weight": Words.of(words, fmt),
-            "bias": Words.of(biases, bias_format),
+            "weight": self.words(words, fmt),
+            "bias": self.words(biases, bias_format),
         }
         return name
 
@@ -72,7 +94,7 @@ class _Builder:
                 known.integer_bits - (known.signed and not signed) - int(self.rng.integers(0, 4))
             )
         fmt = FixedPoint(bits=bits, integer_bits=integer_bits, signed=signed)
-        self.result[name] = TensorType.of(fmt, (self.widths[name],))
+        self.result[name] = self.type_of(fmt, (self.widths[name],))
         return name
 
 
@@ -99,6 +121,7 @@ def _draw(
     activations: tuple[str, ...] = ACTIVATIONS,
     clock_period_ns: float = 5.0,
     part: str = PART,
+    elements: bool = False,
 ) -> QuantizedNetwork:
     """Return a random network: the same one for the same arguments.
 
@@ -111,9 +134,10 @@ def _draw(
         activations: activations to draw from.
         clock_period_ns: target clock.
         part: device part.
+        elements: types of single elements, some of no bits or one, in all modes of rounding and overflow.
     """
     rng = np.random.default_rng(seed)
-    builder = _Builder(rng)
+    builder = _Builder(rng, elements=elements)
     hardware = HardwareConfig(
         part=part,
         clock_period_ns=clock_period_ns,
@@ -126,7 +150,7 @@ def _draw(
     bits = int(rng.integers(2, max_bits + 1))
     last = builder.add("input", (), width, width=width, result_bits=bits)
     fmt = FixedPoint(bits=bits, integer_bits=int(rng.integers(0, bits + 1)))
-    builder.result[last] = TensorType.of(fmt, (width,))
+    builder.result[last] = builder.type_of(fmt, (width,))
     for _ in range(int(rng.integers(1, 4)) if n_blocks is None else n_blocks):
         skip = rng.choice(["none", "none", "add", "concat"])
         units = builder.widths[last] if skip == "add" else int(rng.integers(1, max_width + 1))
