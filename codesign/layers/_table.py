@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -182,7 +182,7 @@ class TableActivation(Activation):
         index, result = self.index_format, site.rounded
         lanes = quantize_rtl(inputs[0], TensorType.of(index, result.shape)).reshape(-1)
         tables = result.values_from_words(self.table_words(result)).reshape(2**TABLE_BITS, -1)
-        looked_up = []
+        looked_up: list[Any] = []
         for first, n_lanes, fmt in result.elements():
             table = tables[:, min(first, tables.shape[1] - 1)]
 
@@ -191,11 +191,18 @@ class TableActivation(Activation):
             ) -> NDArray[np.float64]:
                 return table[np.rint(values / index.lsb).astype(np.int64) - index.min_word]
 
+            part = lanes[first : first + n_lanes]
             bits = (
                 (fmt.signed, fmt.integer_bits - fmt.signed, fmt.fraction_bits) if fmt else (0,) * 3
             )
-            looked_up.append(lanes[first : first + n_lanes].apply(look_up).quantize(*bits))
-        return np.concatenate(looked_up).reshape(result.shape)
+            looked_up += [  # alkaid 0.8.2 does not look constants up
+                float(look_up(np.array(float(lane.low)))) if lane.low == lane.high else entry
+                for lane, entry in zip(
+                    np.asarray(part), np.asarray(part.apply(look_up).quantize(*bits)), strict=True
+                )
+            ]
+        shaped = np.array(looked_up, dtype=object).reshape(result.shape)
+        return type(lanes)(shaped, lanes.solver_options, hwconf=lanes.hwconf)
 
     def cpp_function(self, word: str, cast: Callable[[int], str]) -> str:
         raise AssertionError("tables replace `to_cpp` as a whole: it names their array")

@@ -190,12 +190,14 @@ class Dense(Layer):
         for row in rows:
             lowest = np.array([lane.low for lane in row], dtype=np.float64)
             highest = np.array([lane.high for lane in row], dtype=np.float64)
+            # alkaid 0.8.2 loses constants that it multiplies: they are biases
+            offset = np.where(lowest == highest, lowest, 0.0) @ weights + bias
+            varying = np.where(((lowest == highest) & (lowest != 0.0))[:, None], 0.0, weights)
             part = type(lanes)(row, lanes.solver_options, hwconf=lanes.hwconf)
-            if weights[lowest != highest].any():
-                part = part @ weights + bias
-            else:  # alkaid cannot multiply when every product is a constant
-                constants = lowest @ weights + bias
-                part = type(lanes)(constants, lanes.solver_options, hwconf=lanes.hwconf)
+            if varying[lowest != highest].any():
+                part = part @ varying + offset
+            else:
+                part = type(lanes)(offset, lanes.solver_options, hwconf=lanes.hwconf)
             results.append(part)
         return np.concatenate(results).reshape(site.output.shape)
 

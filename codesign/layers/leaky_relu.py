@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -74,12 +74,16 @@ class LeakyReLU(Activation):
         return f"{word} > 0 ? {cast(0)}({word}) : {cast(-LOG2_SLOPE)}({word})"
 
     def rtl_function(self, source: FVArray) -> FVArray:
-        lanes = [
-            lane.is_negative().msb_mux(lane * 2.0**LOG2_SLOPE, lane)
-            for lane in np.asarray(source).ravel()
-        ]
+        lanes = [_leak(lane) for lane in np.asarray(source).ravel()]
         shaped = np.array(lanes).reshape(source.shape)
         return type(source)(shaped, source.solver_options, hwconf=source.hwconf)
+
+
+def _leak(lane: Any) -> Any:
+    """Trace one lane; alkaid 0.8.2 reads the sign of a bit slice that it holds negated the wrong way."""
+    if lane.opr == "wrap" and lane._factor < 0:
+        return lane.relu() - (-lane).relu() * 2.0**LOG2_SLOPE
+    return lane.is_negative().msb_mux(lane * 2.0**LOG2_SLOPE, lane)
 
 
 LAYERS.add(LeakyReLU.name, LeakyReLU())

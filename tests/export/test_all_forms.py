@@ -16,7 +16,7 @@ from codesign.export.emulator import build_emulator, emulator_prefix, write_emul
 from codesign.export.hls4ml import build_c_simulation, export_hls4ml
 from codesign.export.onnx import export_onnx, export_qonnx, run_onnx, run_qonnx
 from codesign.export.rtl import export_rtl, run_trace, trace_network
-from codesign.layers import run_torch
+from codesign.layers import run_torch, typed
 from codesign.processes import n_worker_processes
 from codesign.validate.forms import verilog_form
 from codesign.validate.vectors import corner_words
@@ -56,6 +56,18 @@ def small_network(seed):
     )
 
 
+def emulated_outputs(network, words, folder: Path):
+    """Build the emulator in a folder and run it."""
+    write_emulator(network, folder, name="net", version=1)
+    library = ctypes.CDLL(str(build_emulator(folder)))
+    run = getattr(library, f"{emulator_prefix('net', 1)}_run")
+    run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    words = np.ascontiguousarray(words)
+    outputs = np.empty((len(words), typed(network).output.size), dtype=np.int64)
+    run(words.ctypes.data, outputs.ctypes.data, len(words))
+    return outputs
+
+
 def compiled_outputs(seed: int, folder: Path):
     """Build one network in the compiled forms and run them."""
     network = small_network(seed)
@@ -64,13 +76,8 @@ def compiled_outputs(seed: int, folder: Path):
         export_hls4ml(network), network, folder / "hls", optimize=False
     )
     rtl = verilog_form(export_rtl(network), folder / "rtl", optimize=False)
-    write_emulator(network, folder / "emulator", name="net", version=1)
-    library = ctypes.CDLL(str(build_emulator(folder / "emulator")))
-    run = getattr(library, f"{emulator_prefix('net', 1)}_run")
-    run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
     expected = reference(network, words)
-    words, emulated = np.ascontiguousarray(words), np.empty_like(expected)
-    run(words.ctypes.data, emulated.ctypes.data, len(words))
+    emulated = emulated_outputs(network, words, folder / "emulator")
     found = {"hls4ml": c_simulation.run(words), "rtl": rtl.run(words), "emulator": emulated}
     rtl.close()
     return [name for name, got in found.items() if not np.array_equal(got, expected)]
