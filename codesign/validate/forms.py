@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,14 +98,15 @@ def onnx_form(content: bytes, origin: str) -> Form:
     metadata = session.get_modelmeta().custom_metadata_map
     try:
         (source,), (sink,) = session.get_inputs(), session.get_outputs()
+        shape = tuple(int(axis) for axis in source.shape[1:])
         arithmetic = np.dtype(metadata["codesign_arithmetic"])
         in_format = FixedPoint.from_hls(metadata["codesign_input_format"])
         out_format = FixedPoint.from_hls(metadata["codesign_output_format"])
         described = DeviceDescription(
             kind="onnx",
             digest=metadata["codesign_network_digest"],
-            input_formats=(in_format,) * int(source.shape[-1]),
-            output_formats=(out_format,) * int(sink.shape[-1]),
+            input_formats=(in_format,) * math.prod(shape),
+            output_formats=(out_format,) * math.prod(sink.shape[1:]),
             latency_cycles=None,
             clock_period_ns=None,
             stage="emulated",
@@ -115,9 +117,9 @@ def onnx_form(content: bytes, origin: str) -> Form:
         ) from error
 
     def run(words: Words) -> Words:
-        values = in_format.values_from_words(words).astype(arithmetic)
+        values = in_format.values_from_words(words).astype(arithmetic).reshape(-1, *shape)
         (output,) = session.run([sink.name], {source.name: values})
-        return checked_words(output, out_format, "ONNX Runtime")
+        return checked_words(output.reshape(len(words), -1), out_format, "ONNX Runtime")
 
     return Form(description=described, run=run)
 
