@@ -9,7 +9,7 @@ CONFIG ?= examples/jets_100ns.yaml
 REPORTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test test-slow golden check calibrate bench bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer clean
+.PHONY: help venv run test test-slow golden check calibrate bench bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer mutants clean
 
 help:
 	@echo "make run               the whole loop on the bundled jets, ending in runs/jets_100ns/report.html"
@@ -19,6 +19,7 @@ help:
 	@echo "make check             formatting, lint and types"
 	@echo "make golden            record the digests of tests/golden and the figures of all laws again; read the diff"
 	@echo "make calibrate         fit the hardware models; REPORTS=dir reads your synthesis reports"
+	@echo "make mutants           how many random changes of the code the default tests notice (15 to 20 minutes)"
 	@echo "make bench             all benchmarks (bench-estimators, -predictor, -search, -labels, -device, -scorer)"
 
 $(STAMP): pyproject.toml
@@ -48,6 +49,9 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy codesign hw_models
+
+mutants: $(STAMP)
+	$(BIN)/python tests/mutation/run.py --n-mutants 150 --seed 1
 
 calibrate: $(STAMP)
 	$(BIN)/codesign calibrate $(REPORTS)
