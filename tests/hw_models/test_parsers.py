@@ -3,7 +3,6 @@
 import gzip
 import importlib.util
 import json
-import random
 import re
 import sys
 from pathlib import Path
@@ -142,7 +141,7 @@ def test_gzip_bomb_is_refused(tmp_path, monkeypatch):
 
 
 def test_reports_that_count_nothing_are_rejected():
-    with pytest.raises(ReportError, match="no LUT and no flip-flop"):
+    with pytest.raises(ReportError, match="no LUT"):
         parse_csynth_xml(factory.fill(factory.CSYNTH_XML, lut=0, ff=0).encode(), origin="x")
 
 
@@ -324,97 +323,6 @@ def test_record_lines_keep_the_good_and_name_the_bad():
     assert [re.search(r"f\.jsonl:(\d)", r.reason)[1] for r in rejections] == list("23456")
 
 
-def _mutate(rng: random.Random, text: bytes) -> bytes:
-    data = bytearray(text)
-    for _ in range(rng.randint(1, 4)):
-        if not data:
-            break
-        match rng.randrange(6):
-            case 0:
-                del data[rng.randrange(len(data)) :]
-            case 1:
-                start = rng.randrange(len(data))
-                del data[start : start + rng.randrange(200)]
-            case 2:
-                for _ in range(rng.randrange(1, 20)):
-                    data[rng.randrange(len(data))] = rng.randrange(256)
-            case 3:
-                start = rng.randrange(len(data))
-                data[start:start] = data[start : start + rng.randrange(400)]
-            case 4:
-                numbers = [m.span() for m in re.finditer(rb"\d+", bytes(data))]
-                if numbers:
-                    start, end = rng.choice(numbers)
-                    data[start:end] = rng.choice(
-                        [b"", b"-5", b"1e999", b"undef", b"9" * 400, b"0", b"1.5", b"NaN"]
-                    )
-            case _:
-                lines = bytes(data).split(b"\n")
-                rng.shuffle(lines)
-                data = bytearray(b"\n".join(lines))
-    return bytes(data)
-
-
-def _own_reports() -> dict[str, bytes]:
-    return {
-        "csynth.xml": factory.fill(factory.CSYNTH_XML).encode(),
-        "myproject_csynth.rpt": factory.fill(factory.CSYNTH_RPT).encode(),
-        "myproject_cosim.rpt": factory.fill(factory.COSIM_RPT).encode(),
-        "vivado_synth.rpt": factory.fill(factory.UTILIZATION_RPT).encode(),
-        "x_timing_summary.rpt": factory.fill(factory.TIMING_RPT).encode(),
-        "myproject_export.rpt": b"#=== Post-Synthesis Resource usage ===\nLUT: 90\nFF: 80\nDSP: 7\nBRAM: 2\n#=== Final timing ===\n",
-        "base.json": b'{"CSynthesisReport": {"TargetClockPeriod": "5.00", "LUT": "10", "FF": "5", "DSP": "1"}}',
-        "summary.ndjson": b'{"name": "Total", "data": [10, 20, 3, 4, 5]}\n',
-        "report_data.js": b'var areaJSON={"total":[10,20,3,4,5]};\nvar fileJSON=[];',
-        "r.jsonl": b'{"schema":1,"id":"a","source":"s","layers":[],"csynth":{"lut":5,"ff":3}}\n',
-    }
-
-
-def _check_sound(records):
-    """A record that came out of a damaged report still holds counts, and never nothing at all."""
-    for record in records:
-        stages = [
-            record[s]
-            for s in ("csynth", "vsynth", "impl", "measured", "synthesized")
-            if record.get(s)
-        ]
-        assert stages or isinstance(record.get("lut"), int | float)
-        for metrics in stages:
-            for name in ("lut", "ff", "dsp", "latency_cycles_max"):
-                value = metrics.get(name)
-                assert value is None or (isinstance(value, int | float) and value >= 0)
-        assert (
-            any(metrics.get("lut") or metrics.get("ff") for metrics in stages)
-            or not stages
-            or record["id"] == "a"
-        )
-
-
-@pytest.mark.parametrize("name", list(_own_reports()))
-def test_mutated_reports_end_in_a_record_or_a_reason(tmp_path, name):
-    rng = random.Random(name)
-    path = tmp_path / name
-    for _ in range(30):
-        path.write_bytes(_mutate(rng, _own_reports()[name]))
-        records, rejections = read_reports(path)
-        assert records or rejections
-        _check_sound(records)
-
-
-@pytest.mark.parametrize("name", ["parameters.h", "defines.h", "myproject.cpp"])
-def test_mutated_projects_end_in_a_project_or_a_reason(tmp_path, name):
-    folder = factory.write_project(tmp_path / "p")
-    path = folder / "firmware" / name
-    original = path.read_bytes()
-    rng = random.Random(name)
-    for _ in range(40):
-        path.write_bytes(_mutate(rng, original))
-        try:
-            read_project(folder)
-        except ReportError as error:
-            assert str(error)
-
-
 @needs_shared
 def test_shared_reports_are_all_read():
     records, rejections = read_reports(SHARED / "reports")
@@ -444,21 +352,3 @@ def test_shared_reports_agree_with_the_independently_parsed_records():
                         if record[stage] and key in record[stage] and key != "pipeline_type":
                             assert record[stage][key] == value, (theirs["id"], stage, key)
     assert n_compared >= 5
-
-
-@needs_shared
-@pytest.mark.slow
-def test_mutated_shared_reports_end_in_a_record_or_a_reason(tmp_path):
-    rng = random.Random(0)
-    files = sorted(
-        p
-        for p in (SHARED / "reports").rglob("*")
-        if p.is_file() and p.suffix in (".rpt", ".xml", ".json")
-    )
-    for index in range(400):
-        source = rng.choice(files)
-        path = tmp_path / f"{index}_{source.name}"
-        path.write_bytes(_mutate(rng, source.read_bytes()))
-        records, rejections = read_reports(path)
-        assert records or rejections
-        _check_sound(records)

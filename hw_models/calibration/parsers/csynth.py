@@ -27,17 +27,20 @@ _RESOURCES = {
 
 
 def check_counts(metrics: Mapping[str, Any], *, origin: str) -> None:
-    """Refuse a report that counts nothing at all: an unfinished run, never a free design.
+    """Refuse a report that counts nothing where there must be something: an unfinished run, never a free design.
 
     Raises:
-        ReportError: LUT and FF are both zero or missing.
+        ReportError: LUT are zero or missing; or flip-flops are, though the design takes cycles.
     """
-    if not metrics.get("lut") and not metrics.get("ff"):
+    if not metrics.get("lut"):
         raise ReportError(
-            f"{origin}: counts no LUT and no flip-flop, so the run did not finish or the design is a black box; "
-            "synthesise again"
+            f"{origin}: counts no LUT, so the run did not finish or the design is a black box; synthesise again"
         )
     low, high = metrics.get("latency_cycles_min"), metrics.get("latency_cycles_max")
+    if not metrics.get("ff") and (high or low or "ff" not in metrics):
+        raise ReportError(
+            f"{origin}: counts no flip-flop in a design of {high} cycles; the report is damaged or of another run"
+        )
     if low is not None and high is not None and low > high:
         raise ReportError(
             f"{origin}: minimum latency {low} above maximum {high}; the report is damaged"

@@ -29,7 +29,7 @@ def count_of(text: str, *, what: str) -> int:
         )
     value = int(re.sub(r"\D", "", cleaned))
     if value > 10**12:
-        raise ReportError(f"{what} is {text!r}, more than any device holds; correct the report")
+        raise ReportError(f"{what} is {text[:40]!r}, more than any device holds; correct the report")
     return value
 
 
@@ -53,7 +53,10 @@ def decimal_of(text: str, *, what: str) -> float:
         raise ReportError(
             f"{what} is {text!r}; expected a number; synthesise again or correct the report"
         )
-    return sign * float(cleaned.replace(",", "."))
+    value = float(cleaned.replace(",", "."))
+    if value > 1e12:
+        raise ReportError(f"{what} is {text[:40]!r}, more than any report holds; correct the report")
+    return sign * value
 
 
 def period_ns_of(text: str, *, what: str, default_unit: str = "ns") -> float:
