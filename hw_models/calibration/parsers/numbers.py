@@ -29,7 +29,9 @@ def count_of(text: str, *, what: str) -> int:
         )
     value = int(re.sub(r"\D", "", cleaned))
     if value > 10**12:
-        raise ReportError(f"{what} is {text[:40]!r}, more than any device holds; correct the report")
+        raise ReportError(
+            f"{what} is {text[:40]!r}, more than any device holds; correct the report"
+        )
     return value
 
 
@@ -55,7 +57,9 @@ def decimal_of(text: str, *, what: str) -> float:
         )
     value = float(cleaned.replace(",", "."))
     if value > 1e12:
-        raise ReportError(f"{what} is {text[:40]!r}, more than any report holds; correct the report")
+        raise ReportError(
+            f"{what} is {text[:40]!r}, more than any report holds; correct the report"
+        )
     return sign * value
 
 
