@@ -296,6 +296,10 @@ def calibrate(
     before = {metric: np.rint(value) for metric, value in predict(dataset, start).items()}
     distrusted = _distrust(dataset, before) if refines else []
     judged = _judge(dataset, folds, start, before, progress)
+    # intervals are of the fit that comes out: its recipe, with as few designs held out at a time as can be
+    left_out = judged.tried
+    if refines and np.unique(dataset.groups).size > 1:
+        left_out = held_out_predictions(dataset, dataset.groups, start, recipe=judged.recipe)
     covered = covered_by(dataset, start)
     # what stays as it was loses the widening for tools and sizes that no record had
     everyone = fit(dataset, np.arange(len(dataset)), start, Recipe(noise={}, with_timing=False))
@@ -303,7 +307,7 @@ def calibrate(
     errors = {
         metric: error
         for metric in METRICS
-        if (error := _target_error(dataset, folds, start, judged, before, covered, kept, metric))
+        if (error := _target_error(dataset, start, judged, left_out, before, covered, kept, metric))
     }
     after = {
         m: judged.tried[m] if m in errors and errors[m].is_accepted else before[m] for m in METRICS
@@ -335,7 +339,11 @@ def calibrate(
         )
         if refines:
             own = [metric for metric, error in errors.items() if error.has_own_interval]
-            coefficients = _with_own_intervals(coefficients, start, dataset, after, own)
+            residual_of = {
+                m: left_out[m] if m in errors and errors[m].is_accepted else before[m]
+                for m in METRICS
+            }
+            coefficients = _with_own_intervals(coefficients, start, dataset, residual_of, own)
         if not is_general:
             coefficients = speaking_for(coefficients, dataset)
     return CalibrationResult(
@@ -448,9 +456,9 @@ def is_beyond_chance(gain: Array) -> bool:
 
 def _target_error(
     dataset: Dataset,
-    folds: NDArray[np.object_],
     start: Coefficients,
     judged: _Judged,
+    left_out: Mapping[str, Array],
     before: Mapping[str, Array],
     covered_before: Mapping[str, float],
     kept: Mapping[str, float],
@@ -466,11 +474,12 @@ def _target_error(
     )
     after = judged.tried if is_accepted else before
     if is_refinement(start):
-        covered = own_coverage(dataset, folds, after, start)[metric]
+        predicted = left_out if is_accepted else before
+        covered = own_coverage(dataset, dataset.groups, predicted, start)[metric]
         has_own = is_accepted or kept[metric] < min(MIN_COVERAGE, covered)
         covered = covered if has_own else kept[metric]
     else:
-        has_own, covered = is_accepted, coverage(dataset, folds, after)[metric]
+        has_own, covered = is_accepted, coverage(dataset, dataset.groups, after)[metric]
 
     def mean(predicted: Mapping[str, Array]) -> float:
         return float(smape(reported[known], predicted[metric][known]).mean())
