@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import PredictorError
+
+#: Node attributes that a feature schema may lack, and the value by which they then say nothing: a network
+#: of vectors has one position and one axis everywhere.
+NEUTRAL: Final = {"n_positions": 1.0, "rank": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +88,11 @@ class GraphBatch:
 
     def __len__(self) -> int:
         return len(self.extras)
+
+    def says_nothing(self, name: str) -> bool:
+        """Whether a node attribute holds its neutral value everywhere."""
+        column = self.numeric[:, self.numeric_names.index(name)]
+        return name in NEUTRAL and bool((column == NEUTRAL[name]).all())
 
     @cached_property
     def n_nodes(self) -> NDArray[np.int64]:

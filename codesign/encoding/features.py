@@ -15,7 +15,9 @@ from codesign.encoding.batch import GraphBatch
 from codesign.errors import PredictorError
 
 Float32 = NDArray[np.float32]
-VERSION = 1
+#: Version 2 may have columns of shapes; version 1 is the same without.
+VERSION = 2
+READABLE = (1, VERSION)
 #: Operators that the training graphs did not contain share this entry of the vocabulary.
 UNKNOWN_OP = "(unknown)"
 #: Standardised values are cut here: a candidate far outside the training range must not dominate.
@@ -97,7 +99,9 @@ class FeatureSchema:
     def fit(cls, batch: GraphBatch) -> "FeatureSchema":
         """Learn vocabulary, standardisation and the columns worth keeping from training graphs."""
         op_names = (*sorted({batch.op_names[i] for i in np.unique(batch.op)}), UNKNOWN_OP)
-        columns = [batch.numeric[:, i] for i in range(batch.numeric.shape[1])]
+        # flat networks give the schema that they gave before there were shapes
+        numeric_names = tuple(n for n in batch.numeric_names if not batch.says_nothing(n))
+        columns = [batch.numeric[:, batch.numeric_names.index(name)] for name in numeric_names]
         columns += [batch.extras[:, i] for i in range(batch.extras.shape[1])]
         is_log, center, scale = [], [], []
         for column in columns:
@@ -111,7 +115,7 @@ class FeatureSchema:
             scale.append(float(values.std()) or 1.0)
         raw = cls(
             op_names=op_names,
-            numeric_names=batch.numeric_names,
+            numeric_names=numeric_names,
             extra_names=batch.extra_names,
             is_log=np.array(is_log, bool),
             center=np.array(center, np.float64),
@@ -163,10 +167,10 @@ class FeatureSchema:
             PredictorError: another version, or the stored global columns are not those that this
                 version computes; the message names them.
         """
-        if meta["version"] != VERSION:
+        if meta["version"] not in READABLE:
             raise PredictorError(
                 f"checkpoint has feature schema version {meta['version']}; this codesign computes "
-                f"version {VERSION}: train the predictor again"
+                f"versions {' and '.join(map(str, READABLE))}: train the predictor again"
             )
         schema = cls(
             op_names=tuple(meta["op_names"]),
@@ -190,7 +194,7 @@ class FeatureSchema:
         return schema
 
     def check(self, batch: GraphBatch) -> None:
-        """Check that `batch` has exactly the columns of the schema.
+        """Check that `batch` has exactly the columns of the schema, and others only where they say nothing.
 
         Raises:
             PredictorError: the message names missing and surplus columns.
@@ -201,6 +205,8 @@ class FeatureSchema:
         ):
             missing = sorted(set(mine) - set(theirs))
             surplus = sorted(set(theirs) - set(mine))
+            if theirs is batch.numeric_names:
+                surplus = [name for name in surplus if not batch.says_nothing(name)]
             if missing or surplus:
                 raise PredictorError(
                     f"graphs do not fit the predictor's feature schema; {what} missing: "

@@ -16,6 +16,9 @@ SCORE_COLUMNS = (
     "weight_bits",
     "pruned_fraction",
 )
+#: Columns of shapes: positions that a node writes and the axes of its result.  They follow the others,
+#: and a feature schema learned on flat networks has none of them (`batch.NEUTRAL`).
+SHAPE_COLUMNS = ("n_positions", "rank")
 EXTRA_NAMES = (
     "log2_parameters",
     "log2_flops",
@@ -32,9 +35,9 @@ def encode_population(population: Population) -> GraphBatch:
     """Return the graph batch of a population; candidate i becomes graph i.
 
     Graph-level extras, all but the last as log2(1 + x), summed over nodes with multipliers:
-    parameters = weights kept by pruning + biases; flops = 2 n_in n_out; bit operations =
-    n_in n_out (b_w b_a + b_w + b_a + log2 n_in) (Baskin et al., UNIQ, arXiv 1804.10969, eq. 11);
-    effective bit operations = kept weights * b_w * b_a (Sun et al., HGQ, arXiv 2405.00645, with a
+    parameters = weights kept by pruning + biases; flops = 2 n_in n_out n_positions; bit operations =
+    n_in n_out n_positions (b_w b_a + b_w + b_a + log2 n_in) (Baskin et al., UNIQ, arXiv 1804.10969, eq. 11);
+    effective bit operations = kept weights * n_positions * b_w * b_a (Sun et al., HGQ, arXiv 2405.00645, with a
     bit width per layer); memory bits = kept weights * b_w; last fan-in = kept weights per output of the
     deepest node with multipliers; cut bits = fewest bits alive between two stages, the narrowest
     place that information passes (these three: tau .739 to .763 on the jet benchmark at 100 labels,
@@ -48,6 +51,7 @@ def encode_population(population: Population) -> GraphBatch:
     multiplies = columns["weight_bits"] > 0
     weights = np.where(multiplies, columns["n_in"] * columns["n_out"], 0.0)
     kept = weights * (1.0 - columns["pruned_fraction"])
+    n_positions = columns["n_positions"]
     weight_bits, input_bits = columns["weight_bits"], columns["input_bits"]
     accumulation = weight_bits + input_bits + np.log2(np.maximum(columns["n_in"], 1.0))
 
@@ -63,20 +67,22 @@ def encode_population(population: Population) -> GraphBatch:
     last_fan_in = largest(np.where(is_last, fan_in, 0.0))
     sums = (
         kept + np.where(multiplies, columns["n_out"], 0.0),
-        2.0 * weights,
-        weights * (weight_bits * input_bits + accumulation),
-        kept * weight_bits * input_bits,
+        2.0 * weights * n_positions,
+        weights * n_positions * (weight_bits * input_bits + accumulation),
+        kept * n_positions * weight_bits * input_bits,
         kept * weight_bits,
     )
     totals = [np.bincount(population.candidate, s, minlength=n) for s in sums]
     logs = [np.log2(1.0 + t) for t in (*totals, last_fan_in, _cut_bits(population, depth))]
     extras = np.stack([*logs, depth], axis=1)
     numeric = np.stack([columns[name] for name in SCORE_COLUMNS], axis=1)
+    rank = 1.0 + (columns["n_columns"] > 0) + (columns["n_rows"] > 0)
+    numeric = np.column_stack([numeric, n_positions, rank])
     of_weights = [SCORE_COLUMNS.index("weight_bits"), SCORE_COLUMNS.index("pruned_fraction")]
     numeric[:, of_weights] = np.where(multiplies[:, None], numeric[:, of_weights], np.nan)
     return GraphBatch(
         op_names=population.layer_names,
-        numeric_names=SCORE_COLUMNS,
+        numeric_names=(*SCORE_COLUMNS, *SHAPE_COLUMNS),
         extra_names=EXTRA_NAMES,
         op=population.layer,
         numeric=numeric.astype(np.float32),
@@ -96,7 +102,8 @@ def _cut_bits(population: Population, depth: NDArray[np.float64]) -> NDArray[np.
     source, reader = population.edges
     dies = stage.copy()
     np.maximum.at(dies, source, stage[reader])
-    bits = population.columns["n_out"] * population.columns["output_bits"]
+    columns = population.columns
+    bits = columns["n_out"] * columns["n_positions"] * columns["output_bits"]
     alive = np.zeros((population.n_candidates, int(stage.max(initial=0)) + 1))
     np.add.at(alive, (population.candidate, stage), bits)
     np.add.at(alive, (population.candidate, dies), -bits)

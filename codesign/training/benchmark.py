@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
+from codesign.encoding.batch import NEUTRAL
 from codesign.encoding.population import encode_population
 from codesign.errors import ConfigError, DataError, unknown_name
 from codesign.files import replacing, write_atomically
@@ -127,7 +128,7 @@ def population_of(networks: Sequence[Network]) -> Population:
 def graph_of(network: Network) -> dict[str, Any]:
     """Return nodes, edges, parameters, bit operations and graph features of a network as JSON values.
 
-    Bit operations: sum of n_in * n_out * kept fraction * weight bits * input bits over nodes with
+    Bit operations: sum of n_in * n_out * n_positions * kept fraction * weight bits * input bits over nodes with
     multipliers (Baskin et al., arXiv 1804.10969, without the accumulator term).
     """
     population = population_of([network])
@@ -137,19 +138,25 @@ def graph_of(network: Network) -> dict[str, Any]:
     for i, node in enumerate(network.nodes):
         layer = LAYERS.get(node.layer)
         names = _ATTRIBUTES + (_WEIGHT_ATTRIBUTES if layer.has_multipliers else ())
+        declared = (p.column for p in layer.parameters if columns[p.column][i] != p.default)
+        shape = (
+            s for s in NEUTRAL if encoded.numeric[i, encoded.numeric_names.index(s)] != NEUTRAL[s]
+        )
         value: dict[str, Any] = {"op": node.layer}
         if layer.role in ("zero", "identity"):
             value["role"] = layer.role
-        nodes.append(value | {name: _short(columns[name][i]) for name in names})
+        value |= {name: _short(columns[name][i]) for name in dict.fromkeys((*names, *declared))}
+        nodes.append(
+            value | {s: _short(encoded.numeric[i, encoded.numeric_names.index(s)]) for s in shape}
+        )
     kept = columns["n_in"] * columns["n_out"] * (1.0 - columns["pruned_fraction"])
     kept = np.where(columns["weight_bits"] > 0, kept, 0.0)
+    operations = kept * columns["n_positions"] * columns["weight_bits"] * columns["input_bits"]
     return {
         "nodes": nodes,
         "edges": [[position[s], i] for i, n in enumerate(network.nodes) for s in n.inputs],
         "parameters": round(float(kept.sum()), 2),
-        "bit_operations": round(
-            float((kept * columns["weight_bits"] * columns["input_bits"]).sum()), 2
-        ),
+        "bit_operations": round(float(operations.sum()), 2),
         "extras": {
             name: round(float(value), 4)
             for name, value in zip(encoded.extra_names, encoded.extras[0], strict=True)
@@ -174,7 +181,11 @@ def network_of(graph: dict[str, Any]) -> Network:
     for i, value in enumerate(graph["nodes"]):
         layer = LAYERS.get(value["op"])
         try:
-            parameters = {p.name: value[p.column] for p in layer.parameters}
+            parameters = {
+                p.name: value[p.column]
+                for p in layer.parameters
+                if not (p.is_silent and p.column not in value)
+            }
         except KeyError as error:
             raise DataError(
                 f"benchmark node {i} ({value['op']}) lacks {error}; the file is damaged"

@@ -5,7 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from codesign.encoding.population import EXTRA_NAMES, SCORE_COLUMNS, encode_population
+from codesign.encoding.batch import concatenate
+from codesign.encoding.features import FeatureSchema
+from codesign.encoding.population import (
+    EXTRA_NAMES,
+    SCORE_COLUMNS,
+    SHAPE_COLUMNS,
+    encode_population,
+)
+from codesign.errors import PredictorError
 from codesign.ir import COLUMNS, Population
 
 
@@ -14,6 +22,7 @@ def population() -> Population:
     columns = {name: np.zeros(5) for name in (*COLUMNS, "weight_bits", "pruned_fraction")}
     columns["n_in"][:] = [0, 16, 8, 0, 16]
     columns["n_out"][:] = [16, 8, 8, 16, 4]
+    columns["n_positions"][:] = 1
     columns["input_positions"][:] = 1
     columns["input_bits"][:] = [0, 10, 12, 0, 10]
     columns["output_bits"][:] = [10, 12, 6, 10, 9]
@@ -64,3 +73,47 @@ def test_hardware_choices_do_not_reach_the_predictor(column: str) -> None:
     first, second = encode_population(population()), encode_population(other)
     np.testing.assert_array_equal(first.numeric, second.numeric)
     np.testing.assert_array_equal(first.extras, second.extras)
+
+
+def on_particles(n: int) -> Population:
+    """The same networks, every node at n positions."""
+    more = {"n_positions": np.full(5, float(n)), "n_columns": np.full(5, float(n))}
+    return replace(population(), columns={**population().columns, **more})
+
+
+def test_work_and_values_alive_grow_with_positions_and_weights_do_not() -> None:
+    flat, found = (
+        dict(zip(EXTRA_NAMES, encode_population(p).extras.T, strict=True))
+        for p in (population(), on_particles(8))
+    )
+    for name in EXTRA_NAMES:
+        ratio = (2.0 ** found[name] - 1) / (2.0 ** flat[name] - 1)
+        grows = name in (
+            "log2_flops",
+            "log2_bit_operations",
+            "log2_effective_bit_operations",
+            "log2_cut_bits",
+        )
+        np.testing.assert_allclose(ratio, 8.0 if grows else 1.0, rtol=1e-3, err_msg=name)
+
+
+def test_flat_networks_give_the_schema_and_features_that_they_gave_before_shapes() -> None:
+    batch = encode_population(population())
+    schema = FeatureSchema.fit(batch)
+    assert schema.numeric_names == SCORE_COLUMNS
+    meta, arrays = schema.state()
+    old = FeatureSchema.restore(meta | {"version": 1}, arrays)
+    before = replace(batch, numeric=batch.numeric[:, :-2], numeric_names=SCORE_COLUMNS)
+    np.testing.assert_array_equal(old.encode(batch).nodes, old.encode(before).nodes)
+    np.testing.assert_array_equal(old.encode(batch).globals, schema.encode(before).globals)
+
+
+def test_shapes_are_features_where_they_differ_and_are_refused_by_a_schema_of_flat_networks() -> (
+    None
+):
+    flat, shaped = encode_population(population()), encode_population(on_particles(8))
+    with pytest.raises(PredictorError, match="surplus: n_positions, rank"):
+        FeatureSchema.fit(flat).encode(shaped)
+    schema = FeatureSchema.fit(concatenate([flat, shaped]))
+    assert schema.numeric_names == (*SCORE_COLUMNS, *SHAPE_COLUMNS)
+    assert (schema.encode(flat).globals != schema.encode(shaped).globals).any()
