@@ -229,9 +229,9 @@ def write_benchmark(
         entry = {
             "id": len(lines),
             "digest": key,
-            "target": round(100 * float(np.mean([x.validation_accuracy for x in chosen])), 4),
-            "validation_accuracy_percent": [round(100 * x.validation_accuracy, 3) for x in chosen],
-            "test_accuracy_percent": [round(100 * x.test_accuracy, 3) for x in chosen],
+            "target": round(100 * float(np.mean([x.validation_score for x in chosen])), 4),
+            "validation_accuracy_percent": [round(100 * x.validation_score, 3) for x in chosen],
+            "test_accuracy_percent": [round(100 * x.test_score, 3) for x in chosen],
             **(more or {}).get(key, {}),
             **graph_of(Network.from_json(chosen[0].network)),
         }

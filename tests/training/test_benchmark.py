@@ -38,8 +38,8 @@ def made_up_labels(n: int) -> list[Label]:
             options="o",
             task="t",
             seed=seed,
-            validation_accuracy=float(generator.uniform(0.2, 0.7)),
-            test_accuracy=float(generator.uniform(0.2, 0.7)),
+            validation_score=float(generator.uniform(0.2, 0.7)),
+            test_score=float(generator.uniform(0.2, 0.7)),
             epochs=1,
             network=c.network.to_json(),
         )
