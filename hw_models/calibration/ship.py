@@ -2,14 +2,15 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from hw_models.calibration.calibrate import calibrate, load_corpus
 from hw_models.calibration.stages import fit_achieved_clock, fit_stage_steps, stage_step
 from hw_models.coefficients import DEFAULT_PATH, Coefficients, save_coefficients
-from hw_models.records import load_records
+from hw_models.records import Record, load_records
 
 #: Log half-widths added for what the fit has not seen, from the spread of offsets between keys.
 WIDENING = {"io": 0.4, "tool": 0.3, "version": 0.1, "family": 0.3, "strategy": 0.4, "range": 0.3}
@@ -21,12 +22,25 @@ DISTRIBUTED_WIDTHS = {
 }  # fmt: skip
 
 
-def ship(records: Path, pairs: Path, post_route: Path) -> Coefficients:
-    """Fit the shipped coefficients from the shared synthesis records."""
+#: Marks in the names of designs whose sources were edited so that the tool may not choose: multipliers forced
+#: into LUTs.  They say nothing of what it would have chosen.
+EDITED = ("LUT_reuse",)
+
+
+def usable(records: Sequence[Record]) -> list[Record]:
+    """Return the records of designs that the tool built as hls4ml wrote them."""
+    return [record for record in records if not any(mark in str(record.id) for mark in EDITED)]
+
+
+def ship(
+    records: Sequence[Path], pairs: Path, post_route: Path, progress: Callable[[str], None]
+) -> Coefficients:
+    """Fit the shipped coefficients from the shared synthesis records, every author held out once."""
     result = calibrate(
-        load_records([records]),
+        usable(load_records(records)),
         base=Coefficients(),
         source="shared synthesis records",
+        progress=progress,
         is_general=True,
     )
     routed = load_records([post_route])
@@ -66,14 +80,21 @@ def ship(records: Path, pairs: Path, post_route: Path) -> Coefficients:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, fit, write, and print the provenance as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--records", type=Path, required=True, help="synthesis records, JSONL")
+    parser.add_argument(
+        "--records", type=Path, required=True, nargs="+", help="synthesis records, JSONL"
+    )
     parser.add_argument("--pairs", type=Path, required=True, help="designs with two stages, JSONL")
     parser.add_argument(
         "--post-route", type=Path, required=True, help="distributed-arithmetic designs, JSONL"
     )
     parser.add_argument("--output", type=Path, default=DEFAULT_PATH, help="coefficients file")
     options = parser.parse_args(arguments)
-    coefficients = ship(options.records, options.pairs, options.post_route)
+    coefficients = ship(
+        options.records,
+        options.pairs,
+        options.post_route,
+        lambda group: print(f"held out: {group}", file=sys.stderr),
+    )
     save_coefficients(coefficients, options.output)
     print(json.dumps(coefficients.provenance, indent=1))
 
