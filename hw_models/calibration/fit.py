@@ -185,6 +185,8 @@ class Dataset:
                 drop[i] = (
                     f"counts {report.lut:,.0f} LUT for {len(kernels)} convolutions, as the report of one module would"
                 )
+            if record.io_type == "io_stream" and report.latency_cycles_max == 0:
+                drop[i] = "reports 0 cycles, which no stream takes: the report of one module"
             interval, longest = report.interval_cycles_max or 0, _longest_schedule(record)
             if (
                 interval > 4 * longest + 1000

@@ -24,13 +24,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw_models import distributed
-from hw_models.calibration.calibrate import calibrate, held_out_calibrations, load_corpus
-from hw_models.calibration.fit import Dataset, fit, predict, smape
+from hw_models.calibration.calibrate import (
+    calibrate,
+    held_out_calibrations,
+    held_out_predictions,
+    load_corpus,
+)
+from hw_models.calibration.fit import Dataset, Recipe, default_recipe, fit, predict, smape
 from hw_models.calibration.intervals import covered_records
+from hw_models.calibration.ship import usable
 from hw_models.calibration.stages import held_out_stage_error
 from hw_models.coefficients import Coefficients
 from hw_models.compose import estimate
 from hw_models.errors import ModelError
+from hw_models.families import family_of
 from hw_models.formula import RESOURCES
 from hw_models.records import Record, load_records
 from hw_models.types import METRICS, DesignBatch, OpBatch
@@ -43,7 +50,7 @@ BARS = {
     "io_parallel MLP": {"dsp": 15, "lut": 25, "ff": 25, "bram_18k": 20},
     "io_stream CNN": {"interval_cycles": 20, "latency_cycles": 20, "dsp": 25, "lut": 35, "ff": 35, "bram_18k": 30},
 }  # fmt: skip
-SINGLE_DENSE = "Dendendelen/wa-hls4ml-search"
+SINGLE_DENSE = "Dendendelen"
 MODIFIED = "modified-stream-kernels"
 
 
@@ -64,6 +71,7 @@ def class_masks(dataset: Dataset) -> dict[str, NDArray[np.bool_]]:
         "io_stream CNN": stream & convolution,
         "io_stream CNN, standard kernels": stream & convolution & ~modified,
         "io_stream MLP": stream & (family == "MLP"),
+        "recurrent": family == "RNN",
     }
 
 
@@ -220,10 +228,35 @@ def accuracy(
     return result
 
 
-def coverage_by_metric(dataset: Dataset, predicted: Mapping[str, Array]) -> dict[str, Any]:
+def left_out(dataset: Dataset, masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, Any]:
+    """Judge fits that have not seen a tool version, or a device family: errors per class, and coverage."""
+    kinds = {
+        "tool version": [f"{r.tool} {r.tool_version}" for r in dataset.records],
+        "device family": [family_of(r.part or "hls4ml").name for r in dataset.records],
+    }
+    noise = default_recipe(Coefficients()).noise
+    recipe = Recipe(noise=noise, with_timing=False)  # the timing constants stay as shipped
+    result: dict[str, Any] = {}
+    for kind, names in kinds.items():
+        groups = np.array(names, dtype=object)
+        held = held_out_predictions(dataset, groups, Coefficients(), recipe=recipe)
+        result[kind] = {
+            "n_left_out": int(np.unique(groups).size),
+            "coverage_90": coverage_by_metric(dataset, groups, held),
+            "smape": {
+                name: {m: accuracy(dataset, held, rows)[m]["smape"] for m in METRICS}
+                for name, rows in masks.items()
+            },
+        }
+    return result
+
+
+def coverage_by_metric(
+    dataset: Dataset, groups: NDArray[np.object_], predicted: Mapping[str, Array]
+) -> dict[str, Any]:
     """Return the share of held-out records inside 90 % intervals made from other groups."""
     result = {}
-    for metric, inside in covered_records(dataset, dataset.groups, predicted).items():
+    for metric, inside in covered_records(dataset, groups, predicted).items():
         known = ~np.isnan(inside)
         weights = dataset.weights[known]
         outside_single = known & (dataset.groups != SINGLE_DENSE)
@@ -495,6 +528,7 @@ def print_tables(report: Mapping[str, Any]) -> None:
     for key in (
         "rule4ml",
         "coverage_90",
+        "left_out",
         "stage_steps",
         "post_route",
         "fast_adder_cost",
@@ -539,7 +573,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }  # fmt: skip
     records = options.data / "hls4ml_synthesis_records.jsonl"
     if records.is_file():
-        dataset = Dataset(load_records([records]))
+        further = options.data / "hls4ml_synthesis_records_2.jsonl"
+        dataset = Dataset(usable(load_records([p for p in (records, further) if p.is_file()])))
         held = held_out_calibrations(dataset, dataset.groups, Coefficients())
         trees = tree_predictions(dataset, options.seed)
         masks = class_masks(dataset)
@@ -565,7 +600,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             report["rule4ml"] = (
                 "not run: give --rule4ml the interpreter of an environment that has it"
             )
-        report["coverage_90"] = coverage_by_metric(dataset, held)
+        report["coverage_90"] = coverage_by_metric(dataset, dataset.groups, held)
+        report["left_out"] = left_out(dataset, masks)
         report["users"] = simulated_users(dataset, options.seed)
         pairs = load_records([options.data / "hls4ml_stage_pairs.jsonl"])
         report["stage_steps"] = {
