@@ -25,6 +25,7 @@ from hw_models.calibration.fit import (
 )
 from hw_models.calibration.groups import dense_shape
 from hw_models.calibration.intervals import (
+    CONTRADICTION,
     conformal_intervals,
     coverage,
     interval_labels,
@@ -47,8 +48,6 @@ MIN_RECORDS = 3
 MAX_FOLDS = 8
 #: A user's designs get an interval of their own where the known one covers fewer than this share of them.
 MIN_COVERAGE = 0.85
-#: How many times a figure may differ from the law and still take part in a fit.
-CONTRADICTION = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,11 @@ LEVEL = 0.90
 #: Quantile that covers `LEVEL` of the designs of an author whom the fit has not seen: with a score of authors
 #: the plain quantile covers 83 to 93 % of them, target by target; this one 88 to 95 %.
 STRANGER_LEVEL = 0.92
+#: How many times a figure may differ from the law and still take part in a fit.
+CONTRADICTION = 20.0
+#: How many times it may differ and still say how wide the intervals of its class are: one further off is of a
+#: kind that no width would help, and would make all others say nothing.
+OUTLIER = 10.0
 #: Smallest class, in groups and in records, that gets its own quantile.
 MIN_GROUPS, MIN_RECORDS = 3, 10
 
@@ -64,7 +69,7 @@ def _fit_classes(
     rows: NDArray[np.intp],
     labels: list[tuple[str, ...]],
 ) -> dict[str, tuple[float, float]]:
-    known = rows[~np.isnan(residual[rows])]
+    known = rows[np.abs(np.nan_to_num(residual[rows], nan=np.inf)) < math.log(OUTLIER)]
     result: dict[str, tuple[float, float]] = {}
     if known.size == 0:
         return result

@@ -106,6 +106,9 @@ def designs() -> Iterator[Record]:
             _conv("Conv1D"), _relu(128), _layer("GlobalAveragePooling1D", (16, 8), (8,)), _dense(8, 5),
             tool=tool, clock_ns=2.8,
         )  # fmt: skip
+    for length in (120, 121):
+        pool = _layer("AveragePooling1D", (length, 3), ((length + 1) // 2, 3), kernel=(2,))
+        yield _design(f"mean of {length}", pool)
     yield _design("positions at once", _conv(n_partitions=1))
     for cell in ("GRU", "LSTM", "SimpleRNN"):
         for part in (_FAST, _VIRTEX7):
