@@ -538,6 +538,10 @@ def _estimate(
     distance, details = _out_of_range(batch, raw, fitted)
     if distance.any():
         extra = extra + fitted.widening.get("range", 0.5) * distance
+    for op in batch.ops:
+        if op.primitive == "recurrent":  # a class of its own would have too few authors
+            rare = np.bincount(op.design, minlength=batch.n_designs) > 0
+            extra = extra + fitted.widening.get("recurrent", 0.5) * rare
 
     metrics: dict[str, Estimate] = {}
     for target in METRICS:

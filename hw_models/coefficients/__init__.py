@@ -33,7 +33,7 @@ class Coefficients:
         intervals: intervals[target][class] = [low, high], log offsets from the value; class is
             one of `interval_classes`.
         widening: widening[kind], log half-width added for what was not seen in the fit
-            ("tool", "version", "family", "strategy", "range").
+            ("tool", "version", "family", "strategy", "range", "recurrent").
         seen: keys with the number of records they were fitted on.
         ranges: ranges[parameter] = [low, high] of the fitted records.
         stages: stages[stage][target] = {"factor": ..., "low": ..., "high": ...}, the step from csynth.
