@@ -541,7 +541,7 @@ def _estimate(
     for op in batch.ops:
         if op.primitive == "recurrent":  # a class of its own would have too few authors
             rare = np.bincount(op.design, minlength=batch.n_designs) > 0
-            extra = extra + fitted.widening.get("recurrent", 0.5) * rare
+            extra = np.asarray(extra + fitted.widening.get("recurrent", 0.5) * rare)
 
     metrics: dict[str, Estimate] = {}
     for target in METRICS:

@@ -402,14 +402,16 @@ def _product(
 
 def _describe_dense(walk: _Walk, layer: LayerRecord) -> list[list[Described]]:
     ins, outs = _shape(layer, "in_shape"), _shape(layer, "out_shape")
-    n_in, n_out, positions = math.prod(ins), math.prod(outs), 1.0
+    n_in, n_out, positions, instances = math.prod(ins), math.prod(outs), 1.0, 1.0
     if len(ins) > 1 and len(outs) > 1 and ins[:-1] == outs[:-1]:
-        n_in, n_out, positions = ins[-1], outs[-1], math.prod(ins[:-1])  # one product per row
-    if walk.is_learned and positions == 1 and layer.n_zeros:
+        n_in, n_out, rows = ins[-1], outs[-1], math.prod(ins[:-1])  # one product per row
+        positions = rows if walk.is_stream else float(layer.n_partitions or rows)
+        instances = rows / positions
+    if walk.is_learned and positions == instances == 1 and layer.n_zeros:
         n_in, n_out, layer = _living(walk, layer, n_in, n_out)
     else:
         walk.alive = None
-    product = _product(walk, layer, n_in, n_out, n_positions=positions)
+    product = _product(walk, layer, n_in, n_out, n_positions=positions, n_instances=instances)
     emitted = math.prod(outs[:-1]) if len(outs) > 1 else 1.0
     product = replace(product, n_streamed=outs[-1], depth=emitted)
     result = walk.result(layer)

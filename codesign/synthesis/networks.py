@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from codesign.export.rtl import solve_network
 from codesign.ir import FixedPoint, QuantizedNetwork, TensorType
 from codesign.layers import LAYERS, typed
+from codesign.layers.base import Site
 from hw_models.records import LayerRecord, Record
 from hw_models.weights import layer_counts
 
@@ -25,6 +26,24 @@ class _RecordGraph:
         self.layers: dict[str, LayerRecord] = {}
         self._formats: dict[str, FixedPoint] = {}
         self._hardware = network.candidate.hardware
+        #: the node that is being written: shapes that hls4ml infers are its tensors'
+        self.site: Site | None = None
+
+    def _shapes(
+        self, inputs: Sequence[str], attributes: Mapping[str, Any]
+    ) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+        """Return the shapes that a layer reads and writes, as far as its attributes or its node tell."""
+        assert self.site is not None
+        whole = self.site.output.shape
+        before = self.layers[inputs[0]].out_shape if inputs else None
+        target = attributes.get("target_shape", attributes.get("input_shape"))
+        if target is not None:
+            return before, tuple(int(n) for n in target)
+        if "n_out" in attributes and before is not None:  # a product at every position
+            return before, (*before[:-1], int(attributes["n_out"]))
+        if "pool_op" in attributes:
+            return before, whole
+        return before, whole if "n_in" not in attributes or before is None else before
 
     def add(
         self,
@@ -40,13 +59,7 @@ class _RecordGraph:
         widest = max(
             (self._formats[source] for source in inputs), key=lambda fmt: fmt.bits, default=None
         )
-        in_shapes = [self.layers[source].out_shape or () for source in inputs]
-        in_shape = _shape(attributes.get("n_in")) or (in_shapes[0] if in_shapes else None)
-        out_shape = (
-            _shape(attributes.get("n_out")) or _shape(attributes.get("input_shape")) or in_shape
-        )
-        if class_name == "Concatenate":
-            out_shape = (*in_shapes[0][:-1], sum(shape[-1] for shape in in_shapes))
+        in_shape, out_shape = self._shapes(inputs, attributes)
         hardware = configuration or {}
         types: dict[str, Any] = {
             f"{role}_precision": _hls_type(precision[role])
@@ -59,6 +72,9 @@ class _RecordGraph:
             in_shape=in_shape,
             out_shape=out_shape,
             activation=attributes.get("activation"),
+            pool_op=attributes.get("pool_op"),
+            # every position of a product at once, as the exporter asks for it
+            n_partitions=1 if len(in_shape or ()) > 1 and hardware else None,
             strategy=hardware.get("Strategy"),
             reuse_factor=hardware.get("ReuseFactor"),
             input_precision=None if widest is None else _hls_type(widest),
@@ -112,12 +128,6 @@ class _RecordGraph:
         }
 
 
-def _shape(value: Any) -> tuple[int, ...] | None:
-    if value is None:
-        return None
-    return tuple(int(n) for n in np.atleast_1d(value))
-
-
 def _hls_type(fmt: FixedPoint) -> str:
     text = fmt.to_hls()
     return text if text.startswith("ap_") else f"ap_{text}"
@@ -135,6 +145,7 @@ def network_record(network: QuantizedNetwork, *, solve_graphs: bool = True) -> R
     graph = _RecordGraph(network)
     written: dict[str, str] = {}
     for site in typed(network):
+        graph.site = site
         written[site.node.name] = LAYERS.get(site.node.layer).to_hls4ml(
             site, graph, [written[source] for source in site.node.inputs]
         )

@@ -29,7 +29,8 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     compares = p["n_lanes"] * (p["n_window"] - 1) * copies
     levels = ceil_log2(p["n_window"])
     # a comparison and a choice: 25 to 31 LUT at 6 bits, 45 at 16 (module tables of the shared records)
-    lut = compares * np.where(p["kind"] == 0, 18 + 1.5 * p["bits"], 3 + p["bits"])
+    control = 0.0 if context.is_rtl else np.where(p["kind"] == 0, 18.0, 3.0)
+    lut = compares * (control + np.where(p["kind"] == 0, 1.5, 1.0) * p["bits"])
     energy = (
         SOFT_LOGIC_FACTOR
         * ADD_PJ_PER_BIT
