@@ -56,7 +56,7 @@ def test_a_benchmark_survives_its_file(tmp_path):
     known = {(x.key, x.seed): x for x in labels}
     for entry in entries:
         assert entry.validation_accuracy[0] == pytest.approx(
-            known[entry.digest, 1].validation_accuracy,
+            known[entry.digest, 1].validation_score,
             abs=1e-5,  # written with 3 decimals of a percent
         )
         assert (entry.digest, 2) in known or len(entry.test_accuracy) == 1
@@ -110,10 +110,7 @@ def entries_of(accuracies: np.ndarray, split: np.ndarray | None = None) -> list[
 def test_noise_ceiling_is_one_where_seeds_agree(tmp_path):
     labels = made_up_labels(30)
     first = {x.key: x for x in labels if x.seed == 1}
-    same = [
-        Label(**{**vars(x), "validation_accuracy": first[x.key].validation_accuracy})
-        for x in labels
-    ]
+    same = [Label(**{**vars(x), "validation_score": first[x.key].validation_score}) for x in labels]
     write_benchmark(same, tmp_path / "b.jsonl.gz")
     found = benchmark_statistics(load_benchmark(tmp_path / "b.jsonl.gz"))
     assert (found.n_seeds_min, found.n_seeds_max) == (1, 2)
