@@ -15,7 +15,7 @@ from codesign.ir import QuantizedNetwork
 from codesign.synthesis.coefficient_files import path_in_use
 from hw_models.calibration import Coefficients, estimate_records, load_coefficients
 from hw_models.calibration.estimate import estimate_documents, summarize
-from hw_models.calibration.parsers import read_project
+from hw_models.calibration.parsers import read_project, read_reports
 from hw_models.compose import estimate, operation_shares
 from hw_models.errors import ModelError
 from hw_models.record_lowering import batch_records, lower_record
@@ -94,6 +94,9 @@ def check_stage(stage: str) -> None:
 def project_record(folder: Path) -> Record:
     """Describe an hls4ml project, reports or not, as a synthesis record.
 
+    Reports in it tell the tool and its version, which no other file of a project does, and a part that the
+    project leaves open.
+
     Raises:
         ReportError: it cannot be read.
         DesignError: its firmware holds no layer.
@@ -107,6 +110,7 @@ def project_record(folder: Path) -> Record:
             f"{folder}: no layer in firmware/*.cpp; write the project with hls4ml first"
         )
     backend = str(project.get("backend") or "vitis")
+    told = _told_by_reports(folder)
     try:
         record = read_record({"schema": 1, **project}, where=str(folder))
     except ModelError as error:
@@ -115,11 +119,23 @@ def project_record(folder: Path) -> Record:
         record,
         id=folder.resolve().name,
         source="hls4ml project",
-        tool=_TOOLS.get(backend.lower(), backend),
-        part=record.part or "hls4ml",
+        tool=told.get("tool") or _TOOLS.get(backend.lower(), backend),
+        tool_version=told.get("tool_version"),
+        part=record.part or told.get("part") or "hls4ml",
         clock_period_ns=record.clock_period_ns or 5.0,
         others={},
     )
+
+
+def _told_by_reports(folder: Path) -> dict[str, str]:
+    """Return the tool, its version and the part that all HLS reports of a project agree on."""
+    reports = [report for report in read_reports(folder)[0] if report.get("csynth")]
+    told = {}
+    for key in ("tool", "tool_version", "part"):
+        values = {report.get(key) for report in reports}
+        if len(values) == 1 and (value := values.pop()):
+            told[key] = str(value)
+    return told
 
 
 def _shares(

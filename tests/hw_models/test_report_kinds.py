@@ -50,6 +50,10 @@ def test_scripts_written_by_hand_and_vitis_runs_configuration_are_read(tmp_path,
     (folder / "project.tcl").unlink()
     (folder / name).write_text(text)
     project = read_project(folder)
+    assert project["hls4ml_version"] is None
+    yml = folder / "hls4ml_config.yml"
+    yml.write_text(yml.read_text() + "Version: 1.1.0\n")
+    assert read_project(folder)["hls4ml_version"] == "1.1.0"
     assert (project["top"], project["part"]) == ("myproject", "xcku115-flvb2104-2-i")
     assert project["clock_period_ns"] == 4.0
 

@@ -18,7 +18,7 @@ from codesign.synthesis.networks import network_record
 from codesign.synthesis.onnx_config import onnx_record
 from hw_models.records import LayerRecord, StageReport, record_json
 from hw_models.types import METRICS
-from tests.synthesis.report_factory import write_project
+from tests.synthesis.report_factory import write_project, write_reports
 
 _HELPER = Path(__file__).resolve().parents[1] / "export" / "random_networks.py"
 _spec = importlib.util.spec_from_file_location("random_networks", _HELPER)
@@ -204,3 +204,17 @@ def test_shared_records_are_answered_one_by_one(tmp_path):
     )
     assert n_records == 1197
     assert n_supported > 1000
+
+
+def test_reports_of_a_project_tell_its_tool_and_version(tmp_path):
+    folder = write_project(tmp_path / "p")
+    assert estimates.project_record(folder).tool_version is None
+    solution = folder / "myproject_prj" / "solution1"
+    write_reports(solution, version="2022.2")
+    record = estimates.project_record(folder)
+    assert (record.tool, record.tool_version) == ("Vitis HLS", "2022.2")
+    for name in ("project.tcl", "hls4ml_config.yml"):
+        (folder / name).unlink()
+    assert estimates.project_record(folder).part == "xcvu13p-flga2577-2-e"
+    write_reports(folder / "myproject_prj" / "solution2", version="2023.2")
+    assert estimates.project_record(folder).tool_version is None  # they do not agree

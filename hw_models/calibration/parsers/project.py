@@ -438,7 +438,7 @@ def yaml_scalars(text: str) -> dict[str, str]:
         "Part",
         "XilinxPart",
         "ProjectName",
-        "Board",
+        "Version",
     ):
         match = re.search(rf"^{key}:\s*['\"]?([^'\"\n#]*)['\"]?\s*$", text, re.MULTILINE)
         if match and match[1].strip() and match[1].strip() != "null":
@@ -470,6 +470,7 @@ def _tool_settings(folder: Path) -> dict[str, str]:
             "period": variables.get("clock_period"),
             "uncertainty": variables.get("clock_uncertainty"),
             "backend": variables.get("backend"),
+            "hls4ml_version": variables.get("version"),
         }
         found = {key: value for key, value in named.items() if value}
     for path in _tool_files(folder):
@@ -573,7 +574,7 @@ def read_project(folder: Path) -> dict[str, Any]:
 
     Returns:
         The descriptive keys of a synthesis record: `top`, `part`, `clock_period_ns`,
-        `clock_uncertainty_ns`, `backend`, `strategy`, `io_type`, `model_precision`, `family`, `layers`;
+        `clock_uncertainty_ns`, `backend`, `hls4ml_version`, `strategy`, `io_type`, `model_precision`, `family`, `layers`;
         and `config_numbers`, the numbers N of the C++ structs `configN`.
         Layers carry exact zero and digit counts where the firmware's weights are there.
 
@@ -618,6 +619,7 @@ def read_project(folder: Path) -> dict[str, Any]:
         "model_precision": configuration.get("Precision"),
         "family": _family(layers),
         "layers": layers,
+        "hls4ml_version": settings.get("hls4ml_version") or configuration.get("Version"),
         "config_numbers": config_numbers,
     }
 
