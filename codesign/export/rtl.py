@@ -107,7 +107,7 @@ def trace_network(network: QuantizedNetwork) -> CombLogic:
     """Trace a network with alkaid: exact combinational logic from input words to output words.
 
     Raises:
-        ExportError: no output depends on any input, so there is nothing to build.
+        ExportError: no output depends on any input, so there is nothing to build; or words are too wide.
     """
     from alkaid.trace import FVArrayInput, HWConfig, trace
 
@@ -117,7 +117,14 @@ def trace_network(network: QuantizedNetwork) -> CombLogic:
     for site in sites:
         inputs = [lanes[name] for name in site.node.inputs] or [source]
         lanes[site.node.name] = LAYERS.get(site.node.layer).to_rtl(site, inputs)
-    logic = trace(source, lanes[network.network.nodes[-1].name], keep_dead_inputs=True)
+    try:
+        logic = trace(source, lanes[network.network.nodes[-1].name], keep_dead_inputs=True)
+    except KeyError as error:  # alkaid 0.8.2 loses adders of very wide sums
+        widest = max(sites, key=lambda site: site.output.format.bits)
+        raise ExportError(
+            f"{widest.node.name}: alkaid lost part of its adder graph, whose sums have up to"
+            f" {widest.output.format.bits} bits; use fewer weight or activation bits"
+        ) from error
     if not np.asarray(logic.inp_kifs).sum(axis=0).any():
         raise ExportError(
             "the outputs depend on no input, so there is no logic to build; train the network again"
