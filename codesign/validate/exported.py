@@ -76,7 +76,7 @@ def implementations(result: ExportResult, work: Path, *, optimize: bool) -> dict
         "onnxruntime",
         lambda: onnx_form(result.onnx.content, f"{result.folder}/onnx/model.onnx"),
         f"{result.onnx.arithmetic}, standard operators"
-        + (f"; no QuantizeLinear pair (over 16 bits) at {pairs}" if pairs else ""),
+        + (f"; no QuantizeLinear pair at {pairs}" if pairs else ""),
         lambda part: {"onnx": export_onnx(part)},
     )
     add(

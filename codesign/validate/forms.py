@@ -59,7 +59,14 @@ def needs(*tools: str) -> None:
 
 def reference_form(network: QuantizedNetwork) -> Form:
     """The exact integer evaluation: what every other form is compared with."""
+    known = network.input_type
+
+    def confine(words: Words) -> Words:
+        shaped = words.reshape(len(words), *known.shape)
+        return known.cast_words(shaped, known.fraction_bits).reshape(len(words), -1)
+
     return Form(
+        confine=None if known.uniform is not None else confine,
         description=DeviceDescription.of(network, "reference"),
         run=lambda words: np.asarray(run_words(network, words)),
         trace=lambda words: dict(run_words(network, words, trace=True)),

@@ -271,6 +271,8 @@ class Form:
         timing: measures a clocked form; None for one that is not.
         counters: counts of its own.
         close: ends it.
+        confine: rounds words of the input ports to what the elements behind them hold, where that is less
+            than the ports carry; None where it is all.
     """
 
     description: DeviceDescription
@@ -279,6 +281,7 @@ class Form:
     timing: Callable[[], Timing] | None = None
     counters: Callable[[], Mapping[str, int]] = field(default=dict)
     close: Callable[[], None] = lambda: None
+    confine: Callable[[Words], Words] | None = None
 
 
 class InProcess(Implementation):

@@ -121,12 +121,14 @@ class EventSource:
         formats: one per input port.
         seed: of the random events.
         batch_events: events per block.
+        confine: as `Form.confine`, for the random events.
     """
 
     words: NDArray[np.int64]
     formats: tuple[FixedPoint, ...]
     seed: int
     batch_events: int
+    confine: Callable[[NDArray[np.int64]], NDArray[np.int64]] | None = None
 
     def block(self, index: int) -> NDArray[np.int64]:
         """Return block `index`, int64[batch_events, n_inputs]; the same at every call."""
@@ -140,6 +142,8 @@ class EventSource:
         random = np.random.default_rng([self.seed, index]).integers(
             low, high, size=(missing, len(self.formats)), endpoint=True
         )
+        if self.confine is not None:
+            random = self.confine(random)
         return np.ascontiguousarray(np.concatenate([given, random]))
 
     @property
@@ -270,6 +274,7 @@ def validate_device(
         formats=reference.description.input_formats,
         seed=seed,
         batch_events=batch_events,
+        confine=reference.confine,
     )
     saved = _Checkpoint(checkpoint, f"{reference.description.digest}-{source.key}")
     state = saved.read()

@@ -17,7 +17,9 @@ from codesign.export.rtl import export_rtl, run_trace, trace_network
 from codesign.ir import FixedPoint, TensorType
 from codesign.layers import run_torch, run_words, typed
 from codesign.layers._activation import quantize_rtl, quantize_torch
-from codesign.validate.forms import verilog_form
+from codesign.validate.forms import reference_form, torch_form, verilog_form
+from codesign.validate.implementation import InProcess
+from codesign.validate.run import validate_device
 from codesign.validate.vectors import corner_words
 from tests.export.random_networks import random_network, random_words, reference
 from tests.export.test_all_forms import emulated_outputs
@@ -146,3 +148,14 @@ def test_streams_do_not_take_types_of_single_elements():
     streamed = replace(network, candidate=replace(network.candidate, hardware=hardware))
     with pytest.raises(ExportError, match="elements have types of their own.*io_parallel"):
         export_hls4ml(streamed)
+
+
+def test_devices_are_sent_words_that_their_elements_hold(tmp_path):
+    network, words = network_and_words(3)
+    report = validate_device(
+        InProcess(lambda: torch_form(network), expected_digest=network.digest),
+        reference_form(network),
+        words[:10],
+        n_events=300,
+    )
+    assert report.verdict == "pass"
