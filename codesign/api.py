@@ -3,7 +3,7 @@
 from codesign import api
 
 summary = api.run("examples/jets_100ns.yaml", output="runs/mine")
-print(summary["winner"]["digest"], summary["score"]["quantized"], summary["lut"])
+print(summary["winner"]["digest"], summary["score"]["test"], summary["figures"]["lut"])
 
 network = api.load_network("runs/mine")              # the winner, on its fixed-point grid
 words = api.quantize_inputs("runs/mine", raw_inputs)  # raw features -> firmware input words

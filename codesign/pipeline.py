@@ -1,4 +1,5 @@
-"""A study is a list of stages: prepare, rounds of (label, fit, search), train, choose, export, report.
+"""A study is a list of stages: prepare, rounds of (label, fit, search), train, synthesize, choose,
+export, report.
 
 `stages_of` returns that list.  A stage leaves one result in the study folder, with the digest of
 everything that the result depends on; `run_study` skips a stage whose result is there with the right
@@ -18,9 +19,21 @@ from types import ModuleType
 from typing import Any, Final
 
 from codesign.errors import ConfigError, unknown_name
+from codesign.pools import open_pool
 from codesign.reporter import Reporter
 from codesign.results import KINDS, SCHEMA, Result, Results
-from codesign.stages import choose, export, fit, label, prepare, report, search, share, train
+from codesign.stages import (
+    choose,
+    export,
+    fit,
+    label,
+    prepare,
+    report,
+    search,
+    share,
+    synthesize,
+    train,
+)
 from codesign.stages.setting import Setting, open_setting
 from codesign.study import Study, StudyConfig
 
@@ -74,7 +87,7 @@ def stages_of(config: StudyConfig) -> list[Stage]:
         n_per_round = config.labels.n_per_round if k < n_rounds else 0
         n_evaluations = search.n_evaluations_of(config.search, k)
         stages.append(in_round(search, k, n_evaluations=n_evaluations, n_to_label=n_per_round))
-    return [*stages, single(train), single(choose), single(export), single(report)]
+    return stages + [single(m) for m in (train, synthesize, choose, export, report)]
 
 
 def digests_of(stages: list[Stage], setting: Setting) -> dict[str, str]:
@@ -124,7 +137,12 @@ def run_study(
     """
     if until not in STAGES:
         raise ConfigError(unknown_name("stage", until, STAGES))
-    setting = open_setting(study, reporter, dask=dask)
+    with open_pool(dask=dask) as executor:
+        _run_stages(open_setting(study, reporter, dask=dask, executor=executor), until)
+
+
+def _run_stages(setting: Setting, until: str) -> None:
+    study = setting.study
     stages = stages_of(study.config)
     last = max(
         i for i, stage in enumerate(stages) if STAGES.index(stage.kind) <= STAGES.index(until)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, TypeVar
 
+import numpy as np
 from pydantic import Field, ValidationError
 
 from codesign.config import Strict
@@ -270,10 +271,15 @@ Flow = str
 
 
 class FrontPoint(Strict):
-    """A design on the predicted front; all figures are predicted."""
+    """A design on the predicted front; all figures are predicted.
+
+    Attributes:
+        layers: its nodes, spelled out for people.
+    """
 
     digest: str
     genome: list[int]
+    layers: list[str]
     flow: Flow
     io_type: str
     score: float
@@ -333,56 +339,171 @@ class NodeFacts(Strict):
     latency_cycles: float
 
 
-class TrainedDesign(Strict):
-    """A design trained to the end.
+class JudgedScore(Strict):
+    """A score with its statistical error.
+
+    Attributes:
+        value: the score.
+        standard_error: one standard deviation over the rows that it was measured on.
+    """
+
+    value: float
+    standard_error: float
+
+
+class ValidatedScore(JudgedScore):
+    """A score on validation rows, the mean over the splits.
+
+    Attributes:
+        splits: score per split.
+        replicates: the score on resamplings of the rows, the same resamplings for every design of a
+            study: the spread of a difference of two is the error of the difference of their designs.
+    """
+
+    splits: list[float]
+    replicates: list[float]
+
+    def error_of_difference(self, other: ValidatedScore, training_noise: float = 0.0) -> float:
+        """Return the standard error of the difference to another score on the same rows.
+
+        Args:
+            other: the other score; what the rows have in common cancels.
+            training_noise: standard deviation of one training's score about its design's
+                (`codesign.stages.statistics.training_noise`).
+
+        Returns:
+            The greater of what the rows and what the trainings explain.
+        """
+        rows = float(np.std(np.subtract(self.replicates, other.replicates), ddof=1))
+        return max(rows, training_noise * float(np.sqrt(2.0 / len(self.splits))))
+
+
+class ClockFigures(Strict):
+    """What a trained RTL design takes when it is cut for one clock; predicted with weights."""
+
+    clock_mhz: float
+    latency_cycles: float
+    latency_ns: float
+    register_bits: float
+
+
+class TrainedDesign(Result):
+    """A design trained to the end; lies beside its weights.
 
     Attributes:
         digest: of the candidate.
         network_digest: of the trained network.
         candidate: `Candidate.to_json()`.
-        predicted_score: before training.
-        validation_score: on validation rows, mean over the splits.
-        estimated_score: prediction and validation combined.
-        test_score: of the network that is kept, on test rows; never chosen by.
+        genome: that decodes to it.
+        predicted_score: before training; mean and standard deviation.
+        validation: score on validation rows.
+        estimated: prediction and validation combined.
+        test: score of the network that is kept, on test rows; never chosen by.
         heads: every head on the test rows.
         predicted, predicted_with_weights: cost before and after training.
+        clocks: at every clock of the space; plain RTL only.
         fits: the budget holds, weights known.
         worst_excess: greatest relative excess over a limit, at most 0 where it fits.
         nodes: layer by layer.
         notes: what the predicted costs rest on.
     """
 
+    KIND = "design"
     digest: str
     network_digest: str
     candidate: dict[str, Any]
+    genome: list[int]
     flow: Flow
     clock_mhz: float
     predicted_score: PredictedScore
-    validation_score: float
-    estimated_score: float
-    test_score: float
+    validation: ValidatedScore
+    estimated: JudgedScore
+    test: JudgedScore
     heads: dict[str, HeadScore] = Field(default_factory=dict)
     predicted: Costs
     predicted_with_weights: Costs
+    clocks: list[ClockFigures]
     fits: bool
     worst_excess: float
     nodes: list[NodeFacts]
     notes: list[str]
 
 
+class Baseline(Strict):
+    """A trivial answer to the task, on the same rows.
+
+    Attributes:
+        name: "constant" or "linear".
+        description: what answers.
+        validation, test: its scores.
+    """
+
+    name: str
+    description: str
+    validation: ValidatedScore
+    test: JudgedScore
+
+
 class Training(Result):
-    """Stage "train": the finalists as trained, the cheapest first."""
+    """Stage "train": which designs were trained, and what trivial answers reach on the same rows.
+
+    Attributes:
+        finalists: digests of the trained designs, the cheapest first.
+        baselines: the trivial answers.
+    """
 
     KIND = "train"
-    designs: list[TrainedDesign]
+    finalists: list[str]
+    baselines: list[Baseline]
+
+
+class Synthesized(Result):
+    """Cells that an open synthesis tool maps a design's RTL to; lies beside its weights.
+
+    Attributes:
+        network_digest: of the network.
+        tool: its name.
+        predicted: what this very tool stage was expected to say.
+    """
+
+    KIND = "synthesized"
+    network_digest: str
+    tool: str
+    lut: float
+    ff: float
+    dsp: float
+    bram_18k: float
+    predicted: Costs
+
+
+class Synthesis(Result):
+    """Stage "synthesize": which designs' RTL was synthesized, and why others were not.
+
+    Attributes:
+        designs: digests.
+        failed: reason by digest.
+    """
+
+    KIND = "synthesize"
+    designs: list[str]
+    failed: dict[str, str]
 
 
 class Choice(Result):
-    """Stage "choose": the winner, and one sentence that says why."""
+    """Stage "choose": the winner, and why.
+
+    Attributes:
+        winner: its digest.
+        reason: why it wins.
+        against_trivial: how it compares with trivial answers.
+        steadiness: how sure the choice is.
+    """
 
     KIND = "choose"
     winner: str
     reason: str
+    against_trivial: str
+    steadiness: str
 
 
 # ---- export ------------------------------------------------------------------------------------
@@ -394,46 +515,36 @@ class ComparisonFacts(Strict):
     status: str
 
 
-class Synthesized(Strict):
-    """Cells that a synthesis tool maps a design to; `predicted` is what this very tool stage was expected to say."""
-
-    tool: str
-    lut: float
-    ff: float
-    dsp: float
-    bram_18k: float
-    predicted: Costs
-
-
-class ExportFacts(Strict):
-    """A design exported and proved.
+class Exported(Result):
+    """A design exported and proved; lies beside its weights.
 
     Attributes:
+        network_digest: of the network.
         folder: inside the study folder.
         verdict: of the certificate.
         comparisons: by implementation.
         input_audit: of the certificate.
         emulated: figures of the RTL simulated cycle by cycle, by metric; empty without RTL.
         emulated_score: score of the emulated words on test rows.
-        synthesized: of the RTL.
         skipped: reason per artefact that could not be made.
     """
 
+    KIND = "exported"
+    network_digest: str
     folder: str
     verdict: str
     comparisons: dict[str, ComparisonFacts]
     input_audit: dict[str, Any]
     emulated: dict[str, float]
     emulated_score: float | None
-    synthesized: Synthesized | None
     skipped: dict[str, str]
 
 
 class Export(Result):
-    """Stage "export": the winner in every form."""
+    """Stage "export": the winner was exported."""
 
     KIND = "export"
-    design: ExportFacts
+    digest: str
 
 
 class Page(Result):
@@ -475,6 +586,7 @@ KINDS: tuple[type[Result], ...] = (
     Sharing,
     Search,
     Training,
+    Synthesis,
     Choice,
     Export,
     Page,

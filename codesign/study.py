@@ -6,7 +6,8 @@
   labels.db               trained labels (SQLite, append-only)
   search.db               evaluations of all search rounds (SQLite, append-only)
   predictor_<round>.npz   checkpoint of each round's score predictor
-  candidates/<digest>/    candidate.json, weights.npz, firmware/ (everything exported), devices/
+  candidates/<digest>/    candidate.json, weights.npz, design.json, synthesized.json, exported.json
+                          (`codesign.results`), firmware/ (everything exported), devices/
   report.html             the page people read
 """
 
@@ -25,7 +26,18 @@ from pydantic import Field, PositiveFloat, model_validator
 from codesign.config import Strict, parse, read_yaml
 from codesign.errors import StudyError
 from codesign.files import write_atomically
-from codesign.results import KINDS, Choice, Result, Results, kind_of, read_result
+from codesign.results import (
+    KINDS,
+    Choice,
+    Exported,
+    Kind,
+    Result,
+    Results,
+    Synthesized,
+    TrainedDesign,
+    kind_of,
+    read_result,
+)
 from codesign.results import SCHEMA as RESULT_SCHEMA
 
 SCHEMA = 1
@@ -433,6 +445,36 @@ class Study:
                 ((KINDS.index(kind), number), path.stem, read_result(kind, text, where=str(path)))
             )
         return Results({name: result for _, name, result in sorted(known, key=lambda k: k[0])})
+
+    def designs(self) -> dict[str, TrainedDesign]:
+        """Return every design that was trained to the end, by digest, the cheapest first."""
+        found = [
+            read_result(TrainedDesign, path.read_text(encoding="utf-8"), where=str(path))
+            for path in (self.folder / "candidates").glob("*/design.json")
+            if path.with_name("weights.npz").exists()
+        ]
+        found.sort(key=lambda design: (design.predicted_with_weights["lut"].value, design.digest))
+        return {design.digest: design for design in found}
+
+    def synthesized(self, design: TrainedDesign) -> Synthesized | None:
+        """Return what open synthesis of a design's RTL found; None where it did not run on these weights."""
+        found = self._beside(Synthesized, design.digest)
+        return found if found and found.network_digest == design.network_digest else None
+
+    def exported(self, design: TrainedDesign) -> Exported | None:
+        """Return what exporting a design found; None where these weights were not exported."""
+        found = self._beside(Exported, design.digest)
+        return found if found and found.network_digest == design.network_digest else None
+
+    def _beside(self, kind: type[Kind], digest: str) -> Kind | None:
+        path = self._candidate_folder(digest) / f"{kind.KIND}.json"
+        if not path.exists():
+            return None
+        return read_result(kind, path.read_text(encoding="utf-8"), where=str(path))
+
+    def record_beside(self, digest: str, found: TrainedDesign | Synthesized | Exported) -> None:
+        """Store what is known of a trained candidate, beside its weights."""
+        write_atomically(self.candidate_folder(digest) / f"{found.KIND}.json", found.to_json())
 
     def record(self, name: str, result: Result) -> None:
         """Store what a finished stage found."""

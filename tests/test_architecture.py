@@ -35,7 +35,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"layers", "metrics", "tasks", "study", "results"}),
     frozenset({"space", "encoding", "hardware", "training"}),
     frozenset({"predictor", "search", "export", "synthesis"}),
-    frozenset({"validate", "joint"}),
+    frozenset({"validate", "joint", "front"}),
     frozenset({"pipeline", "stages", "report", "catalog", "schema", "testing"}),
     frozenset({"api", "cli"}),
 )
@@ -55,7 +55,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "threadpoolctl": frozenset({"processes"}),
     "torch": frozenset().union(*ROWS[3:]),
     "torch_geometric": frozenset({"encoding", "predictor"}),
-    "sklearn": frozenset({"predictor"}),
+    "sklearn": frozenset({"predictor", "stages"}),
     "pymoo": frozenset({"search"}),
     "moocore": frozenset({"search"}),  # pymoo's own dependency: hypervolume
     "optuna": frozenset({"search"}),

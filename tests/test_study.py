@@ -17,7 +17,7 @@ def test_the_resolved_configuration_reads_back(tmp_path):
 def test_another_study_is_refused_once_it_has_begun_and_other_changes_are_taken_over(tmp_path):
     study = Study.create_or_open(tmp_path / "s", CONFIG)
     Study.create_or_open(tmp_path / "s", StudyConfig(name="demo", seed=7))
-    study.record("choose", Choice(winner="0" * 12, reason="why"))
+    study.record("choose", Choice(winner="0" * 12, reason="why", against_trivial="", steadiness=""))
     with pytest.raises(StudyError, match="another device and seed"):
         Study.create_or_open(tmp_path / "s", StudyConfig(name="demo", seed=5, device="xcvu9p"))
     changed = StudyConfig(name="other", seed=7, export={"backends": ["quartus"]})
@@ -74,7 +74,7 @@ def test_results_survive_and_damage_names_the_one_file_to_delete(tmp_path):
     labels = Labels(genomes=[[1, 2]], scores=[0.25], seconds=1.5, depends_on="abc")
     for k in (1, 2, 10):
         study.record(f"label_{k}", labels.model_copy(update={"scores": [k / 16]}))
-    study.record("choose", Choice(winner="0" * 12, reason="why"))
+    study.record("choose", Choice(winner="0" * 12, reason="why", against_trivial="", steadiness=""))
     read = Study.open(tmp_path / "s").results()
     assert [r.scores for r in read.of(Labels)] == [[1 / 16], [2 / 16], [10 / 16]]
     assert read.last(Labels).seconds == 1.5 and study.winner() == "0" * 12

@@ -19,8 +19,18 @@ from rich.progress import (
 
 from codesign.reporter import Stage
 
+#: Columns of tables where standard output is no terminal (files, CI logs).
+COLUMNS_WITHOUT_TERMINAL = 200
 #: A line every so many seconds when stderr is no terminal (CI logs).
 LOG_INTERVAL_S = 15.0
+
+
+def output_console() -> Console:
+    """Return the console for results on standard output: as wide as the terminal, wide where there is none."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = COLUMNS_WITHOUT_TERMINAL
+    return console
 
 
 class _BarStage:
@@ -35,9 +45,11 @@ class _BarStage:
             self._logged_s = now
             elapsed = now - self._started_s
             left = f", about {elapsed / done * (self._total - done):.0f} s left" if done > 0 else ""
-            self._reporter.console.print(
-                f"  {self._name}: {done:,.0f} of {self._total:,.0f}{left} {text}", highlight=False
+            # a stage of one step reports shares of it
+            so_far = (
+                f"{done:,.0f} of {self._total:,.0f}" if self._total > 1 else f"{100 * done:.0f} %"
             )
+            self._reporter.message(f"  {self._name}: {so_far}{left} {text}".rstrip())
 
 
 class RichReporter:
@@ -70,14 +82,13 @@ class RichReporter:
         started_s = time.monotonic()
         task = self.progress.add_task(name, total=total, text="")
         if not self.console.is_terminal:
-            self.console.print(f"{name} ...", highlight=False)
+            self.message(f"{name} ...")
         yield _BarStage(self, name, task, total)
         self.progress.update(task, completed=total, text="")
         if not self.console.is_terminal:
-            self.console.print(
-                f"{name}: done in {time.monotonic() - started_s:.1f} s", highlight=False
-            )
+            self.message(f"{name}: done in {time.monotonic() - started_s:.1f} s")
 
     def message(self, text: str) -> None:
         """Print one line above the bars."""
-        self.console.print(text, highlight=False)
+        wraps = self.console.is_terminal
+        self.console.print(text, highlight=False, markup=False, soft_wrap=not wraps)

@@ -28,11 +28,12 @@ def train_study(folder: Path) -> list[dict[str, Any]]:
     return [
         {
             "digest": design.digest,
-            "validation_score": design.validation_score,
-            "test_score": design.test_score,
+            "validation_score": design.validation.value,
+            "test_score": design.test.value,
             "weights": str(study.trained(design.digest)),
         }
-        for design in study.results().require(Training).designs
+        for digest, design in study.designs().items()
+        if digest in study.results().require(Training).finalists
     ]
 
 

@@ -1,4 +1,4 @@
-"""`codesign export`: write a trained candidate in every form and prove the forms equal."""
+"""`codesign export`: write a design of the front in every form and prove the forms equal."""
 
 from __future__ import annotations
 
@@ -17,8 +17,17 @@ def register(app: typer.Typer) -> None:
         candidate: Annotated[
             str | None,
             typer.Option(
-                help="Digest of a trained candidate.", show_default="the winner", metavar="DIGEST"
+                help="Digest of a design of the front; trained first where it is not.",
+                show_default="the winner",
+                metavar="DIGEST",
             ),
+        ] = None,
+        at_most_lut: Annotated[
+            float | None, typer.Option("--at-most-lut", help="Instead: the best one within N LUT.")
+        ] = None,
+        at_least_score: Annotated[
+            float | None,
+            typer.Option("--at-least-score", help="Instead: the cheapest one of that score."),
         ] = None,
         backend: Annotated[
             list[str] | None,
@@ -28,23 +37,33 @@ def register(app: typer.Typer) -> None:
         ] = None,
         json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ) -> None:
-        """Export a candidate: ONNX, QONNX, hls4ml projects, RTL, emulator, golden vectors, certificate."""
-
+        """Export a design: ONNX, QONNX, hls4ml projects, RTL, emulator, golden vectors, certificate."""
         from codesign.cli._progress import RichReporter
         from codesign.export.backends import BACKENDS
-        from codesign.stages.export import export_design
+        from codesign.stages.export import broken_limits, choose_design, export_on_demand
         from codesign.stages.setting import open_setting
         from codesign.study import Study
 
+        if candidate is not None and (at_most_lut, at_least_score) != (None, None):
+            raise typer.BadParameter(
+                "give either --candidate or limits, not both", param_hint="--candidate"
+            )
         for name in backend or ():
             BACKENDS.get(name)
         opened = Study.open(study)
-        digest = opened.winner() if candidate is None else candidate
-        opened.trained(digest)
+        digest = choose_design(
+            opened, candidate, at_most_lut=at_most_lut, at_least_score=at_least_score
+        )
         with RichReporter() as reporter:
-            found = export_design(open_setting(opened, reporter), digest, backends=backend or None)
+            found = export_on_demand(
+                open_setting(opened, reporter), digest, backends=backend or None
+            )
         if json:
-            print(found.model_dump_json(indent=1))
+            print(found.model_dump_json(indent=1, by_alias=True))
             return
         print(found.verdict)
+        for note in broken_limits(
+            opened, digest, at_most_lut=at_most_lut, at_least_score=at_least_score
+        ):
+            print(note)
         print(f"export: {opened.folder / found.folder}")

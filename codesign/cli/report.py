@@ -30,11 +30,10 @@ def register(app: typer.Typer) -> None:
 
             print(json_module.dumps(summary, indent=1, allow_nan=False))
             return
-        from rich.console import Console
-
+        from codesign.cli._progress import output_console
         from codesign.report.page import render
         from codesign.report.table import print_tables
 
         write_atomically(opened.report_page, render(summary))
-        print_tables(summary, Console())
+        print_tables(summary, output_console())
         print(f"report: {opened.report_page}")

@@ -37,9 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _run(config_path: Path, output: Path | None, *, until: str, dask: str | None) -> None:
-    from rich.console import Console
-
-    from codesign.cli._progress import RichReporter
+    from codesign.cli._progress import RichReporter, output_console
     from codesign.pipeline import run_study
     from codesign.report.summary import summarize
     from codesign.report.table import print_tables
@@ -49,7 +47,7 @@ def _run(config_path: Path, output: Path | None, *, until: str, dask: str | None
     study = Study.create_or_open(output or Path("runs") / config.name, config)
     with RichReporter() as reporter:
         run_study(study, until=until, reporter=reporter, dask=dask)
-    print_tables(summarize(study), Console())
+    print_tables(summarize(study), output_console())
     where = study.report_page if until == "report" else study.folder
     print(
         f"study: {study.folder}\nreport: {where}" if until == "report" else f"study: {study.folder}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,13 +154,12 @@ def run_trace(
 
 
 def _pipelined(
-    logic: CombLogic, network: QuantizedNetwork, name: str, flavor: str, part: str
+    logic: CombLogic, clock_period_ns: float, name: str, flavor: str, part: str
 ) -> tuple[RTLModel, float]:
-    """Cut traced logic to the candidate's clock; also return the adder levels between two registers."""
+    """Cut traced logic to a clock; also return the adder levels between two registers."""
     from alkaid.codegen import RTLModel
 
-    hardware = network.candidate.hardware
-    cutoff = float(adder_levels_per_cycle(hardware.clock_period_ns, part))
+    cutoff = float(adder_levels_per_cycle(clock_period_ns, part))
     model = RTLModel(
         logic,
         Path(name),  # not written to: see `_core_sources`
@@ -167,7 +167,7 @@ def _pipelined(
         flavor=flavor,
         latency_cutoff=cutoff,
         part_name=part,
-        clock_period=hardware.clock_period_ns,
+        clock_period=clock_period_ns,
         print_latency=False,
     )
     return model, cutoff
@@ -179,19 +179,39 @@ def solve_network(network: QuantizedNetwork) -> SolvedGraph | None:
     Returns:
         What `export_rtl` would build, by alkaid's own cost; None when there is no logic to build.
     """
+    return solve_at_clocks(network, [network.candidate.hardware.clock_period_ns])[0]
+
+
+def solve_at_clocks(
+    network: QuantizedNetwork, clock_periods_ns: Sequence[float]
+) -> list[SolvedGraph | None]:
+    """Solve the adder graph of a whole network once, and cut it to each of several clocks.
+
+    Args:
+        network: the network.
+        clock_periods_ns: the clocks; registers and cycles differ between them, the adders do not.
+
+    Returns:
+        As `solve_network`, one per clock.
+    """
     try:
         logic = trace_network(network)
     except ExportError:
-        return None
+        return [None] * len(clock_periods_ns)
     part = check_part(network.candidate.hardware.part)
-    model, _ = _pipelined(logic, network, "codesign_nn", "verilog", part)
-    if model.latency is None:
-        return None
-    return SolvedGraph(
-        adder_cost=float(logic.cost),
-        register_bits=float(model.reg_bits),
-        latency_cycles=float(model.latency),
-    )
+    solved: list[SolvedGraph | None] = []
+    for period_ns in clock_periods_ns:
+        model, _ = _pipelined(logic, period_ns, "codesign_nn", "verilog", part)
+        solved.append(
+            None
+            if model.latency is None
+            else SolvedGraph(
+                adder_cost=float(logic.cost),
+                register_bits=float(model.reg_bits),
+                latency_cycles=float(model.latency),
+            )
+        )
+    return solved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -361,7 +381,7 @@ def export_rtl(
         raise ExportError(f"RTL flavor {flavor!r} unknown; choose from {', '.join(FLAVORS)}")
     suffix = FLAVORS[flavor]
     logic = trace_network(network) if logic is None else logic
-    model, cutoff = _pipelined(logic, network, name, flavor, part)
+    model, cutoff = _pipelined(logic, hardware.clock_period_ns, name, flavor, part)
     (source,), (sink,) = model.fsm.inp_signals, model.fsm.out_signals
     inputs, core_in_bits = _input_maps(source.precisions, network.input_format)
     outputs, core_out_bits = _output_maps(sink.precisions, network.output_format)

@@ -1,4 +1,4 @@
-"""The self-contained HTML page of a study: interactive plots, tables, provenance; no network needed."""
+"""The self-contained HTML page of a study: verdict, front, why, proof, how to go on; no network needed."""
 
 from __future__ import annotations
 
@@ -10,127 +10,119 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from codesign.report.table import EVIDENCE, cell, number
+from codesign.front import METRICS, Design
+from codesign.report.table import EVIDENCE, KEY, LABELS, cell, marked, number, title_of
+from codesign.results import Evidence
 
 _COLOURS = {"rtl": "#0b6bcb", "hls": "#c2660c"}
-_ROWS = {
-    "latency_cycles": "latency, cycles",
-    "latency_ns": "latency, ns",
-    "interval_cycles": "initiation interval, cycles",
-    "lut": "LUT",
-    "ff": "FF",
-    "dsp": "DSP",
-    "bram_18k": "BRAM, 18 kb",
-}
+_FLOWS = {"rtl": "plain RTL", "hls": "hls4ml"}
 
 
 def render(summary: dict[str, Any]) -> str:
     """Return the page of a study's summary (see `codesign.report.summary`)."""
     environment = Environment(
-        loader=PackageLoader("codesign", "report"), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("codesign", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    template = environment.get_template("page.html.j2")
+    designs = [Design.model_validate(value) for value in summary["front"] or []]
     budget = summary["budget"] or {"limits": {}}
-    return template.render(
+    score = title_of(summary["score_kind"])
+    return environment.get_template("page.html.j2").render(
         s=summary,
+        score=score,
         number=number,
         plotly_js=get_plotlyjs(),
         limits=", ".join(f"{name} ≤ {number(limit)}" for name, limit in budget["limits"].items()),
         cards=_cards(summary),
-        head_rows=_head_rows(summary),
-        chosen_by=_title(summary),
-        front_plots=[
-            _embed(_front_figure(summary, "lut", "LUT")),
-            _embed(_front_figure(summary, "latency_ns", "latency, ns")),
+        head_rows=[
+            (name, title_of(head["kind"]), f"{head['score']:.4g} ± {head['error']:.2g}")
+            for name, head in (summary["heads"] or {}).items()
         ],
+        front_plots=[
+            _embed(_front_figure(summary, designs, score, "lut"), name="front_lut"),
+            _embed(_front_figure(summary, designs, score, "latency_ns"), name="front_ns"),
+        ]
+        if designs
+        else [],
+        trained=[d for d in designs if d.state == "trained"],
+        marked=marked,
+        key=KEY,
+        flows=_FLOWS,
+        designs_json=_safe_json({d.digest: _details(d) for d in designs}),
         graph_svg=_graph(summary),
-        layer_header=(
-            "layer",
-            "reads",
-            "width",
-            "word bits",
-            "weight bits",
-            "pruned",
-            "strategy",
-            "reuse factor",
-            "LUT predicted",
-            "cycles predicted",
-        ),
-        layer_rows=_layer_rows(summary),
         evidence=EVIDENCE,
-        stage_rows=_stage_rows(summary),
-        tool_stage=f"tool stage {summary['budget']['tool_stage']}" if summary["budget"] else "",
+        figure_rows=_figure_rows(summary),
         predictor_sentence=_predictor_sentence(summary),
         predictor_plots=_predictor_plots(summary),
-        json_text=json.dumps(summary, indent=1),
+        json_text=json.dumps(
+            {**summary, "front": [d.digest for d in designs]}, indent=1, ensure_ascii=False
+        ),
     )
 
 
-def _embed(figure: go.Figure) -> str:
+def _safe_json(value: Any) -> str:
+    """Return JSON that cannot end the script element it stands in."""
+    return json.dumps(value).replace("<", "\\u003c")
+
+
+def _embed(figure: go.Figure, *, name: str) -> str:
     figure.update_layout(
         template="plotly_white",
-        margin={"l": 60, "r": 40, "t": 40, "b": 50},
-        height=430,
-        modebar={"orientation": "v"},
-        legend={"orientation": "h", "y": -0.2},
+        margin={"l": 60, "r": 20, "t": 44, "b": 50},
+        height=460,
+        hovermode="closest",
+        legend={"orientation": "h", "y": -0.16},
         font={"family": "system-ui, sans-serif", "size": 13},
     )
     return str(
         figure.to_html(
             full_html=False,
             include_plotlyjs=False,
-            config={"displaylogo": False, "responsive": True},
+            div_id=name,
+            config={"displayModeBar": False, "responsive": True},
         )
     )
 
 
-def _title(summary: dict[str, Any], kind: str = "score_kind") -> str:
-    """Return the name of a score with its unit."""
-    found = summary[kind] or {"name": "score", "unit": ""}
-    return f"{found['name']} ({found['unit']})" if found["unit"] else str(found["name"])
-
-
-def _head_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Return what each head of the winner is worth on the test set."""
-    return [
-        (name, _title(head, "kind"), f"{head['score']:.4g} ± {head['error']:.2g}")
-        for name, head in (summary.get("heads") or {}).items()
-    ]
+def _details(design: Design) -> dict[str, Any]:
+    """Return what a click on a design shows."""
+    return {
+        "title": f"{design.digest} ({_FLOWS.get(design.flow, design.flow)}, {design.clock_mhz:.0f} MHz, {design.state})",
+        "facts": [
+            f"score {design.score:.4f} ± {design.score_error:.4f}"
+            + ("" if design.test_score is None else f", {design.test_score:.4f} on test rows"),
+            *(
+                f"{LABELS[name]}: {number(figure.value)} ({figure.evidence.label})"
+                for name, figure in design.figures.items()
+            ),
+        ],
+        "layers": design.layers,
+    }
 
 
 def _cards(summary: dict[str, Any]) -> list[dict[str, str]]:
     if summary["winner"] is None:
         return []
-    score, lut = summary["score"], summary["lut"]
+    test = summary["score"]["test"]
     cards = [
         {
-            "value": f"{score['quantized']:.4f}",
-            "label": f"{_title(summary, 'test_score_kind')} on the test set, trained at precision",
+            "value": f"{test['value']:.4f} ± {test['standard_error']:.4f}",
+            "label": f"{title_of(summary['test_score_kind'])} on test rows, trained at precision",
         }
     ]
-    for name, label in (
-        ("latency_ns", "ns latency"),
-        ("latency_cycles", "cycles latency"),
-        ("interval_cycles", "initiation interval"),
-    ):
-        stage = (
-            "emulated" if summary[name].get("emulated") is not None else "predicted_with_weights"
-        )
-        value = summary[name][stage]
-        cards.append(
-            {
-                "value": number(value["value"] if isinstance(value, dict) else value),
-                "label": f"{label}, {stage.replace('_', ' ')}",
-            }
-        )
-    cards.append(
-        {
-            "value": number(lut["predicted_with_weights"]["value"]),
-            "label": "LUT, predicted with weights",
-        }
-    )
-    if lut.get("synthesized") is not None:
-        cards.append({"value": number(lut["synthesized"]), "label": "LUT, synthesized (Yosys)"})
+    for name in ("latency_ns", "latency_cycles", "interval_cycles", "lut", "ff", "dsp"):
+        known = summary["figures"][name]
+        if known:
+            evidence, figure = list(known.items())[-1]
+            cards.append(
+                {
+                    "value": number(figure["value"]),
+                    "label": f"{LABELS[name]}, {Evidence(evidence).label}",
+                }
+            )
     compared = [
         row for row in (summary["mismatches"] or {}).values() if row["mismatches"] is not None
     ]
@@ -145,96 +137,74 @@ def _cards(summary: dict[str, Any]) -> list[dict[str, str]]:
     return cards
 
 
-def _front_figure(summary: dict[str, Any], key: str, label: str) -> go.Figure:
+def _front_figure(
+    summary: dict[str, Any], designs: list[Design], score: str, metric: str
+) -> go.Figure:
+    """Plot score against a cost: trained designs in front of predicted ones, trivial answers as lines."""
     figure = go.Figure()
-    title = _title(summary)
-    # test rows may be judged by another score than designs are chosen by: one axis shows one score
-    tested = summary["score_kind"] == summary["test_score_kind"]
-    part, of_finalist, of_winner = (
-        ("test", "test_score", "quantized")
-        if tested
-        else ("validation", "validation_score", "validation")
-    )
-    points = summary["front"] or []
-    for flow, name in (("rtl", "front, predicted (RTL)"), ("hls", "front, predicted (hls4ml)")):
-        chosen = [p for p in points if p["flow"] == flow]
-        if chosen:
+    for state, size, opacity in (("predicted", 6, 0.3), ("trained", 11, 1.0)):
+        for flow, colour in _COLOURS.items():
+            chosen = [d for d in designs if d.state == state and d.flow == flow]
+            if not chosen:
+                continue
             figure.add_scatter(
-                x=[p[key] for p in chosen],
-                y=[p["score"] for p in chosen],
+                x=[d.figures[metric].value for d in chosen],
+                y=[d.score for d in chosen],
                 error_y={
-                    "array": [p["score_std"] for p in chosen],
-                    "thickness": 0.5,
-                    "width": 0,
+                    "array": [d.score_error for d in chosen],
+                    "thickness": 1.2,
+                    "width": 3,
+                    "visible": state == "trained",
                 },
                 mode="markers",
-                name=name,
-                marker={"color": _COLOURS[flow], "size": 6, "opacity": 0.55},
-                customdata=[[p["lut"], p["latency_ns"], p["dsp"], p["clock_mhz"]] for p in chosen],
-                hovertemplate="%{y:.4f}<br>LUT %{customdata[0]:,.0f}<br>%{customdata[1]:.1f} ns at %{customdata[3]:.0f} MHz<br>DSP %{customdata[2]:.0f}<extra>predicted</extra>",
+                name=f"{state}, {_FLOWS[flow]}",
+                customdata=[d.digest for d in chosen],
+                text=[d.figures[metric].evidence.label for d in chosen],
+                marker={
+                    "color": colour,
+                    "size": size,
+                    "opacity": opacity,
+                    "symbol": "diamond" if state == "trained" else "circle",
+                },
+                hovertemplate="%{customdata}<br>%{y:.4f} at %{x:,.1f} (%{text})<extra>click for layers</extra>",
             )
-    finalists = summary["finalists"] or []
-    if finalists:
-        estimates = [f["predicted_with_weights"][key] for f in finalists]
-        figure.add_scatter(
-            x=[e["value"] for e in estimates],
-            y=[f[of_finalist] for f in finalists],
-            error_x={
-                "array": [e["high"] - e["value"] for e in estimates],
-                "arrayminus": [e["value"] - e["low"] for e in estimates],
-                "thickness": 1,
-            },
-            mode="markers",
-            name=f"finalists, {part} set (cost predicted with weights)",
-            marker={"color": "#15803d", "size": 10, "symbol": "diamond"},
-            text=[f["digest"] for f in finalists],
-            hovertemplate=f"%{{text}}<br>{part} %{{y:.4f}}<br>%{{x:,.1f}}<extra>trained</extra>",
-        )
-    winner = summary["winner"]
+    winner = next((d for d in designs if d.is_winner), None)
     if winner is not None:
-        value = summary[key].get("synthesized") or summary[key].get("emulated")
-        stage = "synthesized" if summary[key].get("synthesized") else "emulated"
-        if value is None:
-            value, stage = summary[key]["predicted_with_weights"]["value"], "predicted with weights"
         figure.add_scatter(
-            x=[value],
-            y=[summary["score"][of_winner]],
+            x=[winner.figures[metric].value],
+            y=[winner.score],
             mode="markers",
-            name=f"winner ({stage})",
-            marker={"color": "#b42318", "size": 16, "symbol": "star"},
+            name="winner",
+            customdata=[winner.digest],
+            marker={
+                "color": "rgba(0,0,0,0)",
+                "size": 21,
+                "line": {"color": "#b42318", "width": 2.5},
+            },
+            hovertemplate="%{customdata}<extra>winner</extra>",
         )
-    figure.update_layout(title=f"{title} against {label}")
-    figure.update_xaxes(title=label, type="log" if key == "lut" else "linear")
-    figure.update_yaxes(title=title)
+    scores = [d.score for d in designs]
+    span = max(scores) - min(scores) or 0.01
+    for baseline in summary["baselines"] or []:
+        value = baseline["validation"]["value"]
+        if min(scores) - span < value:  # a far one would flatten the front
+            figure.add_hline(
+                y=value,
+                line={"dash": "dot", "color": "#5b6675", "width": 1},
+                annotation={"text": baseline["description"], "font": {"size": 11}},
+            )
+    figure.update_layout(title=f"{score} against {LABELS[metric]}")
+    figure.update_xaxes(title=LABELS[metric], type="log" if metric == "lut" else "linear")
+    figure.update_yaxes(title=score)
     return figure
 
 
-def _layer_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+def _figure_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     if summary["winner"] is None:
         return []
     return [
-        (
-            row["name"],
-            ", ".join(row["inputs"]) or "-",
-            str(row["width"]),
-            row["format"],
-            row["weights"],
-            row["pruned"],
-            row["strategy"],
-            row["reuse_factor"],
-            number(row["lut"]),
-            number(row["latency_cycles"]),
-        )
-        for row in summary["winner"]["nodes"]
-    ]
-
-
-def _stage_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
-    if summary["winner"] is None:
-        return []
-    return [
-        (label, *(cell(summary[name], evidence) for evidence in EVIDENCE))
-        for name, label in _ROWS.items()
+        (LABELS[name], *(cell(summary, name, evidence) for evidence in EVIDENCE))
+        for name in METRICS
     ]
 
 
@@ -243,8 +213,9 @@ def _graph(summary: dict[str, Any]) -> str:
     if summary["winner"] is None:
         return ""
     rows = summary["winner"]["nodes"]
-    step, box, top = 118, 96, 70
     place = {row["name"]: i for i, row in enumerate(rows)}
+    skips = any(i != place[source] + 1 for i, row in enumerate(rows) for source in row["inputs"])
+    step, box, top = 118, 96, 70 if skips else 10
     parts = []
     for i, row in enumerate(rows):
         for source in row["inputs"]:
@@ -267,9 +238,9 @@ def _graph(summary: dict[str, Any]) -> str:
             f'<text x="{x + box / 2}" y="{top + 20}" text-anchor="middle" fill="#1c2430">{html.escape(row["name"])}</text>'
             f'<text x="{x + box / 2}" y="{top + 38}" text-anchor="middle" fill="#5b6675">{row["width"]} × {html.escape(row["bits"])} b</text>'
         )
-    width = 20 + len(rows) * step
+    width, height = 20 + len(rows) * step, top + 64
     return (
-        f'<svg width="{width}" height="{top + 64}" role="img" aria-label="network graph"><defs>'
+        f'<svg viewBox="0 0 {width} {height}" style="max-width:100%;width:{width}px" role="img" aria-label="network graph"><defs>'
         '<marker id="a" markerWidth="8" markerHeight="8" refX="7" refY="3" orient="auto"><path d="M0,0 L7,3 L0,6 z" fill="#5b6675"/></marker>'
         f"</defs>{''.join(parts)}</svg>"
     )
@@ -307,7 +278,7 @@ def _predictor_plots(summary: dict[str, Any]) -> list[str]:
     scatter.add_scatter(
         x=ends, y=ends, mode="lines", name="equal", line={"color": "#9aa5b1", "dash": "dot"}
     )
-    scatter.update_layout(title=f"Predicted against trained {_title(summary)} (held out)")
+    scatter.update_layout(title="Predicted against trained (held out)")
     scatter.update_xaxes(title="trained")
     scatter.update_yaxes(title="predicted")
     rounds = go.Figure()
@@ -322,4 +293,4 @@ def _predictor_plots(summary: dict[str, Any]) -> list[str]:
     rounds.update_layout(title="Kendall tau on held-out labels, by round")
     rounds.update_xaxes(title="round", dtick=1)
     rounds.update_yaxes(title="Kendall tau")
-    return [_embed(scatter), _embed(rounds)]
+    return [_embed(scatter, name="predictor_scatter"), _embed(rounds, name="predictor_rounds")]

@@ -4,53 +4,52 @@ from __future__ import annotations
 
 from typing import Any
 
+from codesign.front import designs_of, figures_of
 from codesign.results import (
     Choice,
-    Costs,
-    Evidence,
-    Export,
-    ExportFacts,
     Fit,
     Preparation,
+    Result,
     ScoreKind,
     Search,
     ToolRuns,
-    TrainedDesign,
     Training,
 )
 from codesign.study import Study, library_versions
-
-#: Metrics reported for the winner, each as {evidence: value}.
-WINNER_METRICS = ("latency_cycles", "latency_ns", "interval_cycles", "lut", "ff", "dsp", "bram_18k")
 
 
 def summarize(study: Study) -> dict[str, Any]:
     """Return the study as JSON values.
 
-    Keys: `winner` (digest, candidate, folder, nodes, reason), `score` (predicted mean and std, quantized,
-    emulated), one key per metric in `WINNER_METRICS` holding {evidence: value}, predicted ones with
-    low and high (`predicted_for_synthesis`: what the synthesis was expected to say), `mismatches` per
-    comparison, `front`, `finalists`, `predictor`, `rounds`, `seconds` per stage, `versions`, `task`,
-    `budget`.  What a study has not reached yet is None.
+    Keys: `front` (every design, see `codesign.front.Design`), `winner` (digest, candidate, folder, nodes,
+    reason), `score` (predicted, validation, estimated, test, emulated), `figures` of the winner
+    ({metric: {evidence: value, low, high}}), `expected_synthesis` (what the synthesis was predicted to
+    say), `mismatches` per comparison, `finalists`, `baselines`, `predictor`, `rounds`, `seconds` per stage,
+    `versions`, `task`, `budget`.  What a study has not reached yet is None.
     """
     results = study.results()
     preparation, training = results.last(Preparation), results.last(Training)
-    choice, export, runs = results.last(Choice), results.last(Export), results.last(ToolRuns)
+    choice, runs = results.last(Choice), results.last(ToolRuns)
     searches, fits = results.of(Search), results.of(Fit)
-    front = searches[-1].points if searches else []
+    known = study.designs()
+    front = designs_of(study) if searches and searches[-1].points else None
     summary: dict[str, Any] = {
         "schema": 2,
         "study": study.config.name,
-        "complete": export is not None,
+        "complete": "export" in results,
         "score_kind": None,
         "test_score_kind": None,
+        "heads": None,
         "winner": None,
         "score": None,
-        **dict.fromkeys(WINNER_METRICS),
+        "figures": None,
+        "expected_synthesis": None,
         "mismatches": None,
-        "front": [point.model_dump(mode="json") for point in front] or None,
+        "not_exported": {},
+        "front": None if front is None else [design.model_dump(mode="json") for design in front],
         "finalists": None,
-        "predictor": fits[-1].model_dump(mode="json") if fits else None,
+        "baselines": None,
+        "predictor": _json(fits[-1]) if fits else None,
         "rounds": [
             {
                 "n_labels": found.n_labels,
@@ -68,7 +67,7 @@ def summarize(study: Study) -> dict[str, Any]:
         "space": None,
         "device": None,
         "coefficients": None,
-        "synthesis": None if runs is None else runs.model_dump(mode="json"),
+        "synthesis": None if runs is None else _json(runs),
         "budget": None,
         "seed": study.config.seed,
     }
@@ -76,83 +75,87 @@ def summarize(study: Study) -> dict[str, Any]:
         facts = preparation.model_dump(mode="json")
         for key in ("task", "space", "device", "budget", "coefficients"):
             summary[key] = facts[key]
-        summary["score_kind"] = facts["score"]
-        summary["test_score_kind"] = facts["test_score"]
+        summary["score_kind"], summary["test_score_kind"] = facts["score"], facts["test_score"]
     if training is not None:
         summary["finalists"] = [
-            design.model_dump(mode="json", exclude={"nodes", "notes", "candidate"})
-            for design in training.designs
+            known[digest].model_dump(
+                mode="json", exclude={"candidate": True, "validation": {"replicates"}}
+            )
+            for digest in training.finalists
+            if digest in known
         ]
-    if training is not None and choice is not None:
-        winner = next(design for design in training.designs if design.digest == choice.winner)
-        found = None if export is None else export.design
-        summary |= _winner(study, winner, choice.reason, found)
+        summary["baselines"] = [
+            baseline.model_dump(mode="json", exclude={"validation": {"replicates"}})
+            for baseline in training.baselines
+        ]
+    if choice is not None and choice.winner in known:
+        summary |= _winner(study, choice)
     if preparation is not None:
         _show(summary, preparation.score, preparation.test_score)
     return summary
 
 
 def _show(summary: dict[str, Any], kind: ScoreKind, test_kind: ScoreKind) -> None:
-    """Turn all kept scores into those that people read, in place."""
+    """Turn all kept scores into those that people read, in place (the front is turned already)."""
     chosen, tested = kind.shown, test_kind.shown
-    for point in summary["front"] or ():
-        point["score"] = chosen(point["score"])
-    for row in summary["finalists"] or ():
-        row["predicted_score"]["mean"] = chosen(row["predicted_score"]["mean"])
-        for key in ("validation_score", "estimated_score"):
-            row[key] = chosen(row[key])
-        row["test_score"] = tested(row["test_score"])
+    rows = [*(summary["finalists"] or ()), *(summary["baselines"] or ())]
+    rows += [summary["score"]] if summary["score"] else []
+    for row in rows:
+        for key in ("validation", "estimated"):
+            if key in row:
+                row[key]["value"] = chosen(row[key]["value"])
+        for key in ("predicted_score", "predicted"):
+            if "mean" in row.get(key, ()):
+                row[key]["mean"] = chosen(row[key]["mean"])
+        row["test"]["value"] = tested(row["test"]["value"])
+        if row.get("emulated") is not None:
+            row["emulated"] = tested(row["emulated"])
     if summary["predictor"]:
         held_out = summary["predictor"]["held_out"]
         for key in ("label", "mean"):
             held_out[key] = [chosen(value) for value in held_out[key]]
-    if summary["score"]:
-        score = summary["score"]
-        score["predicted"]["mean"] = chosen(score["predicted"]["mean"])
-        score["validation"] = chosen(score["validation"])
-        for key in ("quantized", "emulated"):
-            score[key] = None if score[key] is None else tested(score[key])
 
 
-def _winner(
-    study: Study, winner: TrainedDesign, reason: str, export: ExportFacts | None
-) -> dict[str, Any]:
+def _json(result: Result) -> dict[str, Any]:
+    return result.model_dump(mode="json", by_alias=True)
+
+
+def _winner(study: Study, choice: Choice) -> dict[str, Any]:
     """Return the keys of the summary that speak of the winner."""
-    facts = winner.model_dump(mode="json")
-    exact: dict[Evidence, dict[str, float]] = {}
-    expected: Costs = {}
-    if export is not None:
-        exact[Evidence.EMULATED] = export.emulated
-        if export.synthesized is not None:
-            exact[Evidence.SYNTHESIZED] = export.synthesized.model_dump(
-                include={"lut", "ff", "dsp", "bram_18k"}
-            )
-            expected = export.synthesized.predicted
-    keys: dict[str, Any] = {
+    winner = study.designs()[choice.winner]
+    synthesized, exported = study.synthesized(winner), study.exported(winner)
+    figures = figures_of(winner, synthesized, exported)
+    return {
         "winner": {
             "folder": str(study.candidate_folder(winner.digest).relative_to(study.folder)),
-            "reason": reason,
-            **{key: facts[key] for key in ("digest", "candidate", "flow", "nodes", "notes")},
+            "reason": choice.reason,
+            "against_trivial": choice.against_trivial,
+            "steadiness": choice.steadiness,
+            **winner.model_dump(
+                mode="json",
+                include={"digest", "candidate", "flow", "nodes", "notes", "clocks", "clock_mhz"},
+            ),
         },
-        "heads": facts["heads"],
+        "heads": {name: head.model_dump(mode="json") for name, head in winner.heads.items()},
         "score": {
-            "predicted": facts["predicted_score"],
-            "validation": winner.validation_score,
-            "quantized": winner.test_score,
-            "emulated": None if export is None else export.emulated_score,
+            "predicted": winner.predicted_score.model_dump(),
+            "validation": winner.validation.model_dump(exclude={"replicates"}),
+            "estimated": winner.estimated.model_dump(),
+            "test": winner.test.model_dump(),
+            "emulated": None if exported is None else exported.emulated_score,
         },
+        "figures": {
+            name: {
+                evidence.value: figure.model_dump(exclude={"evidence"}, exclude_none=True)
+                for evidence, figure in known.items()
+            }
+            for name, known in figures.items()
+        },
+        "expected_synthesis": None
+        if synthesized is None
+        else {name: cost.model_dump() for name, cost in synthesized.predicted.items()},
         "mismatches": None
-        if export is None
-        else {name: c.model_dump() for name, c in export.comparisons.items()},
+        if exported is None
+        else {name: c.model_dump() for name, c in exported.comparisons.items()},
+        "not_exported": {} if exported is None else exported.skipped,
     }
-    for name in WINNER_METRICS:
-        keys[name] = {
-            evidence.value: facts[evidence.value][name]
-            for evidence in (Evidence.PREDICTED, Evidence.PREDICTED_WITH_WEIGHTS)
-        }
-        for evidence, values in exact.items():
-            if name in values:
-                keys[name][evidence.value] = values[name]
-        if name in expected:
-            keys[name]["predicted_for_synthesis"] = expected[name].model_dump()
-    return keys

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from codesign.results import Evidence
+from codesign.front import METRICS, Design, Figure
+from codesign.results import Evidence, ScoreKind
 
-_LABELS = {
+#: What people read for each metric.
+LABELS = {
     "latency_cycles": "latency, cycles",
     "latency_ns": "latency, ns",
     "interval_cycles": "interval, cycles",
@@ -25,78 +28,111 @@ EVIDENCE = (
     Evidence.EMULATED,
     Evidence.SYNTHESIZED,
 )
+#: One letter for each source of a figure, in tables that mix them.
+_MARKS = {
+    Evidence.PREDICTED: "p",
+    Evidence.PREDICTED_WITH_WEIGHTS: "w",
+    Evidence.EMULATED: "e",
+    Evidence.SYNTHESIZED: "s",
+    Evidence.MEASURED: "m",
+}
+#: Says what the letters mean.
+KEY = ", ".join(f"{mark}: {evidence.label}" for evidence, mark in _MARKS.items())
 
 
 def number(value: Any) -> str:
-    """Format a figure, or a predicted one with its 90 % interval."""
+    """Format a figure, or a predicted one with its 90 % interval; counts are whole."""
     if value is None:
         return "-"
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
+        if value.get("low") is None:
+            return number(value["value"])
         return f"{number(value['value'])} [{number(value['low'])}, {number(value['high'])}]"
-    if float(value).is_integer():
-        return f"{int(value):,}"
+    if float(value).is_integer() or abs(value) >= 1000:
+        return f"{round(value):,}"
     return f"{value:,.1f}"
 
 
-def cell(figures: dict[str, Any], evidence: Evidence) -> str:
-    """Format one figure of a metric; a synthesized one with what was predicted for that very tool stage."""
-    expected = figures.get("predicted_for_synthesis")
+def cell(summary: Mapping[str, Any], metric: str, evidence: Evidence) -> str:
+    """Format one figure of the winner; a synthesized one with what was predicted for that very tool stage."""
+    text = number(summary["figures"][metric].get(evidence.value))
+    expected = (summary["expected_synthesis"] or {}).get(metric)
     if evidence != Evidence.SYNTHESIZED or expected is None:
-        return number(figures.get(evidence))
-    return f"{number(figures.get(evidence))} (predicted {number(expected)})"
+        return text
+    return f"{text} (predicted {number(expected)})"
+
+
+def marked(figure: Figure) -> str:
+    """Format a figure with the letter of its source."""
+    return f"{number(figure.value)} {_MARKS[figure.evidence]}"
+
+
+def front_table(designs: Sequence[Design], *, title: str, score: str = "score") -> Table:
+    """Tabulate designs: score with its standard error, costs each with the letter of its source."""
+    table = Table(title=title, title_justify="left", caption=KEY, caption_justify="left")
+    for column in ("candidate", "flow", score, "test", "LUT", "FF", "ns", "MHz", ""):
+        table.add_column(
+            column,
+            justify="left" if column in ("candidate", "flow", "") else "right",
+            no_wrap=True,
+        )
+    for d in designs:
+        notes = ["winner"] if d.is_winner else []
+        notes += [] if d.fits else ["too dear"]
+        notes += [] if d.is_efficient else ["beaten"]
+        notes += [] if d.state == "trained" else ["predicted"]
+        table.add_row(
+            d.digest,
+            d.flow,
+            f"{d.score:.4f}±{d.score_error:.4f}",
+            "-" if d.test_score is None else f"{d.test_score:.4f}",
+            *(marked(d.figures[name]) for name in ("lut", "ff", "latency_ns")),
+            number(d.clock_mhz),
+            ", ".join(notes),
+        )
+    return table
+
+
+def title_of(kind: Mapping[str, Any] | None) -> str:
+    """Return the name of a score with its unit."""
+    return "score" if kind is None else ScoreKind.model_validate(kind).title
 
 
 def print_tables(summary: dict[str, Any], console: Console) -> None:
-    """Print winner, comparisons and finalists of a study's summary; before training, the front."""
-    if not summary["finalists"]:
-        _print_front(summary["front"] or [], console)
+    """Print the front, the winner and its proof; before training, the predicted front."""
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+
+    designs = [Design.model_validate(value) for value in summary["front"] or []]
+    score, tested = title_of(summary["score_kind"]), title_of(summary["test_score_kind"])
+    trained = [d for d in designs if d.state == "trained"]
+    if not trained:
+        step = max(1, len(designs) // 12)
+        title = f"{len(designs)} designs on the front (all predicted), some of them"
+        console.print(front_table(designs[::step], title=title, score=score))
         return
-    finalists = Table(
-        title="Finalists, trained at their precision (score predicted, validation, test; LUT and ns predicted with weights)",
-        title_justify="left",
+    title = (
+        f"The front, trained: {score} estimated from prediction and validation ± one standard error"
     )
-    for column in ("candidate", "predicted", "valid.", "test", "LUT", "ns", "fits", ""):
-        finalists.add_column(column, justify="left" if column in ("candidate", "") else "right")
+    console.print(front_table(trained, title=title, score=score))
     winner = summary["winner"]
-    for row in summary["finalists"] or []:
-        mean, std = row["predicted_score"]["mean"], row["predicted_score"]["std"]
-        finalists.add_row(
-            row["digest"],
-            f"{mean:.3f} ± {std:.3f}",
-            f"{row['validation_score']:.4f}",
-            f"{row['test_score']:.4f}",
-            number(row["predicted_with_weights"]["lut"]["value"]),
-            number(row["predicted_with_weights"]["latency_ns"]["value"]),
-            "yes" if row["fits"] else "no",
-            "winner" if winner and row["digest"] == winner["digest"] else "",
-        )
-    console.print(finalists)
     if winner is None:
         return
     table = Table(title=f"Winner {winner['digest']} ({winner['flow']})", title_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for evidence in EVIDENCE:
         table.add_column(evidence.label, justify="right")
-    score = summary["score"]
-    predicted = score["predicted"]
-    kind, tested = summary["score_kind"] or {}, summary["test_score_kind"] or {}
-    if kind != tested:  # test rows are judged by another score than designs are chosen by
-        table.add_row(
-            f"{kind['name']}, validation",
-            f"{predicted['mean']:.4f} ± {predicted['std']:.4f}",
-            f"{score['validation']:.4f} (trained)",
-            "-",
-            "-",
-        )
+    known = summary["score"]
     table.add_row(
-        f"{tested.get('name', 'score')}, test",
-        f"{predicted['mean']:.4f} ± {predicted['std']:.4f}" if kind == tested else "-",
-        f"{score['quantized']:.4f} (trained)",
-        "-" if score["emulated"] is None else f"{score['emulated']:.4f}",
+        f"{tested}, test rows",
+        "-",
+        f"{known['test']['value']:.4f} ± {known['test']['standard_error']:.4f} (trained)",
+        "-" if known["emulated"] is None else f"{known['emulated']:.4f}",
         "-",
     )
-    for name, label in _LABELS.items():
-        table.add_row(label, *(cell(summary[name], evidence) for evidence in EVIDENCE))
+    for name in METRICS:
+        table.add_row(LABELS[name], *(cell(summary, name, evidence) for evidence in EVIDENCE))
     console.print(table)
     if summary["mismatches"]:
         proof = Table(
@@ -109,25 +145,7 @@ def print_tables(summary: dict[str, Any], console: Console) -> None:
         for name, row in summary["mismatches"].items():
             proof.add_row(name, f"{row['vectors']:,}", number(row["mismatches"]), row["status"])
         console.print(proof)
-
-
-def _print_front(points: list[dict[str, Any]], console: Console) -> None:
-    """Print up to a dozen points of the predicted front, spread over LUT."""
-    ordered = sorted(points, key=lambda point: float(point["lut"]))
-    step = max(1, len(ordered) // 12)
-    table = Table(
-        title=f"{len(ordered)} designs on the front (all predicted), some of them",
-        title_justify="left",
-    )
-    for column in ("candidate", "flow", "score", "LUT", "ns", "MHz"):
-        table.add_column(column, justify="left" if column in ("candidate", "flow") else "right")
-    for point in ordered[::step]:
-        table.add_row(
-            point["digest"],
-            point["flow"],
-            f"{point['score']:.3f} ± {point['score_std']:.3f}",
-            number(point["lut"]),
-            number(point["latency_ns"]),
-            number(point["clock_mhz"]),
-        )
-    console.print(table)
+    for name, why in summary["not_exported"].items():
+        say(f"not exported: {name}: {why}")
+    for key in ("reason", "against_trivial", "steadiness"):
+        say(winner[key])

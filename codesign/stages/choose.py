@@ -1,10 +1,13 @@
-"""Stage "choose": the winner among the trained designs."""
+"""Stage "choose": the winner among the trained designs, and whether it is worth anything."""
 
 from __future__ import annotations
 
-from codesign.results import Choice, Results, Training
-from codesign.stages.choosing import choose_winner
-from codesign.stages.setting import Setting
+from collections.abc import Mapping, Sequence
+
+from codesign.errors import CodesignError
+from codesign.results import Baseline, Choice, Results, ScoreKind, TrainedDesign, Training
+from codesign.stages.choosing import beats_constant, choose_winner
+from codesign.stages.setting import Setting, score_kinds
 
 KEYS = ("train.score_tolerance",)
 
@@ -13,10 +16,55 @@ def run(setting: Setting, earlier: Results) -> Choice:
     """Choose the winner.
 
     Raises:
-        CodesignError: no design fits the budget once its weights are known.
+        CodesignError: no design fits the budget once its weights are known, or none is better than a
+            constant answer.
     """
-    winner, reason = choose_winner(
-        earlier.require(Training).designs, setting.study.config.train.score_tolerance
+    training, known = earlier.require(Training), setting.study.designs()
+    constant = training.baselines[0]
+    kind = score_kinds(setting.task)[setting.task.target.score.name]
+    finalists = [known[digest] for digest in training.finalists]
+    useful = [d for d in finalists if beats_constant(d, constant)]
+    if not useful:
+        best = max(finalists, key=lambda d: d.validation.value)
+        raise CodesignError(
+            f"none of the {len(finalists)} finalists is better than {constant.description}"
+            f" ({kind.title} {kind.shown(constant.validation.value):.4f} on the validation rows, the best finalist"
+            f" {kind.shown(best.validation.value):.4f}), so none can be called a winner; judge by a metric that tells the classes apart"
+            " (docs/tasks.md), balance the classes, or train longer; the trained designs are in `codesign front`"
+        )
+    winner, reason, steadiness = choose_winner(
+        useful,
+        luts=known_luts(setting, useful),
+        tolerance=setting.study.config.train.score_tolerance,
     )
-    setting.reporter.message(reason)
-    return Choice(winner=winner.digest, reason=reason)
+    if len(useful) < len(finalists):
+        n = len(finalists) - len(useful)
+        reason = f"{n} of {len(finalists)} finalists are no better than {constant.description} and left out. {reason}"
+    against = against_trivial(winner, training.baselines, kind)
+    for sentence in (reason, against, steadiness):
+        setting.reporter.message(sentence)
+    return Choice(
+        winner=winner.digest, reason=reason, against_trivial=against, steadiness=steadiness
+    )
+
+
+def known_luts(setting: Setting, designs: Sequence[TrainedDesign]) -> Mapping[str, float]:
+    """Return the LUTs of designs: synthesized where that is known of every RTL design, else predicted with weights."""
+    predicted = {d.digest: d.predicted_with_weights["lut"].value for d in designs}
+    found = {d.digest: setting.study.synthesized(d) for d in designs if d.flow == "rtl"}
+    if any(cells is None for cells in found.values()):
+        return predicted
+    return predicted | {digest: cells.lut for digest, cells in found.items() if cells is not None}
+
+
+def against_trivial(design: TrainedDesign, baselines: Sequence[Baseline], kind: ScoreKind) -> str:
+    """Compare a design with trivial answers on the same validation rows, in one sentence."""
+    parts = []
+    for baseline in baselines:
+        gain = design.validation.value - baseline.validation.value
+        error = design.validation.error_of_difference(baseline.validation)
+        verdict = "better" if gain > error else "WORSE" if gain < -error else "NO BETTER"
+        parts.append(
+            f"{verdict} than {baseline.description} ({kind.shown(baseline.validation.value):.4f}, {abs(gain):.4f} ± {error:.4f} apart)"
+        )
+    return f"On the validation rows {design.digest} reaches {kind.title} {kind.shown(design.validation.value):.4f}: {', '.join(parts)}."

@@ -1,4 +1,4 @@
-"""Stage "export": write the winner in every form, prove the forms equal, synthesise its RTL."""
+"""Stage "export": write the winner in every form, prove the forms equal."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from codesign.export.bundle import ExportResult, export_candidate
-from codesign.export.rtl import solve_network
+from codesign.errors import StudyError
+from codesign.export.bundle import export_candidate
+from codesign.front import Limits, designs_of, pick
 from codesign.ir import QuantizedNetwork
-from codesign.results import Choice, ComparisonFacts, Export, ExportFacts, Results, Synthesized
-from codesign.stages.setting import Setting, at_tool_stage, costs_of
-from codesign.synthesis.open_flow import synthesize_verilog
-from codesign.training.judge import merit_of
+from codesign.results import Choice, ComparisonFacts, Export, Exported, Results
+from codesign.stages.setting import Setting
+from codesign.stages.statistics import judge_test
+from codesign.stages.synthesize import synthesize_designs
+from codesign.stages.train import train_on_demand
+from codesign.study import Study
+from codesign.training.judge import judge_outputs, output_values
 from codesign.validate.certificate import certify
 from hw_models.units import cycles_to_ns
 
-KEYS = ("export",)
-#: Longest synthesis of one design.
-_TIMEOUT_S = 1800.0
+KEYS = ("export.backends", "export.rtl")
 
 
 def run(setting: Setting, earlier: Results) -> Export:
     """Export and prove the winner."""
-    found = export_design(setting, earlier.require(Choice).winner)
-    setting.reporter.message(found.verdict)
-    return Export(design=found)
+    winner = earlier.require(Choice).winner
+    setting.reporter.message(export_design(setting, winner).verdict)
+    return Export(digest=winner)
 
 
 def export_design(
     setting: Setting, digest: str, *, backends: Sequence[str] | None = None
-) -> ExportFacts:
-    """Export and prove one trained candidate of a study; synthesise its RTL where there is one.
+) -> Exported:
+    """Export and prove one trained candidate of a study.
 
     Args:
         setting: the study's setting.
@@ -86,10 +88,10 @@ def export_design(
             "interval_cycles": 1.0,  # the emulation took one vector every cycle, and every word was right
         }
         # the words that the RTL gave: the certificate found them equal to these
-        emulated_score = merit_of(
-            network, arrays, arrays.x_test, arrays.y_test, weights=arrays.weights_test, is_test=True
-        )
-    return ExportFacts(
+        judged = judge_outputs(output_values(network, arrays.x_test), arrays)
+        emulated_score = judge_test(arrays, judged).value
+    found = Exported(
+        network_digest=network.digest,
         folder=str(folder.relative_to(study.folder)),
         verdict=certificate.verdict,
         comparisons={
@@ -103,25 +105,74 @@ def export_design(
         input_audit=dict(certificate.input_audit),
         emulated=emulated,
         emulated_score=emulated_score,
-        synthesized=_synthesize(setting, network, exported)
-        if is_rtl and options.open_synthesis
-        else None,
         skipped=dict(exported.skipped),
     )
+    study.record_beside(digest, found)
+    return found
 
 
-def _synthesize(setting: Setting, network: QuantizedNetwork, exported: ExportResult) -> Synthesized:
-    """Count the cells of exported RTL with Yosys, beside what was predicted of this very tool stage."""
-    with setting.reporter.stage("open synthesis of the RTL (Yosys)", 1.0):
-        found = synthesize_verilog(exported.rtl_sources, exported.name, timeout_s=_TIMEOUT_S)
-    # Yosys counts LUTs before placement: compare it with the estimate of that tool stage
-    scorer = at_tool_stage(setting, "vsynth")
-    expected = costs_of(scorer.score_quantized([network], solve=solve_network), 0)
-    return Synthesized(
-        tool="yosys",
-        lut=found.lut,
-        ff=found.ff,
-        dsp=found.dsp,
-        bram_18k=found.bram_18k,
-        predicted={name: expected[name] for name in ("lut", "ff")},
-    )
+def choose_design(
+    study: Study,
+    candidate: str | None = None,
+    *,
+    at_most_lut: float | None = None,
+    at_least_score: float | None = None,
+) -> str:
+    """Return the digest of the design to export: the one named, the best within limits, or the winner.
+
+    Raises:
+        StudyError: no such design; nothing was written.
+    """
+    if candidate is None and at_most_lut is None and at_least_score is None:
+        return study.winner()
+    designs = designs_of(study)
+    if candidate is None:
+        limits = Limits(at_most_lut=at_most_lut, at_least_score=at_least_score)
+        return pick(designs, limits, where=str(study.folder)).digest
+    if candidate not in {design.digest for design in designs}:
+        raise StudyError(
+            f"{study.folder} knows no design {candidate!r}; `codesign front {study.folder}` lists them"
+        )
+    return candidate
+
+
+def broken_limits(
+    study: Study, digest: str, *, at_most_lut: float | None, at_least_score: float | None
+) -> list[str]:
+    """Say which limits a design misses now that it is trained and synthesized: it was chosen by predictions."""
+    design = next(d for d in designs_of(study) if d.digest == digest)
+    lut, notes = design.figures["lut"], []
+    if at_most_lut is not None and lut.value > at_most_lut:
+        notes.append(
+            f"note: {digest} takes {lut.value:,.0f} LUT ({lut.evidence.label}), more than the {at_most_lut:,.0f} asked for;"
+            " run the same command again to choose by what is known now"
+        )
+    if at_least_score is not None and design.score < at_least_score:
+        notes.append(
+            f"note: {digest} scores {design.score:.4f} ± {design.score_error:.4f} trained, less than the {at_least_score:g}"
+            " asked for; run the same command again to choose by what is known now"
+        )
+    return notes
+
+
+def export_on_demand(
+    setting: Setting, digest: str, *, backends: Sequence[str] | None = None
+) -> Exported:
+    """Export and prove any design of the front: trained first, and its RTL synthesized, where it is not.
+
+    Args:
+        setting: the study's setting.
+        digest: of the design.
+        backends: hls4ml back ends; default those of the study.
+
+    Raises:
+        CodesignError: whatever training or the export refuses.
+    """
+    study, options = setting.study, setting.study.config.export
+    design = study.designs().get(digest)
+    if design is None:
+        design = train_on_demand(setting, digest)
+    if design.flow == "rtl" and options.rtl and options.open_synthesis:
+        for why in synthesize_designs(setting, [design]).values():
+            setting.reporter.message(f"not synthesized: {why}")
+    return export_design(setting, digest, backends=backends)

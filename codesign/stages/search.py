@@ -135,6 +135,7 @@ def front_points(setting: Setting, archive: Archive) -> list[FrontPoint]:
             FrontPoint(
                 digest=candidates[i].digest,
                 genome=archive.genomes[i].tolist(),
+                layers=spell_layers(candidates[i]),
                 flow=candidates[i].hardware.flow,
                 io_type=candidates[i].hardware.io_type,
                 clock_mhz=float(period_to_mhz(values.pop("clock_period_ns"))),
@@ -144,6 +145,20 @@ def front_points(setting: Setting, archive: Archive) -> list[FrontPoint]:
             )
         )
     return points
+
+
+def spell_layers(candidate: Candidate) -> list[str]:
+    """Return one line per node of a candidate, for people."""
+    hardware = candidate.hardware
+    lines = []
+    for node in candidate.network.nodes:
+        facts = [f"{name.replace('_', ' ')} {value:g}" for name, value in node.parameters.items()]
+        facts += [f"reads {' and '.join(node.inputs)}"] if len(node.inputs) > 1 else []
+        if node.name in hardware.strategy:
+            facts.append(hardware.strategy[node.name].replace("_", " "))
+            facts.append(f"reuse factor {hardware.reuse_factor[node.name]}")
+        lines.append(f"{node.name}: {', '.join(facts)}" if facts else node.name)
+    return lines
 
 
 def _informative_genomes(

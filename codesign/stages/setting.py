@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -50,6 +50,7 @@ class Setting:
     Attributes:
         study: configuration and folder.
         reporter: is told how far a stage is.
+        executor: shares the work of all stages; None: each opens its own.
         coefficients_origin: where the cost laws' coefficients come from: the user's own calibration
             (`codesign calibrate`) where there is one, else those that ship.
         dask: address of a dask scheduler whose workers do the work; None: processes of this machine.
@@ -65,9 +66,16 @@ class Setting:
     coefficients_origin: str
     reporter: Reporter
     dask: str | None = None
+    executor: Executor | None = None
 
     def pool(self, n_workers: int | None = None) -> AbstractContextManager[Executor | None]:
-        """Give the executor that a stage divides its work over; see `codesign.pools.open_pool`."""
+        """Give the executor that a stage divides its work over; see `codesign.pools.open_pool`.
+
+        Args:
+            n_workers: None: the study's own.
+        """
+        if n_workers is None and self.executor is not None:
+            return nullcontext(self.executor)
         return open_pool(n_workers, dask=self.dask)
 
     def arrays(self) -> TaskArrays:
@@ -86,7 +94,11 @@ class Setting:
 
 
 def open_setting(
-    study: Study, reporter: Reporter | None = None, *, dask: str | None = None
+    study: Study,
+    reporter: Reporter | None = None,
+    *,
+    dask: str | None = None,
+    executor: Executor | None = None,
 ) -> Setting:
     """Load task, space, device and budget of a study.
 
@@ -108,6 +120,7 @@ def open_setting(
         coefficients_origin=origin,
         reporter=reporter or SilentReporter(),
         dask=dask,
+        executor=executor,
     )
 
 

@@ -1,7 +1,8 @@
-"""Stage "train": train the finalists to the end, and price them with their weights."""
+"""Stage "train": train the finalists to the end, judge them beside trivial answers, price them with their weights."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +11,17 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.export.rtl import solve_network
+from codesign.errors import StudyError
+from codesign.export.rtl import solve_at_clocks
 from codesign.files import write_atomically
-from codesign.hardware.scorer import violations
+from codesign.hardware.scorer import SolvedGraph, violations
 from codesign.ir import Candidate, QuantizedNetwork
 from codesign.results import (
+    Baseline,
+    ClockFigures,
     FrontPoint,
     HeadScore,
+    JudgedScore,
     PredictedScore,
     Results,
     Search,
@@ -27,12 +32,12 @@ from codesign.space import population_from_candidates
 from codesign.stages.choosing import choose_finalists
 from codesign.stages.nodes import describe_nodes
 from codesign.stages.setting import MAX_CHUNK, Setting, costs_of, score_kinds
-from codesign.stages.statistics import combine_scores
-from codesign.training.judge import judge_outputs, merit_of, output_values
-from codesign.training.options import TaskArrays, TrainingOptions
+from codesign.stages.statistics import combine_scores, judge_test, trivial_answers, validate
+from codesign.training.judge import judge_outputs, output_values
+from codesign.training.options import TrainingOptions
 from codesign.training.precision import LearnedResult, PrecisionOptions, learn_with_teacher
-from codesign.training.train import even_chunk_size, split_rows, train_population
-from hw_models.units import period_to_mhz
+from codesign.training.train import even_chunk_size, train_population
+from hw_models.units import cycles_to_ns, mhz_to_period, period_to_mhz
 
 KEYS = (
     "train.n_finalists",
@@ -42,43 +47,44 @@ KEYS = (
     "train.lut",
 )
 
+Floats = NDArray[np.float64]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedFinalist:
     """What training makes of a finalist.
 
     Attributes:
-        network: the network that is kept.
-        split_scores: scores on the validation rows of each split.
-        test_score: of `network`.
+        splits: the network of each split, that has not seen the split's validation rows.
+        kept: a network of its own that is kept; None: the one of the splits that did best beside the
+            last baseline of its split (splits differ in how hard their rows are).
     """
 
-    network: QuantizedNetwork
-    split_scores: tuple[float, ...]
-    test_score: float
-
-    @property
-    def validation_score(self) -> float:
-        """Mean over the splits."""
-        return float(np.mean(self.split_scores))
+    splits: tuple[QuantizedNetwork, ...]
+    kept: QuantizedNetwork | None = None
 
 
 class FinalistTrainer(Protocol):
     """How finalists are trained: the seam at which other kinds of precision plug in."""
 
     def __call__(
-        self, setting: Setting, candidates: Sequence[Candidate]
+        self, setting: Setting, candidates: Sequence[Candidate], luts: Floats
     ) -> Sequence[TrainedFinalist]:
-        """Train candidates to the end, each in every split; in their order."""
+        """Train candidates to the end, each in every split; in their order.
+
+        Args:
+            setting: the study's setting.
+            candidates: what to train.
+            luts: float[n], what each may cost; for trainers that can keep to it.
+        """
 
 
-def train_uniform(setting: Setting, candidates: Sequence[Candidate]) -> list[TrainedFinalist]:
-    """Train candidates at the widths that their genomes say, once per split.
-
-    What is kept is the training that did best beside the other finalists of its split.
-    """
+def train_uniform(
+    setting: Setting, candidates: Sequence[Candidate], luts: Floats
+) -> list[TrainedFinalist]:
+    """Train candidates at the widths that their genomes say, once per split, with other seeds."""
     options, seed = setting.study.config.train, setting.study.config.seed
-    results = []
+    trained = []
     with (
         setting.reporter.stage(
             f"training {len(candidates)} finalists, {options.n_splits} times each", 1.0
@@ -90,40 +96,31 @@ def train_uniform(setting: Setting, candidates: Sequence[Candidate]) -> list[Tra
             def update(share: float, split: int = split) -> None:
                 stage.update((split + share) / options.n_splits)
 
-            results.append(
-                train_population(
-                    candidates,
-                    setting.arrays(),
-                    TrainingOptions(
-                        epochs=options.epochs,
-                        split=split,
-                        chunk_size=even_chunk_size(len(candidates), at_most=MAX_CHUNK),
-                    ),
-                    seed=seed + split,
-                    progress=update,
-                    executor=pool,
-                )
+            found = train_population(
+                candidates,
+                setting.arrays(),
+                TrainingOptions(
+                    epochs=options.epochs,
+                    split=split,
+                    chunk_size=even_chunk_size(len(candidates), at_most=MAX_CHUNK),
+                ),
+                seed=seed + split,
+                progress=update,
+                executor=pool,
             )
-    validation = np.stack([result.validation_score for result in results])
-    best = (validation - validation.mean(axis=1, keepdims=True)).argmax(axis=0)
-    return [
-        TrainedFinalist(
-            network=results[k].networks[i],
-            split_scores=tuple(validation[:, i].tolist()),
-            test_score=float(results[k].test_score[i]),
-        )
-        for i, k in enumerate(best)
-    ]
+            trained.append(found.networks)
+    return [TrainedFinalist(splits=networks) for networks in zip(*trained, strict=True)]
 
 
-def train_learned(setting: Setting, candidates: Sequence[Candidate]) -> list[TrainedFinalist]:
-    """Train the topologies of candidates with learned widths, the first of them to the least LUTs.
+def train_learned(
+    setting: Setting, candidates: Sequence[Candidate], luts: Floats
+) -> list[TrainedFinalist]:
+    """Train the topologies of candidates with learned widths, each to its LUTs.
 
     Every split tells a score on rows that neither networks nor teacher have seen.  What is kept was
     trained on all rows, with another seed: nothing was chosen by those scores.
     """
     options, seed = setting.study.config.train, setting.study.config.seed
-    budgets = np.geomspace(*options.lut, len(candidates))
     arrays = setting.arrays()
     settings = [PrecisionOptions(epochs=options.epochs, split=k) for k in range(options.n_splits)]
     settings.append(PrecisionOptions(epochs=options.epochs, validation_fraction=0.0))
@@ -140,124 +137,197 @@ def train_learned(setting: Setting, candidates: Sequence[Candidate]) -> list[Tra
             stage.update(done[0] / len(settings))
             return result
 
-        jobs = [(candidates, budgets, arrays, o, seed + k) for k, o in enumerate(settings)]
+        jobs = [(candidates, luts, arrays, o, seed + k) for k, o in enumerate(settings)]
         if pool is None:
             results = [count(learn_with_teacher(*job)) for job in jobs]
         else:
             futures = [pool.submit(learn_with_teacher, *job) for job in jobs]
             results = [count(future.result()) for future in futures]
     *splits, kept = results
-    scores = [
-        [_merit(arrays, network, result.validation_rows) for network in result.networks]
-        for result in splits
-    ]
     return [
-        TrainedFinalist(
-            network=network,
-            split_scores=tuple(split[i] for split in scores),
-            test_score=merit_of(
-                network,
-                arrays,
-                arrays.x_test,
-                arrays.y_test,
-                weights=arrays.weights_test,
-                is_test=True,
-            ),
-        )
+        TrainedFinalist(splits=tuple(result.networks[i] for result in splits), kept=network)
         for i, network in enumerate(kept.networks)
     ]
-
-
-def _merit(arrays: TaskArrays, network: QuantizedNetwork, rows: NDArray[np.int64]) -> float:
-    """Return the score of a network on training rows, turned so that larger is better."""
-    weights = None if arrays.weights_train is None else arrays.weights_train[rows]
-    return merit_of(network, arrays, arrays.x_train[rows], arrays.y_train[rows], weights=weights)
-
-
-def _validation_error(arrays: TaskArrays, network: QuantizedNetwork) -> float:
-    """Return the standard error of a network's score on one set of validation rows."""
-    _, rows = split_rows(len(arrays.y_train), TrainingOptions().validation_fraction)
-    outputs = output_values(network, arrays.x_train[rows])
-    judged = judge_outputs(outputs, arrays, part="train", rows=rows)
-    return judged[arrays.target.score.name].standard_error
 
 
 #: Trainers of finalists, by `train.precision`.
 TRAINERS: Mapping[str, FinalistTrainer] = {"uniform": train_uniform, "learned": train_learned}
 
 
-def head_scores(
-    setting: Setting, arrays: TaskArrays, outputs: NDArray[np.float64]
-) -> dict[str, HeadScore]:
-    """Judge outputs of the test rows head by head, with errors.
+def run(setting: Setting, earlier: Results) -> Training:
+    """Choose finalists on the front, and train those that are not trained yet."""
+    options = setting.study.config.train
+    points = choose_finalists(earlier.require(Search).points, options.n_finalists)
+    baselines = trivial_answers(setting.arrays(), n_splits=options.n_splits)
+    designs = train_points(setting, points, baselines, np.geomspace(*options.lut, len(points)))
+    designs.sort(key=lambda design: (design.predicted_with_weights["lut"].value, design.digest))
+    return Training(finalists=[design.digest for design in designs], baselines=baselines)
 
-    Args:
-        setting: the study's.
-        arrays: its rows.
-        outputs: float64[n_test, n_outputs], values of the output words.
+
+def train_on_demand(setting: Setting, digest: str) -> TrainedDesign:
+    """Train one point of the front that no stage has trained.
+
+    Raises:
+        StudyError: the front has no such point.
     """
-    judged = judge_outputs(outputs, arrays)
-    return {
-        name: HeadScore(kind=kind, score=judged[name].score, error=judged[name].standard_error)
-        for name, kind in score_kinds(setting.task).items()
-    }
-
-
-def run(setting: Setting, earlier: Results, *, trainer: FinalistTrainer | None = None) -> Training:
-    """Choose finalists on the front, train them, keep their weights, and price them."""
-    points = choose_finalists(
-        earlier.require(Search).points, setting.study.config.train.n_finalists
+    results = setting.study.results()
+    point = next((p for p in results.require(Search).points if p.digest == digest), None)
+    if point is None:
+        raise StudyError(
+            f"{setting.study.folder} has no design {digest!r} on its front; see `codesign front`"
+        )
+    training = results.last(Training)
+    baselines = (
+        trivial_answers(setting.arrays(), n_splits=setting.study.config.train.n_splits)
+        if training is None
+        else training.baselines
     )
-    return Training(designs=train_points(setting, points, trainer=trainer))
+    return train_points(setting, [point], baselines, np.array([point.lut]))[0]
 
 
 def train_points(
-    setting: Setting, points: Sequence[FrontPoint], *, trainer: FinalistTrainer | None = None
+    setting: Setting, points: Sequence[FrontPoint], baselines: Sequence[Baseline], luts: Floats
 ) -> list[TrainedDesign]:
-    """Train points of the front to the end; their weights go into the study folder."""
-    study, n_splits = setting.study, setting.study.config.train.n_splits
-    candidates = setting.candidates([point.genome for point in points])
-    trainer = trainer or TRAINERS[study.config.train.precision]
-    trained = trainer(setting, candidates)
-    networks = [finalist.network for finalist in trained]
-    for network in networks:
-        network.save(study.weights_file(network.candidate.digest))
-        write_atomically(
-            study.candidate_folder(network.candidate.digest) / "candidate.json",
-            json.dumps(network.candidate.to_json(), indent=1),
-        )
+    """Train points of the front to the end; weights and figures go into the study folder.
+
+    Points that were trained with the same options already are not trained again.
+
+    Args:
+        setting: the study's setting.
+        points: what to train.
+        baselines: trivial answers.
+        luts: float[n], what each may cost where widths are learned.
+    """
+    study = setting.study
+    digests = [_training_digest(setting, float(lut)) for lut in luts]
+    known = study.designs()
+    fresh = [
+        i
+        for i, (point, digest) in enumerate(zip(points, digests, strict=True))
+        if point.digest not in known or known[point.digest].depends_on != digest
+    ]
+    if fresh:
+        candidates = setting.candidates([points[i].genome for i in fresh])
+        trainer = TRAINERS[study.config.train.precision]
+        trained = trainer(setting, candidates, luts[fresh])
+        found = _describe(setting, [points[i] for i in fresh], trained, baselines)
+        for i, (design, network) in zip(fresh, found, strict=True):
+            network.save(study.weights_file(design.digest))
+            write_atomically(
+                study.candidate_folder(design.digest) / "candidate.json",
+                json.dumps(network.candidate.to_json(), indent=1),
+            )
+            known[design.digest] = design.model_copy(update={"depends_on": digests[i]})
+            study.record_beside(design.digest, known[design.digest])
+    return [known[point.digest] for point in points]
+
+
+def _training_digest(setting: Setting, lut: float) -> str:
+    """Return a digest of everything that a trained design depends on, beside its genome."""
+    config = setting.study.config
+    is_learned = config.train.precision == "learned"
+    value = [
+        setting.task.digest,
+        setting.task.target.statement(),
+        config.seed,
+        config.train.model_dump(include={"epochs", "n_splits", "precision"}),
+        round(lut, 3) if is_learned else None,
+        setting.device.model_dump(),
+        setting.budget.model_dump(),
+        setting.coefficients_origin,
+    ]
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _describe(
+    setting: Setting,
+    points: Sequence[FrontPoint],
+    trained: Sequence[TrainedFinalist],
+    baselines: Sequence[Baseline],
+) -> list[tuple[TrainedDesign, QuantizedNetwork]]:
+    """Judge and price trained networks; per point, its figures and the network that is kept."""
     arrays = setting.arrays()
-    before = setting.scorer.score(population_from_candidates(candidates))
+    validated = [validate(arrays, finalist.splits) for finalist in trained]
+    easy = np.array(baselines[-1].validation.splits)
+    networks = [
+        finalist.kept or finalist.splits[int(np.argmax(np.array(score.splits) - easy))]
+        for finalist, score in zip(trained, validated, strict=True)
+    ]
+    graphs = _solve_all(setting, networks)
     after = setting.scorer.score_quantized(
-        networks, with_notes=True, with_nodes=True, solve=solve_network
+        networks,
+        with_notes=True,
+        with_nodes=True,
+        solve=lambda n: graphs[n.digest][n.candidate.hardware.clock_period_ns],
     )
+    before = setting.scorer.score(population_from_candidates([n.candidate for n in networks]))
     excess = violations(after, setting.budget, setting.device)
-    return [
-        TrainedDesign(
-            digest=finalist.network.candidate.digest,
-            network_digest=finalist.network.digest,
-            candidate=finalist.network.candidate.to_json(),
+    kinds = score_kinds(setting.task)
+    is_learned = setting.study.config.train.precision == "learned"
+    described = []
+    for i, (point, network) in enumerate(zip(points, networks, strict=True)):
+        score = validated[i]
+        judged = judge_outputs(output_values(network, arrays.x_test), arrays)
+        design = TrainedDesign(
+            digest=point.digest,
+            network_digest=network.digest,
+            candidate=network.candidate.to_json(),
+            genome=point.genome,
             flow=point.flow,
-            clock_mhz=float(period_to_mhz(finalist.network.candidate.hardware.clock_period_ns)),
+            clock_mhz=point.clock_mhz,
             predicted_score=PredictedScore(mean=point.score, std=point.score_std),
-            validation_score=finalist.validation_score,
+            validation=score,
             # what was predicted is a network of the genome's widths, not of learned ones
-            estimated_score=finalist.validation_score
-            if study.config.train.precision == "learned"
-            else combine_scores(
-                point.score,
-                point.score_std,
-                finalist.validation_score,
-                _validation_error(arrays, finalist.network) / n_splits**0.5,
-            ),
-            test_score=finalist.test_score,
-            heads=head_scores(setting, arrays, output_values(finalist.network, arrays.x_test)),
+            estimated=JudgedScore(value=score.value, standard_error=score.standard_error)
+            if is_learned
+            else combine_scores(point.score, point.score_std, score.value, score.standard_error),
+            test=judge_test(arrays, judged),
+            heads={
+                name: HeadScore(
+                    kind=kind, score=judged[name].score, error=judged[name].standard_error
+                )
+                for name, kind in kinds.items()
+            },
             predicted=costs_of(before, i),
             predicted_with_weights=costs_of(after, i),
+            clocks=[
+                ClockFigures(
+                    clock_mhz=float(period_to_mhz(period_ns)),
+                    latency_cycles=graph.latency_cycles,
+                    latency_ns=float(cycles_to_ns(graph.latency_cycles, period_ns)),
+                    register_bits=graph.register_bits,
+                )
+                for period_ns, graph in sorted(graphs.get(network.digest, {}).items())
+                if graph is not None
+            ],
             fits=bool((excess[i] <= 0).all()),
             worst_excess=float(excess[i].max()),
-            nodes=describe_nodes(finalist.network, after.per_node[i]),
+            nodes=describe_nodes(network, after.per_node[i]),
             notes=list(after.notes[i]),
         )
-        for i, (point, finalist) in enumerate(zip(points, trained, strict=True))
-    ]
+        described.append((design, network))
+    return described
+
+
+def _solve_all(
+    setting: Setting, networks: Sequence[QuantizedNetwork]
+) -> dict[str, dict[float, SolvedGraph | None]]:
+    """Solve the adder graph of every plain RTL network, cut to every clock of the space; by digest and period."""
+    clocks = {
+        float(mhz_to_period(float(value)))
+        for gene in setting.space.genes
+        if gene.name == "clock_mhz"
+        for value in gene.domain
+    }
+    rtl = [network for network in networks if network.candidate.hardware.flow == "rtl"]
+    solved: dict[str, dict[float, SolvedGraph | None]] = {}
+    with (
+        setting.reporter.stage(f"solving {len(rtl)} adder graphs", len(rtl)) as stage,
+        setting.pool() as pool,
+    ):
+        periods = [sorted(clocks | {n.candidate.hardware.clock_period_ns}) for n in rtl]
+        found = (map if pool is None else pool.map)(solve_at_clocks, rtl, periods)
+        for network, own, graphs in zip(rtl, periods, found, strict=True):
+            solved[network.digest] = dict(zip(own, graphs, strict=True))
+            stage.update(len(solved))
+    return solved
