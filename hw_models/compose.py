@@ -184,7 +184,9 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
         )
         cost = primitive.cost(parameters, context)
         costs.append((op.primitive, cost, parameters))
-        if op.primitive in SPATIAL:
+        if is_rtl:
+            pass  # one graph of adders, whatever the layers were
+        elif op.primitive in SPATIAL:
             is_spatial[op.design] = True
         elif "n_positions" in op.parameters:
             is_spatial[op.design[parameters["n_positions"] > 1]] = True

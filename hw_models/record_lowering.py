@@ -239,9 +239,12 @@ def _describe_copy(walk: _Walk, layer: LayerRecord) -> list[list[Described]]:
         return []
     *pixels, channels = [float(n) for n in layer.out_shape]
     positions = math.prod(pixels) if pixels else walk.positions
-    if not pixels:
-        channels /= positions if channels % positions == 0 else 1.0
-    walk.positions = positions
+    if not walk.is_stream:
+        channels, walk.positions, positions = channels * math.prod(pixels), positions, 1.0
+    else:
+        walk.positions = positions
+        if not pixels:
+            channels /= positions if channels % positions == 0 else 1.0
     return [[Copy(n_lanes=channels, bits=source.bits, n_positions=positions)]]
 
 
@@ -370,6 +373,8 @@ def _product(
     keeps = walk.record.tool in RTL_TOOLS and accumulator is None
     summed = accumulator or walk.default
     total = n_in * n_out if n_weights is None else n_weights
+    is_rtl = walk.record.tool in RTL_TOOLS  # which knows adder graphs only
+    strategy = "distributed_arithmetic" if is_rtl else strategy_name(walk.record, layer)
     sigma, law = _sigma_words(walk, layer, word, n_in, n_out, n_in * n_out * kernel_share)
     facts = {
         "n_multipliers": _multipliers(walk, layer, total),
@@ -386,7 +391,7 @@ def _product(
         n_positions=n_positions,
         n_instances=n_instances,
         reuse_factor=max(float(layer.reuse_factor or 1.0), 1.0),
-        strategy=float(STRATEGIES.index(strategy_name(walk.record, layer))),
+        strategy=float(STRATEGIES.index(strategy)),
         input_bits=source.bits,
         input_is_signed=float(source.is_signed),
         weight_bits=word.bits,

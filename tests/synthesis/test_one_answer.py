@@ -5,9 +5,11 @@ import json
 import pytest
 
 from codesign.hardware.device import load_device
+from codesign.layers import LAYERS
 from codesign.synthesis.estimates import estimate_design, estimate_network, project_record
 from codesign.synthesis.networks import network_record
 from codesign.synthesis.operations import count_network_operations
+from codesign.testing.layers import network_of
 from hw_models.profile import count_operations
 from hw_models.record_lowering import batch_records, lower_record
 from hw_models.records import read_record, record_json
@@ -45,6 +47,18 @@ def test_a_candidate_and_its_hls4ml_project_get_one_estimate(tmp_path, seed):
     export_hls4ml(network).plan.write(tmp_path / "p")
     assert figures(estimate_network(network, DEVICE)) == figures(
         estimate_design(project_record(tmp_path / "p"))
+    )
+
+
+@pytest.mark.parametrize("name", [n for n in LAYERS.names() if n not in ("input", "batch_norm")])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_every_layer_has_a_record_of_its_own_cost(name, rank):
+    layer = LAYERS.get(name)
+    if rank not in layer.ranks:
+        pytest.skip(f"{name} takes no tensors of {rank} axes")
+    network = network_of(layer, layer.examples()[0], rank)
+    assert figures(estimate_network(network, DEVICE)) == figures(
+        estimate_design(network_record(network))
     )
 
 
