@@ -237,13 +237,13 @@ def environment(tree: Path) -> dict[str, str]:
     return {**os.environ, **single, "PYTHONPATH": str(tree)}
 
 
-def record_coverage(tree: Path, folder: Path, n_workers: int) -> None:
+def record_coverage(tree: Path, folder: Path, n_workers: int, tests: list[str]) -> None:
     """Run the default suite once and keep which test reaches which line, and how long it takes."""
     (folder / "times.jsonl").unlink(missing_ok=True)
     command = [
         sys.executable, "-m", "pytest", "-q", "-m", MARKERS, "-n", str(n_workers), "--dist", "loadfile",
         "-p", "tests.mutation.timing_plugin", "--cov=codesign", "--cov=hw_models", "--cov-context=test",
-        "--cov-report=",
+        "--cov-report=", *tests,
     ]  # fmt: skip
     variables = environment(tree) | {
         "CODESIGN_TEST_TIMES": str(folder / "times.jsonl"),
@@ -433,6 +433,7 @@ def main() -> None:
     parser.add_argument("--tests-s", type=float, default=30.0, help="seconds of tests per mutant")
     parser.add_argument("--only", help="PATH:LINE: every mutant of one line")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "mutants")
+    parser.add_argument("--tests", nargs="*", default=[], help="record these instead of all")
     parser.add_argument("--record", action="store_true", help="record the coverage anew")
     options = parser.parse_args()
     folder: Path = options.folder
@@ -440,7 +441,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="codesign-mutants-") as temporary:
         trees = [copy_tree(Path(temporary) / f"copy_{i}") for i in range(options.n_workers)]
         if options.record or not (folder / "coverage").exists():
-            record_coverage(trees[0], folder, options.n_workers)
+            record_coverage(trees[0], folder, options.n_workers, options.tests)
         reach = Reach(trees[0], folder)
         if options.only:
             name, _, line = options.only.rpartition(":")
