@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from codesign.errors import ExportError
 from codesign.export.hls4ml import export_hls4ml
-from codesign.layers import LAYERS
+from codesign.ir import FixedPoint, Network, Node, Words
+from codesign.layers import LAYERS, typed
 from codesign.layers.base import Layer
+from codesign.space import population_from_candidates
 from codesign.testing.layers import LayerContract, network_with, quantized
 
 #: Those that a network is made of, and those that are left of it once it is trained.
@@ -60,3 +63,28 @@ def test_names_that_two_hls4ml_layers_would_share_are_refused() -> None:
     )
     with pytest.raises(ExportError, match="'probe_index'; rename"):
         export_hls4ml(renamed)
+
+
+@pytest.mark.parametrize("n_in", [1, 3, 4, 7, 8])
+@pytest.mark.parametrize("weight_bits", [2, 6])
+def test_a_propagated_sum_has_the_bits_that_the_worst_weights_need(
+    n_in: int, weight_bits: int
+) -> None:
+    nodes = (
+        Node(name="x", layer="input", inputs=(), parameters={"width": n_in, "result_bits": 7}),
+        Node(
+            name="d",
+            layer="dense",
+            inputs=("x",),
+            parameters={"units": 2, "weight_bits": weight_bits},
+        ),
+        Node(name="y", layer="linear", inputs=("d",), parameters={"result_bits": 9}),
+    )
+    network = quantized(Network(nodes=nodes), 0)
+    weight = network.constants["d"]["weight"]
+    least = FixedPoint(bits=weight_bits, integer_bits=1).min_word
+    worst = Words.of(np.full_like(weight.values, least), weight.type.covering)
+    none = Words.of(np.zeros(2, dtype=np.int64), FixedPoint(bits=8, integer_bits=2))
+    network = replace(network, constants={"d": {"weight": worst, "bias": none}})
+    population = population_from_candidates([network.candidate])
+    assert population.columns["output_bits"][1] == typed(network)["d"].output.format.bits
