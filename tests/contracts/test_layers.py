@@ -84,7 +84,7 @@ def test_a_propagated_sum_has_the_bits_that_the_worst_weights_need(
     weight = network.constants["d"]["weight"]
     least = FixedPoint(bits=weight_bits, integer_bits=1).min_word
     worst = Words.of(np.full_like(weight.values, least), weight.type.covering)
-    none = Words.of(np.zeros(2, dtype=np.int64), FixedPoint(bits=8, integer_bits=2))
+    none = Words.of(np.zeros(2, dtype=np.int64), FixedPoint(bits=8, integer_bits=8))
     network = replace(network, constants={"d": {"weight": worst, "bias": none}})
     population = population_from_candidates([network.candidate])
     assert population.columns["output_bits"][1] == typed(network)["d"].output.format.bits
