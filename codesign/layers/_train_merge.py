@@ -68,3 +68,14 @@ class ConcatModule(MovingModule):
             lanes[i, : joined.size] = joined
         elements = lanes[:, :, None] * nodes.n_positions + np.arange(nodes.n_positions)
         return elements.reshape(nodes.k, -1)
+
+
+class ChosenModule(MovingModule):
+    """k choices of elements that the layer type has worked out."""
+
+    def __init__(self, nodes: TrainNodes, chosen: NDArray[np.int64]) -> None:
+        self._chosen = chosen
+        super().__init__(nodes)
+
+    def elements(self, nodes: TrainNodes) -> NDArray[np.int64]:
+        return self._chosen

@@ -91,6 +91,7 @@ class TrainNodes:
         padded_inputs: per input: padded width.
         padded_output: padded width of the result.
         input_positions: per input: positions of what is read.
+        input_axes: per input: int64[k, 2], rows and columns of what is read, 0 where there is no such axis.
         n_positions: positions of the result.
         is_normalised: bool[k], whether a batch norm follows, which is trained as part of the node.
         is_output: these are the last nodes of their networks; the loss reads them unrounded.
@@ -104,6 +105,7 @@ class TrainNodes:
     padded_inputs: tuple[int, ...]
     padded_output: int
     input_positions: tuple[int, ...]
+    input_axes: tuple[NDArray[np.int64], ...]
     n_positions: int
     is_normalised: NDArray[np.bool_]
     is_output: bool

@@ -222,11 +222,11 @@ class LayerContract:
             assert np.array_equal(population.edges, again.edges)
 
     def test_propagation_works_on_arrays(self, layer: Layer) -> None:
-        k = 7
+        k, examples = 7, layer.examples()
         columns = {
-            p.column: np.linspace(
-                max(p.minimum, 0 if p.is_silent else 2), min(p.maximum, 9), k
-            ).round()
+            p.column: np.array(
+                [float(examples[i % len(examples)].get(p.name, p.default)) for i in range(k)]
+            )
             for p in layer.parameters
         }
         for rank in layer.ranks if layer.n_inputs[1] else (1,):

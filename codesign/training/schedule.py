@@ -281,6 +281,12 @@ class _Scheduler:
             padded_inputs=padded,
             padded_output=int(columns["n_out"][members].max()),
             input_positions=tuple(self._n_positions(source) for source in sources),
+            input_axes=tuple(
+                np.stack([columns[axis][reads] for axis in ("n_rows", "n_columns")], axis=1).astype(
+                    np.int64
+                )
+                for reads in ([self._inputs[r][slot] for r in rows] for slot in range(n_inputs))
+            ),
             n_positions=self._n_positions(rows[0]),
             is_normalised=self._is_normalised[members],
             is_output=bool(self._is_output[members[0]]),

@@ -1,12 +1,11 @@
 """Input words that try a network hard: random ones, and corners where mistakes hide."""
 
-from math import prod
-
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.ir import QuantizedNetwork
-from codesign.layers import typed
+from codesign.layers import LAYERS, typed
+from codesign.layers._activation import Activation
 
 
 def random_words(network: QuantizedNetwork, n: int, seed: int) -> NDArray[np.int64]:
@@ -18,7 +17,7 @@ def corner_words(network: QuantizedNetwork, *, limit: int = 4096) -> NDArray[np.
     """Return the corner vectors of a network, without repetition.
 
     All zero; all least, greatest, one, minus one; alternating extremes; each input alone at either
-    extreme, at one and at minus one; and for every output of every dense layer the inputs that drive
+    extreme, at one and at minus one; and for every output of every layer with weights the inputs that drive
     its sum to either end: exactly so for layers that read the input, through the product of the
     weight matrices (activations taken as identities) for deeper ones.
 
@@ -46,27 +45,26 @@ def corner_words(network: QuantizedNetwork, *, limit: int = 4096) -> NDArray[np.
 
 
 def _slopes(network: QuantizedNetwork) -> dict[str, NDArray[np.float64]]:
-    """Return, per dense node, its linear response to the inputs, activations taken as identities.
+    """Return, per node with weights, its linear response to the inputs, activations taken as identities.
 
-    What reads a layer type that is not linear in its inputs' elements, and is no activation, is left out.
+    Every other layer answers to unit vectors by itself, less what it answers to zero.
     """
+    import torch
+
     size = network.input_type.size
-    maps: dict[str, NDArray[np.float64]] = {}
-    dense: dict[str, NDArray[np.float64]] = {}
+    maps: dict[str, torch.Tensor] = {}
+    found: dict[str, NDArray[np.float64]] = {}
     for site in typed(network):
-        name, shape = site.node.name, (size, *site.output.shape)
-        read = [maps[source] for source in site.node.inputs if source in maps]
-        if not site.node.inputs:
-            maps[name] = np.eye(size).reshape(shape)
-        elif len(read) < len(site.node.inputs):
-            continue
-        elif site.node.layer == "dense":
-            maps[name] = read[0] @ site.constants["weight"].real
-            dense[name] = maps[name].reshape(size, -1)
-        elif site.node.layer == "add":
-            maps[name] = read[0] + read[1]
-        elif site.node.layer == "concat":
-            maps[name] = np.concatenate(read, axis=-1)
-        elif len(read) == 1 and read[0].size == prod(shape):
-            maps[name] = read[0].reshape(shape)
-    return dense
+        name, layer = site.node.name, LAYERS.get(site.node.layer)
+        read = [maps[source] for source in site.node.inputs]
+        if not read:
+            unit = torch.eye(size, dtype=torch.float64)
+            maps[name] = unit.reshape(size, *site.output.shape)
+        elif isinstance(layer, Activation):
+            maps[name] = read[0]
+        else:
+            nothing = [torch.zeros_like(values) for values in read]
+            maps[name] = layer.torch_exact(site, read) - layer.torch_exact(site, nothing)
+        if layer.has_multipliers:
+            found[name] = maps[name].reshape(size, -1).numpy()
+    return found

@@ -16,7 +16,15 @@ from codesign.validate.forms import verilog_form
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "rank"),
-    [("sum_pool", 2), ("mean_pool", 3), ("max_pool", 2), ("max_pool", 3), ("concat", 2)],
+    [
+        ("sum_pool", 2),
+        ("mean_pool", 3),
+        ("max_pool", 2),
+        ("max_pool", 3),
+        ("concat", 2),
+        ("patches", 2),
+        ("patches", 3),
+    ],
 )
 def test_compiled_forms_of_any_rank_equal_the_reference(name, rank, tmp_path):
     layer = LAYERS.get(name)

@@ -29,6 +29,8 @@ def network(
         return name
 
     source = add("input", width=width, result_bits=7, **axes)
+    if window := kind.get("window"):
+        source = add("patches", source, **window)
     hidden = add("dense", source, units=units, weight_bits=6, pruned_fraction=kind.get("pruned", 0))
     if kind.get("norm"):
         hidden = add("batch_norm", hidden)
@@ -57,11 +59,15 @@ PARTICLES = [
     network(columns=4, norm=True, units=9),
     network(columns=2, width=1, pruned=0.5),
     network(columns=4, width=2, skip="concat", units=4),
+    network(columns=5, width=2, window={"kernel": 3, "stride": 1, "dilation": 1}),
+    network(columns=5, width=3, window={"kernel": 2, "stride": 2, "dilation": 2}),
 ]
 IMAGES = [
     network(rows=4, columns=3, width=2),
     network(rows=2, columns=3, width=2, norm=True, skip="concat"),
     network(rows=3, columns=2, width=1, skip="concat", units=4),
+    network(rows=4, columns=3, width=2, window={"kernel": 2, "stride": 1, "dilation": 1}),
+    network(rows=4, columns=3, width=1, window={"kernel": 2, "stride": 2, "dilation": 1}),
 ]
 
 
