@@ -154,12 +154,18 @@ def _generate_jets(
 
 def _generate_level1(output: Path, *, n: int, seed: int, progress: Any, **_: int) -> int:
     from codesign.tasks import _level1_generator
+    from codesign.tasks.level1 import is_trained_on, teacher_view
 
     settings = _level1_generator.Level1Settings(
         n_events=dict.fromkeys(_level1_generator.PROCESSES, n), seed=seed
     )
     events = _level1_generator.generate(settings, progress=lambda _, n_done: progress(n_done))
-    _level1_generator.write_events(events, output)
+    from codesign.tasks._anomaly_teacher import anomaly_scores
+
+    x = teacher_view(events.x, _level1_generator.FEATURES)
+    is_train = is_trained_on(events.process, events.collision, events.process_names)
+    score = anomaly_scores(x[is_train], x, seed=seed)
+    _level1_generator.write_events(events, output, score=score)
     return len(events.x)
 
 

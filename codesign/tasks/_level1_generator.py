@@ -211,8 +211,10 @@ def generate(
         seed = settings.seed * 100 + 2 + list(PROCESSES).index(name)
         generator = np.random.default_rng([settings.seed, seed])
         hard = None if name == "pile_up" else _pythia((*PROCESSES[name], *_HARD), seed)
-        n_wanted, n_tried, n_first, kept, owners = settings.n_events[name], 0, 0, [], []
-        while sum(map(len, kept)) < n_wanted:
+        n_wanted, n_tried, n_first = settings.n_events[name], 0, 0
+        kept: list[NDArray[np.int16]] = []
+        owners: list[NDArray[np.int64]] = []
+        while sum(len(part) for part in kept) < n_wanted:
             batch = None if hard is None else _simulate(hard, _BATCH, generator)
             chosen = np.arange(_BATCH)
             for use in range(_USES.get(name, 1)):
@@ -247,14 +249,15 @@ def generate(
     )
 
 
-def write_events(events: Level1Events, path: Path) -> None:
-    """Write the events as the archive that the task `level1` reads."""
+def write_events(events: Level1Events, path: Path, *, score: NDArray[np.float32]) -> None:
+    """Write the events, with a teacher's anomaly score of each, as the archive that the task `level1` reads."""
     content = io.BytesIO()
     np.savez_compressed(
         content,
         x=events.x,
         process=events.process,
         collision=events.collision,
+        teacher_score=score.astype(np.float16),
         rate_khz_of_process=np.array(
             [
                 events.rate_khz[events.process == i].max(initial=0.0)
@@ -413,7 +416,7 @@ def _place(
     muons[:, 1] *= np.where(is_mirrored[owner], -1, 1)
     muons[:, 2] = (muons[:, 2] + angle[owner]) % (2 * np.pi)
     return _Placed(
-        energy=np.stack(energy).reshape(2, *shape),
+        energy=np.asarray(energy, dtype=np.float64).reshape(2, *shape),
         forward=np.stack([np.bincount(crossing, v, minlength=n_crossings) for v in turned], 1),
         muons=muons,
         muon_crossing=crossing[owner],
@@ -465,8 +468,8 @@ def _window_sum(towers: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     half = width // 2
     padded = np.pad(towers, ((0, 0), (half, half), (0, 0)))
     padded = np.concatenate([padded[..., -half:], padded, padded[..., :half]], axis=-1)
-    rows = sum(padded[:, i : i + _N_ETA] for i in range(width))
-    return np.asarray(sum(rows[..., i : i + _N_PHI] for i in range(width)), dtype=np.float32)
+    rows = np.add.reduce([padded[:, i : i + _N_ETA] for i in range(width)])
+    return np.asarray(np.add.reduce([rows[..., i : i + _N_PHI] for i in range(width)]))
 
 
 def _is_peak(towers: NDArray[np.float32], width: int) -> NDArray[np.bool_]:
@@ -509,7 +512,8 @@ def _leading(
 def _centres(
     row: NDArray[np.int64], column: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return (row - _N_ETA // 2 + 0.5) * _TOWER, (column + 0.5) * _TOWER_PHI
+    eta = np.asarray((row - _N_ETA // 2 + 0.5) * _TOWER, dtype=np.float64)
+    return eta, np.asarray((column + 0.5) * _TOWER_PHI, dtype=np.float64)
 
 
 def _missing_energy(towers: NDArray[np.float32], forward: NDArray[np.float64]) -> NDArray[np.int64]:

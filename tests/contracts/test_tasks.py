@@ -16,6 +16,7 @@ from tests.tasks import sources
 MAKERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "jets": lambda folder: {},
     "muons": lambda folder: {},
+    "level1": lambda folder: {},
     "jet_particles": lambda folder: {},
     "openml": lambda folder: {"path": sources.write_arff(folder / "jets.arff")},
     "tutorial_npy": lambda folder: {"path": sources.write_tutorial(folder / "npy")},

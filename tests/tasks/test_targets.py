@@ -133,3 +133,47 @@ def test_a_file_that_is_no_archive_of_muons_is_refused(tmp_path):
     np.savez(path, x=np.zeros(3))
     with pytest.raises(CodesignError, match="lacks the arrays"):
         load_task("muons", {"path": path})
+
+
+def test_level1_trains_on_background_and_tests_on_signals_it_never_saw():
+    data = load_task("level1")
+    assert data.events is not None and data.events.names[0] == "background"
+    counts = np.bincount(data.events.labels)
+    assert (
+        counts.size == 5 and (counts > 1000).all() and len(data.events.labels) == len(data.x_test)
+    )
+    assert (data.x_train == np.round(data.x_train)).all()  # hardware integers
+    # uses of one hard collision stay on one side
+    from codesign.tasks._bundled import read_bundled
+    from codesign.tasks.level1 import is_trained_on
+
+    arrays, _ = read_bundled("level1_12k")
+    names = arrays["process_names"].tolist()
+    trained = is_trained_on(arrays["process"], arrays["collision"], names)
+    assert trained.sum() == len(data.x_train)
+    keys = arrays["process"].astype(np.int64) * 10**6 + arrays["collision"]
+    is_background = arrays["process"] < names.index("h_tautau")
+    assert not set(keys[trained]) & set(keys[is_background & ~trained])
+    # objects of one kind come by falling pT, and missing ones are zeros
+    for kind, n in (("electron", 4), ("muon", 4), ("jet", 10)):
+        columns = [data.feature_names.index(f"{kind}{i + 1}_pt") for i in range(n)]
+        assert (np.diff(data.x_test[:, columns], axis=1) <= 0).all()
+
+
+def test_rates_weigh_the_background_and_name_what_comes_in():
+    plain = load_task("level1")
+    rated = load_task(
+        "level1",
+        {"background": "rates", "judged_by": {"name": "efficiency_at_rate", "rate_khz": 20.0}},
+    )
+    assert plain.weights_test is None and rated.benchmark != plain.benchmark
+    assert rated.events.metric.input_rate_khz == pytest.approx(rated.events.rate_khz)
+    background = rated.events.labels == 0
+    assert (rated.weights_test[~background] == 1).all() and (rated.weights_test > 0).all()
+
+
+def test_a_signal_that_is_not_there_is_named():
+    with pytest.raises(DataError, match="unknown signal 'susy'"):
+        load_task("level1", {"signals": ["susy"]})
+    with pytest.raises(ConfigError, match="signals is empty"):
+        load_task("level1", {"signals": []})
