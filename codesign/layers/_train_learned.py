@@ -3,7 +3,9 @@
 Every element has a real-valued count of fraction bits, which is rounded where it is used.  Its gradient is
 that of the high-granularity quantization of Sun et al. (arXiv 2405.00645, section III): with q = round(x)
 on a grid of f bits, dq/df = ln 2 (x - q), and values pass straight through.  A weight that rounds to zero
-is pruned; a lane whose values all do is constant.  Integer bits are not trained: inputs saturate where
+is pruned; a lane whose values all do is constant.  A pruned weight stays where it is (no gradient passes
+straight through), or noise would carry it back and forth across the threshold, which costs a third of the
+LUTs at equal accuracy; it returns when its own width grows.  Integer bits are not trained: inputs saturate where
 nearly all values lie inside, weights have as many as they need, activations as many as the values seen.
 
 What the hardware charges follows from a second, tiny forward pass (`TrainStep.measures_price`), in which
@@ -60,13 +62,14 @@ class _RoundWeight(torch.autograd.Function):
         steps = torch.exp2(torch.round(fraction_bits))
         rounded = torch.mul(weight, steps).add_(0.5).floor_().div_(steps)
         ctx.shape = fraction_bits.shape
-        ctx.save_for_backward(weight - rounded)
+        ctx.save_for_backward(weight - rounded, rounded)
         return rounded
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
-        (error,) = ctx.saved_tensors
-        return gradient, _summed(gradient * error, ctx.shape).mul_(math.log(2))
+        error, rounded = ctx.saved_tensors
+        of_bits = _summed(gradient * error, ctx.shape).mul_(math.log(2))
+        return gradient * (rounded != 0), of_bits
 
 
 class _RoundLanes(torch.autograd.Function):

@@ -66,7 +66,7 @@ class PrecisionOptions:
     batch_size: int = 512
     learning_rate: float = 0.03
     width_learning_rate: float = 0.016
-    ramp_end: float = 0.35
+    ramp_end: float = 0.5
     freeze_at: float = 0.85
     granularity: Granularity = "element"
     distillation_weight: float = 0.8
@@ -239,7 +239,7 @@ class _Learning:
         self._peaks = (options.learning_rate, options.width_learning_rate)
         groups = [{"params": others}, {"params": [parameter for parameter, _ in self._widths]}]
         self._optimiser = torch.optim.Adam(
-            groups, lr=options.learning_rate, betas=(0.9, 0.99), fused=True
+            groups, lr=options.learning_rate, betas=(0.9, 0.999), fused=True
         )
         self._batch_size = min(options.batch_size, len(self._rows))
         self._n_batches = len(self._rows) // self._batch_size

@@ -1,0 +1,249 @@
+"""Polish trained networks on their exact graph: drop what the training rows do not miss.
+
+Gradients saw every digit and bit through noise; here each is tried by itself, on all rows and in exact
+arithmetic.  A move is kept when it lowers loss + price * LUT, at the price per LUT that the network was
+trained with: so nothing is dropped that training would have paid for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from codesign.ir import QuantizedNetwork, TensorType
+from codesign.layers import LAYERS, typed
+from codesign.layers._train_learned import own_words
+from codesign.training.precision import settle
+from codesign.training.train import mean_loss, target_probabilities
+
+#: Sweeps over all digits and bits, at most; the second finds a tenth of what the first does.
+_MAX_SWEEPS = 2
+
+
+@dataclass(frozen=True)
+class _Move:
+    """One change: a weight takes another value, or a lane loses its last bit.
+
+    Attributes:
+        node: whose constant or type changes.
+        element: index of the weight (row, column), or of the lane.
+        value: of the weight; None for a lane.
+        saved_lut: LUTs that it saves.
+    """
+
+    node: str
+    element: tuple[int, ...]
+    value: float | None
+    saved_lut: float
+
+
+def signed_digits(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Count the non-zero digits of real constants in canonical signed-digit form."""
+    words = np.abs(np.rint(np.ldexp(values, 24))).astype(np.int64)
+    return np.bitwise_count(words ^ (3 * words)).astype(np.int64)
+
+
+def without_last_digit(value: float) -> float:
+    """Return a constant without its least significant signed digit."""
+    word = round(abs(value) * 2.0**24)
+    lowest = word & -word
+    # the digit is -1 where the next bit is set too (..11 = 100 - 1)
+    rest = word + lowest if word & (lowest << 1) else word - lowest
+    return float(np.sign(value) * rest * 2.0**-24)
+
+
+def polish(
+    network: QuantizedNetwork,
+    x: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    *,
+    price: float,
+    time_limit_s: float = 60.0,
+) -> QuantizedNetwork:
+    """Drop signed digits of weights and last bits of lanes while the training loss allows it.
+
+    Args:
+        network: with learned widths.
+        x: float32[n, n_features], standardised training rows.
+        targets: int64[n] classes, or float32[n, n_classes] probabilities.
+        price: cross entropy per LUT.
+        time_limit_s: no further sweep starts and no further move is tried after this long.
+
+    Returns:
+        The network, with ranges traced again.
+    """
+    state = _State(network, x, targets)
+    until = time.monotonic() + time_limit_s
+    for _ in range(_MAX_SWEEPS):
+        gains = [
+            (state.gain(move, price), move) for move in state.moves() if time.monotonic() < until
+        ]
+        kept = 0
+        for gain, move in sorted(gains, key=lambda pair: -pair[0]):
+            if gain <= 0 or time.monotonic() > until:
+                break
+            if state.is_current(move) and state.gain(move, price) > 0:
+                state.apply(move)
+                kept += 1
+        if not kept:
+            break
+    return settle(state.network(), x)
+
+
+class _State:
+    """A network that changes, and its values on all rows."""
+
+    def __init__(
+        self, network: QuantizedNetwork, x: NDArray[np.float32], targets: NDArray[np.float32]
+    ) -> None:
+        self._original = network
+        self._sites = typed(network).sites
+        self._nodes = list(self._sites)
+        self._inputs = torch.from_numpy(x.astype(np.float64))
+        n_classes = self._sites[self._nodes[-1]].output.size
+        known = torch.from_numpy(np.asarray(targets))
+        self._targets = (
+            target_probabilities(known, n_classes, 0.0) if known.ndim == 1 else known.T.contiguous()
+        )
+        self._weights = {n: c["weight"].real for n, c in network.constants.items()}
+        self._biases = {n: c["bias"].real for n, c in network.constants.items()}
+        self._types = {n: network.result[n] for n in network.result}
+        self._values = self._run({}, self._nodes[0])
+        self._loss = self._loss_of(self._values)
+
+    # ---- values ---------------------------------------------------------------------------------
+    def _run(self, changed: dict[str, object], first: str) -> dict[str, torch.Tensor]:
+        """Return the values of `first` and of all nodes after it, with some things changed."""
+        values: dict[str, torch.Tensor] = {}
+        start = self._nodes.index(first)
+        touched = {first}
+        for name in self._nodes[start:]:
+            site = self._sites[name]
+            if not (name in touched or touched.intersection(site.node.inputs)):
+                continue
+            touched.add(name)
+            read = [values[n] if n in values else self._values[n] for n in site.node.inputs]
+            if name in self._weights:
+                weight, bias = changed.get(name, (self._weights[name], self._biases[name]))  # type: ignore[misc]
+                values[name] = read[0] @ torch.from_numpy(weight) + torch.from_numpy(bias)
+            elif name == self._nodes[-1]:
+                values[name] = read[0]  # exact: outputs are not rounded
+            elif not site.node.inputs:
+                known = changed.get(name, self._types[name])
+                assert isinstance(known, TensorType)
+                words = known.words_from_values(self._inputs.numpy())
+                values[name] = torch.from_numpy(known.values_from_words(words))
+            elif name in self._types:
+                known = changed.get(name, self._types[name])
+                moved = replace(site, result=known)  # type: ignore[arg-type]
+                values[name] = LAYERS.get(site.node.layer).torch_exact(moved, read)
+            else:
+                values[name] = LAYERS.get(site.node.layer).torch_exact(site, read)
+        return values
+
+    def _loss_of(self, values: dict[str, torch.Tensor]) -> float:
+        logits = values[self._nodes[-1]].to(torch.float32).T[None]
+        return float(mean_loss(logits, self._targets))
+
+    # ---- moves ----------------------------------------------------------------------------------
+    def _lane_bits(self, name: str) -> NDArray[np.float64]:
+        """Bits of every lane that a dense node reads: of the words seen, whatever node they come from."""
+        (source,) = self._sites[name].node.inputs
+        site, parts = self._sites[source], []
+        for origin in site.node.inputs if site.node.layer in ("concat", "flatten") else (source,):
+            if origin in self._types:
+                parts.append(
+                    np.broadcast_to(self._types[origin].bits, self._types[origin].shape).ravel()
+                )
+            else:
+                parts.append(
+                    np.full(self._sites[origin].output.size, self._sites[origin].output.format.bits)
+                )
+        return np.concatenate(parts).astype(np.float64)
+
+    def moves(self) -> Iterator[_Move]:
+        """Yield everything that can be dropped from the present network."""
+        for name, weight in self._weights.items():
+            bits, digits = self._lane_bits(name), signed_digits(weight)
+            for i, j in zip(*np.nonzero(weight), strict=True):
+                shorter = without_last_digit(float(weight[i, j]))
+                yield _Move(name, (int(i), int(j)), shorter, float(bits[i]))
+                if digits[i, j] > 1:
+                    yield _Move(name, (int(i), int(j)), 0.0, float(bits[i] * digits[i, j]))
+        for name, known in self._types.items():
+            if name == self._nodes[-1]:
+                continue
+            readers = [n for n in self._nodes if name in self._sites[n].node.inputs]
+            if not all(n in self._weights for n in readers):
+                continue
+            bits = np.broadcast_to(known.bits, known.shape)
+            for lane in np.flatnonzero(bits > 0):
+                saved = sum(float(signed_digits(self._weights[n][lane]).sum()) for n in readers)
+                yield _Move(name, (int(lane),), None, saved)
+
+    def is_current(self, move: _Move) -> bool:
+        """Whether a move still drops something."""
+        if move.value is None:
+            known = self._types[move.node]
+            return bool(np.broadcast_to(known.bits, known.shape)[move.element] > 0)
+        now = self._weights[move.node][move.element]
+        return bool(signed_digits(np.array(move.value)) < signed_digits(np.array(now)))
+
+    def _changed(self, move: _Move) -> tuple[dict[str, object], str]:
+        """Return what a move changes, and the first node whose values change."""
+        name = move.node
+        if move.value is not None:
+            weight = self._weights[name].copy()
+            weight[move.element] = move.value
+            return {name: (weight, self._biases[name])}, name
+        known = self._types[name]
+        bits = np.broadcast_to(known.bits, known.shape).copy()
+        integer_bits = np.broadcast_to(known.integer_bits, known.shape).copy()
+        lane = move.element[0]
+        fraction = bits[lane] - integer_bits[lane]
+        bits[lane] -= 1
+        changed: dict[str, object] = {name: replace(known, bits=bits, integer_bits=integer_bits)}
+        sources = self._sites[name].node.inputs
+        is_centred = known.rounding == "TRN" and sources and sources[0] in self._biases
+        if (
+            is_centred
+            and len([n for n in self._nodes if sources[0] in self._sites[n].node.inputs]) == 1
+        ):
+            bias = self._biases[sources[0]].copy()
+            bias[lane] += 2.0 ** -float(fraction + 1)  # half a new bit instead of half an old one
+            changed[sources[0]] = (self._weights[sources[0]], bias)
+            return changed, sources[0]
+        return changed, name
+
+    def gain(self, move: _Move, price: float) -> float:
+        """Return by how much a move lowers loss + price * LUT."""
+        loss = self._loss_of(self._run(*self._changed(move)))
+        return self._loss - loss + price * move.saved_lut
+
+    def apply(self, move: _Move) -> None:
+        """Make a move."""
+        changed, first = self._changed(move)
+        self._values.update(self._run(changed, first))
+        self._loss = self._loss_of(self._values)
+        for name, value in changed.items():
+            if isinstance(value, TensorType):
+                self._types[name] = value
+            else:
+                self._weights[name], self._biases[name] = value  # type: ignore[misc]
+
+    def network(self) -> QuantizedNetwork:
+        """Return the present network."""
+        constants = {
+            name: {"weight": own_words(self._weights[name]), "bias": own_words(self._biases[name])}
+            for name in self._weights
+        }
+        last = self._nodes[-1]
+        wide = TensorType.of(
+            replace(self._types[last].covering, bits=40, integer_bits=20), self._types[last].shape
+        )
+        return replace(self._original, result={**self._types, last: wide}, constants=constants)
