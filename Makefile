@@ -9,7 +9,7 @@ CONFIG ?= examples/jets_100ns.yaml
 REPORTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test test-slow golden check calibrate bench bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer mutants clean
+.PHONY: help venv run test test-slow golden check calibrate bench bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer bench-designs mutants clean
 
 help:
 	@echo "make run               the whole loop on the bundled jets, ending in runs/jets_100ns/report.html"
@@ -20,7 +20,7 @@ help:
 	@echo "make golden            record the digests of tests/golden and the figures of all laws again; read the diff"
 	@echo "make calibrate         fit the hardware models; REPORTS=dir reads your synthesis reports"
 	@echo "make mutants           how many random changes of the code the default tests notice (15 to 20 minutes)"
-	@echo "make bench             all benchmarks (bench-estimators, -predictor, -search, -labels, -device, -scorer)"
+	@echo "make bench             all benchmarks (bench-estimators, -predictor, -search, -labels, -device, -scorer, -designs)"
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Python 3.11 is needed, got " + sys.version.split()[0] + "; run make PYTHON=/path/to/python3.11")'
@@ -56,7 +56,7 @@ mutants: $(STAMP)
 calibrate: $(STAMP)
 	$(BIN)/codesign calibrate $(REPORTS)
 
-bench: bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer
+bench: bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer bench-designs
 
 bench-estimators: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_estimators.py
@@ -75,6 +75,9 @@ bench-device: $(STAMP)
 
 bench-scorer: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_scorer.py
+
+bench-designs: $(STAMP)
+	$(BIN)/python tests/benchmarks/bench_designs.py
 
 clean:
 	rm -rf $(VENV) runs dist build .pytest_cache .mypy_cache .ruff_cache

@@ -35,7 +35,8 @@ from codesign.stages.setting import MAX_CHUNK, Setting, costs_of, score_kinds
 from codesign.stages.statistics import combine_scores, judge_test, trivial_answers, validate
 from codesign.training.judge import judge_outputs, output_values
 from codesign.training.options import TrainingOptions
-from codesign.training.precision import LearnedResult, PrecisionOptions, learn_with_teacher
+from codesign.training.polish import learn_with_teacher
+from codesign.training.precision import LearnedResult, PrecisionOptions
 from codesign.training.train import even_chunk_size, train_population
 from hw_models.units import cycles_to_ns, mhz_to_period, period_to_mhz
 
@@ -48,6 +49,10 @@ KEYS = (
 )
 
 Floats = NDArray[np.float64]
+
+
+#: Time for polishing one network with learned widths.
+_POLISH_S = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +123,7 @@ def train_learned(
     """Train the topologies of candidates with learned widths, each to its LUTs.
 
     Every split tells a score on rows that neither networks nor teacher have seen.  What is kept was
-    trained on all rows, with another seed: nothing was chosen by those scores.
+    trained on all rows, with another seed, and polished: nothing was chosen by those scores.
     """
     options, seed = setting.study.config.train, setting.study.config.seed
     arrays = setting.arrays()
@@ -137,7 +142,10 @@ def train_learned(
             stage.update(done[0] / len(settings))
             return result
 
-        jobs = [(candidates, luts, arrays, o, seed + k) for k, o in enumerate(settings)]
+        jobs = [
+            (candidates, luts, arrays, o, seed + k, _POLISH_S if o is settings[-1] else 0.0)
+            for k, o in enumerate(settings)
+        ]
         if pool is None:
             results = [count(learn_with_teacher(*job)) for job in jobs]
         else:

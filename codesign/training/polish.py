@@ -8,18 +8,23 @@ trained with: so nothing is dropped that training would have paid for.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codesign.ir import QuantizedNetwork, TensorType
+from codesign.ir import Candidate, QuantizedNetwork, TensorType
 from codesign.layers import LAYERS, typed
 from codesign.layers._train_learned import own_words
-from codesign.training.precision import settle
-from codesign.training.train import mean_loss, target_probabilities
+from codesign.training.losses import TargetLoss, row_weights
+from codesign.training.options import TaskArrays, TrainingOptions
+from codesign.training.precision import LearnedResult, PrecisionOptions, settle, train_learned
+from codesign.training.teacher import can_be_taught, train_teacher
+
+#: Mean loss of outputs, float32[n_outputs, n], of the training rows.
+Loss = Callable[[torch.Tensor], float]
 
 #: Sweeps over all digits and bits, at most; the second finds a tenth of what the first does.
 _MAX_SWEEPS = 2
@@ -60,7 +65,7 @@ def without_last_digit(value: float) -> float:
 def polish(
     network: QuantizedNetwork,
     x: NDArray[np.float32],
-    targets: NDArray[np.float32],
+    loss: Loss,
     *,
     price: float,
     time_limit_s: float = 60.0,
@@ -70,14 +75,14 @@ def polish(
     Args:
         network: with learned widths.
         x: float32[n, n_features], standardised training rows.
-        targets: int64[n] classes, or float32[n, n_classes] probabilities.
-        price: cross entropy per LUT.
+        loss: of the outputs of these rows.
+        price: loss per LUT.
         time_limit_s: no further sweep starts and no further move is tried after this long.
 
     Returns:
         The network, with ranges traced again.
     """
-    state = _State(network, x, targets)
+    state = _State(network, x, loss)
     until = time.monotonic() + time_limit_s
     for _ in range(_MAX_SWEEPS):
         gains = [
@@ -95,21 +100,72 @@ def polish(
     return settle(state.network(), x)
 
 
+def learn_with_teacher(
+    candidates: Sequence[Candidate],
+    budgets_lut: NDArray[np.float64],
+    task: TaskArrays,
+    options: PrecisionOptions,
+    seed: int,
+    polish_s: float = 0.0,
+) -> LearnedResult:
+    """Train a teacher, then students of learned widths, then polish, on one core: what workers run.
+
+    Args:
+        candidates, budgets_lut, task, options, seed: as in `train_learned`.
+        polish_s: time for polishing each network; 0 polishes none.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        teacher = None
+        if can_be_taught(task):
+            held_out = {"validation_fraction": options.validation_fraction, "split": options.split}
+            teacher = train_teacher(task, seed=seed, **held_out)  # type: ignore[arg-type]
+        result = train_learned(
+            candidates, budgets_lut, task, options, seed=seed, teacher_logits=teacher
+        )
+        if polish_s <= 0:
+            return result
+        rows = np.delete(np.arange(len(task.y_train)), result.validation_rows)
+        loss = training_loss(task, rows, teacher, options.distillation_weight)
+        networks = tuple(
+            polish(network, task.x_train[rows], loss, price=float(price), time_limit_s=polish_s)
+            for network, price in zip(result.networks, result.price, strict=True)
+        )
+        return replace(result, networks=networks)
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def training_loss(
+    task: TaskArrays,
+    rows: NDArray[np.int64],
+    teacher_logits: NDArray[np.float32] | None = None,
+    distillation_weight: float = 0.0,
+) -> Loss:
+    """Return the loss that networks are trained with, on given training rows at once."""
+    of_target = TargetLoss(task.target, task.target.n_outputs, TrainingOptions())
+    targets = of_target.targets(task.y_train[rows], task.x_train[rows])
+    if teacher_logits is not None:
+        taught = torch.softmax(torch.from_numpy(teacher_logits[rows]), dim=1).T
+        targets = torch.lerp(targets, taught, distillation_weight)
+    weights = row_weights(task, rows)
+
+    def loss(outputs: torch.Tensor) -> float:
+        return float(of_target(outputs[None], targets, None, weights))
+
+    return loss
+
+
 class _State:
     """A network that changes, and its values on all rows."""
 
-    def __init__(
-        self, network: QuantizedNetwork, x: NDArray[np.float32], targets: NDArray[np.float32]
-    ) -> None:
+    def __init__(self, network: QuantizedNetwork, x: NDArray[np.float32], loss: Loss) -> None:
         self._original = network
         self._sites = typed(network).sites
         self._nodes = list(self._sites)
         self._inputs = torch.from_numpy(x.astype(np.float64))
-        n_classes = self._sites[self._nodes[-1]].output.size
-        known = torch.from_numpy(np.asarray(targets))
-        self._targets = (
-            target_probabilities(known, n_classes, 0.0) if known.ndim == 1 else known.T.contiguous()
-        )
+        self._loss_of_outputs = loss
         self._weights = {n: c["weight"].real for n, c in network.constants.items()}
         self._biases = {n: c["bias"].real for n, c in network.constants.items()}
         self._types = {n: network.result[n] for n in network.result}
@@ -147,8 +203,7 @@ class _State:
         return values
 
     def _loss_of(self, values: dict[str, torch.Tensor]) -> float:
-        logits = values[self._nodes[-1]].to(torch.float32).T[None]
-        return float(mean_loss(logits, self._targets))
+        return self._loss_of_outputs(values[self._nodes[-1]].to(torch.float32).T)
 
     # ---- moves ----------------------------------------------------------------------------------
     def _lane_bits(self, name: str) -> NDArray[np.float64]:

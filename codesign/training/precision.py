@@ -28,7 +28,6 @@ from codesign.training.executor import Executor
 from codesign.training.losses import TargetLoss, row_weights
 from codesign.training.options import TaskArrays, TrainingOptions, initial_seeds
 from codesign.training.schedule import build_schedule
-from codesign.training.teacher import can_be_taught, train_teacher
 from codesign.training.train import check_fit, split_rows
 
 #: Prices per LUT, in units of the loss: what the controller starts from, and its bounds.
@@ -156,32 +155,6 @@ def train_learned(
         if progress is not None:
             progress((epoch + 1) / options.epochs)
     return learning.result(time.process_time() - started)
-
-
-def learn_with_teacher(
-    candidates: Sequence[Candidate],
-    budgets_lut: NDArray[np.float64],
-    task: TaskArrays,
-    options: PrecisionOptions,
-    seed: int,
-) -> LearnedResult:
-    """Train a teacher of classes on the same rows, then `train_learned`, on one core: what worker processes run."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        teacher = None
-        if can_be_taught(task):
-            teacher = train_teacher(
-                task,
-                seed=seed,
-                validation_fraction=options.validation_fraction,
-                split=options.split,
-            )
-        return train_learned(
-            candidates, budgets_lut, task, options, seed=seed, teacher_logits=teacher
-        )
-    finally:
-        torch.set_num_threads(n_threads)
 
 
 class _Learning:
