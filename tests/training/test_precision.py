@@ -22,7 +22,7 @@ from codesign.training.polish import (
 )
 from codesign.training.precision import PrecisionOptions, train_learned
 
-OPTIONS = PrecisionOptions(epochs=60, batch_size=100)
+OPTIONS = PrecisionOptions(epochs=40, batch_size=100)
 
 
 @pytest.fixture(autouse=True)
@@ -136,6 +136,7 @@ def test_no_training_row_leaves_the_ranges(trained):
     assert (answers != rows).any(axis=1).mean() < 0.01
 
 
+@pytest.mark.slow
 def test_networks_end_at_their_budgets():
     budgets = np.array([120.0, 240.0, 480.0])
     options = PrecisionOptions(epochs=60, batch_size=25)
