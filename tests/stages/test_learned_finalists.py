@@ -9,6 +9,7 @@ from codesign.ir import QuantizedNetwork
 from codesign.results import FrontPoint
 from codesign.stages import setting as setting_module
 from codesign.stages.setting import open_setting
+from codesign.stages.statistics import trivial_answers
 from codesign.stages.train import train_points
 from codesign.study import Study, StudyConfig
 from codesign.training import teacher
@@ -30,6 +31,7 @@ def points(setting, n: int) -> list[FrontPoint]:
                     genome=genome.tolist(),
                     flow="rtl",
                     io_type="io_parallel",
+                    layers=[],
                     utilization=0.01,
                     **common,
                     **costs,
@@ -45,17 +47,18 @@ def test_finalists_learn_their_widths_and_become_designs(tmp_path, monkeypatch):
     train = {"precision": "learned", "epochs": 12, "n_splits": 1, "lut": [800, 2000]}
     config = StudyConfig.model_validate({"name": "s", "space": "mlp_tiny", "train": train})
     setting = open_setting(Study.create_or_open(tmp_path / "s", config))
-    designs = train_points(setting, points(setting, 2))
     arrays = setting.arrays()
+    baselines = trivial_answers(arrays, n_splits=1)
+    designs = train_points(setting, points(setting, 2), baselines, np.array([800.0, 2000.0]))
     for design in designs:
         network = QuantizedNetwork.load(setting.study.weights_file(design.digest))
         weights = next(roles["weight"] for roles in network.constants.values())
         assert weights.type.bits.shape == weights.values.shape  # a width of its own each
-        assert design.test_score == merit_of(
+        assert design.test.value == merit_of(
             network, arrays, arrays.x_test, arrays.y_test, weights=None
         )
-        assert design.validation_score > 0.4  # chance is 0.2
-        assert design.estimated_score == design.validation_score
+        assert design.validation.value > 0.4  # chance is 0.2
+        assert design.estimated.value == design.validation.value
         assert design.predicted_with_weights["lut"].value > 0
     assert (
         designs[0].predicted_with_weights["lut"].value
