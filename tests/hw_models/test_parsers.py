@@ -141,8 +141,11 @@ def test_gzip_bomb_is_refused(tmp_path, monkeypatch):
 
 
 def test_reports_that_count_nothing_are_rejected():
-    with pytest.raises(ReportError, match="no LUT"):
-        parse_csynth_xml(factory.fill(factory.CSYNTH_XML, lut=0, ff=0).encode(), origin="x")
+    for numbers, message in (({"lut": 0}, "no LUT"), ({"ff": 0}, "no flip-flop")):
+        with pytest.raises(ReportError, match=message):
+            parse_csynth_xml(factory.fill(factory.CSYNTH_XML, **numbers).encode(), origin="x")
+    wires = factory.fill(factory.CSYNTH_XML, ff=0, latency=0).encode()
+    assert parse_csynth_xml(wires, origin="x")["csynth"]["ff"] == 0  # combinational
 
 
 def test_localised_report_is_named_as_such():

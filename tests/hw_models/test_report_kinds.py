@@ -64,7 +64,9 @@ def test_what_synthesis_leaves_out_is_no_layer(tmp_path):
     trace = '#ifndef __SYNTHESIS__\n    nnet::save_layer_output<layer2_t>(layer2_out, "dense", 2);\n#endif\n}'
     source.write_text(source.read_text().replace("}\n", trace))
     assert [x["type"] for x in read_project(folder)["layers"]] == ["Dense", "Activation"]
-    source.write_text(source.read_text().replace("#ifndef", "#if 1 // no").replace("save_", "own_"))
+    source.write_text(source.read_text().replace("#ifndef __SYNTHESIS__", "#ifdef TRACE"))
+    assert [x["type"] for x in read_project(folder)["layers"]] == ["Dense", "Activation"]
+    source.write_text(source.read_text().replace("save_", "own_"))
     assert [x["type"] for x in read_project(folder)["layers"]][-1] == "own_layer_output"
 
 
@@ -97,6 +99,17 @@ def test_the_network_inside_a_wrapper_is_the_design(tmp_path, suffix, with_proje
     assert not rejections
     assert (record["csynth"]["lut"], record["csynth"]["latency_cycles_max"]) == (5000, 6)
     assert WRAPPER_FLAG not in record["flags"]
+
+
+def test_a_project_that_names_the_wrapper_means_the_network_in_it(tmp_path):
+    folder = factory.write_project(tmp_path / "p")
+    for name in ("project.tcl", "hls4ml_config.yml"):
+        path = folder / name
+        path.write_text(path.read_text().replace("myproject", "myproject_axi"))
+    for top, lut in (("myproject", 5000), ("myproject_axi", 8200)):
+        _reports_of(folder / "myproject_prj" / "solution1", top, lut=lut)
+    (record,), _ = read_reports(tmp_path)
+    assert record["csynth"]["lut"] == 5000
 
 
 def test_a_wrapper_alone_is_named_as_one(tmp_path):
@@ -173,15 +186,22 @@ def test_the_latest_state_of_an_implementation_counts(tmp_path):
     folder = factory.write_project(tmp_path / "p")
     factory.write_reports(folder / "myproject_prj" / "solution1")
     for name, state, lut in (
-        ("a_utilization.rpt", "Physopt postRoute", 4000),
-        ("b_utilization.rpt", "Physopt postPlace", 4100),
+        ("a_utilization.rpt", "Physopt postPlace", 4100),
+        ("b_utilization.rpt", "Physopt postRoute", 4000),
         ("c_utilization.rpt", "Fully Placed", 4200),
         ("d_utilization.rpt", "Synthesized", 5000),
         ("e_clock_utilization.rpt", "Routed", 1),
     ):
         (folder / name).write_text(factory.fill(factory.UTILIZATION_RPT, state=state, lut=lut))
+    for name, state, wns in (("a_timing", "Routed", 0.5), ("b_timing", "Fully Placed", 1.0)):
+        text = factory.fill(factory.SEVERAL_CLOCKS_RPT, state=state, wns=wns)
+        (folder / f"{name}.rpt").write_text(text)
+    scratch = folder / "myproject_prj" / "solution1" / ".autopilot" / "db"
+    scratch.mkdir(parents=True)
+    (scratch / "csynth.xml").write_text(factory.fill(factory.CSYNTH_XML, lut=1))
     (record,), rejections = read_reports(tmp_path)
     assert not rejections
+    assert record["impl"]["clock_achieved_ns"] == pytest.approx(4.5)
     assert record["vsynth"]["lut"] == 5000
     assert (record["impl"]["lut"], record["impl"]["state"]) == (4000, "physopt postroute")
     (folder / "f_utilization.rpt").write_text(
@@ -212,6 +232,8 @@ def test_of_several_clocks_the_designs_own_counts():
     assert parse_timing_rpt(named, origin="x", period_ns=5.0)["wns_ns"] == 0.25
     with pytest.raises(ReportError, match="2 clocks"):
         parse_timing_rpt(named, origin="x")
+    with pytest.raises(ReportError, match="2 clocks"):  # both have the period
+        parse_timing_rpt(named.replace("40.000 ", "5.000 "), origin="x", period_ns=5.0)
 
 
 def test_a_cosimulation_without_figures_takes_nothing_with_it(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -10,7 +11,7 @@ from codesign.cli import build_app
 from codesign.errors import CalibrationError
 from codesign.synthesis import calibration, coefficient_files
 from codesign.synthesis.estimates import open_coefficients
-from hw_models.calibration import estimate_records, load_coefficients
+from hw_models.calibration import calibrate, estimate_records, load_coefficients
 from hw_models.records import record_json
 from tests.hw_models.user_factory import USERS, UserLaw, user_records
 from tests.synthesis.report_factory import write_project, write_reports
@@ -72,6 +73,8 @@ def test_a_second_calibration_keeps_the_first(tmp_path, one, other):
 
 
 def test_in_two_goes_or_in_one_comes_to_the_same(tmp_path, monkeypatch):
+    # without what a version in use may keep, which depends on the order
+    monkeypatch.setattr(calibration, "_with_kept_targets", lambda result, *_: result)
     one = user_records(USERS["frugal"], 14, seed=1)
     half = [_write(tmp_path / f"{i}.jsonl", one[i::2]) for i in range(2)]
     calibration.run_calibration(half[:1])
@@ -180,3 +183,25 @@ def test_what_contradicts_the_law_is_said_to_do_so(tmp_path, one):
             in reasons[record["id"]]
         )
     assert sum(not reason for reason in reasons.values()) == 8
+
+
+def test_what_the_version_in_use_knows_is_kept_if_it_holds_for_new_designs(one):
+    in_use = calibrate(one).coefficients
+    start = calibration._Start(
+        coefficients=load_coefficients(), earlier=one, words="", file="shipped", in_use=in_use
+    )
+    refused = replace(
+        calibrate(one), coefficients=load_coefficients(), is_better=False,
+    )  # fmt: skip
+    errors = {m: replace(error, is_accepted=False) for m, error in refused.errors.items()}
+    refused = replace(refused, errors=errors)
+    ((flow, _),) = calibration._flows(one).items()
+    alike = user_records(USERS["frugal"], 4, seed=11)
+    unlike = user_records(replace(USERS["frugal"], lut_per_bit=5.0, ff_per_bit=6.0), 4, seed=11)
+    kept = calibration._with_kept_targets(refused, start, flow, alike)
+    assert kept.is_better
+    assert kept.coefficients.factors["lut"] == in_use.factors["lut"]
+    assert kept.coefficients.intervals["lut"] == in_use.intervals["lut"]
+    assert kept.coefficients.scope == in_use.scope
+    assert calibration._with_kept_targets(refused, start, flow, unlike) is refused
+    assert calibration._with_kept_targets(refused, start, flow, []) is refused
