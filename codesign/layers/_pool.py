@@ -90,7 +90,8 @@ class Total(GlobalPool):
         return self.shift(n_positions(site))
 
     def run_words(self, site: Site, inputs: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-        return inputs[0].reshape(len(inputs[0]), n_positions(site), -1).sum(axis=1)
+        words = inputs[0].reshape(len(inputs[0]), n_positions(site), -1)
+        return np.asarray(words.sum(axis=1))
 
     def torch_exact(self, site: Site, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
         return inputs[0].flatten(1, -2).sum(dim=1) * 2.0 ** -self._shift(site)

@@ -27,7 +27,7 @@ class _PoolModule(TrainModule):
 
     def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
         (source,) = inputs
-        values = self.pooled(source.values.unflatten(2, (self._n_positions, -1)))
+        values = self.pooled(source.values.view(*source.values.shape[:2], self._n_positions, -1))
         return Signal(values.contiguous(), self.fraction_bits(source.fraction_bits))
 
     def export(self, index: int, name: str, draft: NetworkDraft) -> None:

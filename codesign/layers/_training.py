@@ -360,7 +360,7 @@ class ResultRange(torch.nn.Module):
             values: float32[k, width, positions * batch], before rounding.
             mask: float32[k, width, 1], 1 on real lanes.
         """
-        by_position = values.unflatten(2, (self._n_positions, -1))
+        by_position = values.reshape(*values.shape[:2], self._n_positions, -1)
         n_events = -(-_N_RANGE_SAMPLES // self._n_positions)
         values = by_position[..., :n_events].flatten(2)
         weight = mask / (mask.sum(dim=(1, 2), keepdim=True) * values.shape[2])

@@ -33,7 +33,7 @@ class Concat(Layer):
 
     def propagate(self, parameters: FloatColumns, inputs: Sequence[Tensors]) -> Tensors:
         joined = common(inputs, "n_rows", "n_columns")
-        return replace(joined, n_channels=sum(x.n_channels for x in inputs))
+        return replace(joined, n_channels=np.sum([x.n_channels for x in inputs], axis=0))
 
     def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
         n_lanes = columns["n_out"] * columns["n_copies"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,8 @@ class MaxPool(GlobalPool):
         return site.source.largest
 
     def run_words(self, site: Site, inputs: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-        return inputs[0].reshape(len(inputs[0]), n_positions(site), -1).max(axis=1)
+        words = inputs[0].reshape(len(inputs[0]), n_positions(site), -1)
+        return np.asarray(words.max(axis=1))
 
     def torch_exact(self, site: Site, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
         return inputs[0].flatten(1, -2).amax(dim=1)
@@ -63,7 +64,7 @@ class MaxPool(GlobalPool):
                 f"{site.node.name}: the largest value needs another type than the values, which hls4ml's"
                 " pooling does not have; use plain RTL"
             )
-        axes = (
+        axes: dict[str, Any] = (
             {"n_in": shape[0]} if len(shape) == 2 else {"in_height": shape[0], "in_width": shape[1]}
         )
         return graph.add(

@@ -33,15 +33,20 @@ _SHARING = ("resource", "resource_unrolled")
 _CATEGORICAL = {"activation", "skip", "strategy", "flow", "io_type", "batch_norm", "wiring", "pool"}
 
 
-def required(domains: Mapping[str, Sequence[Value]], *names: str) -> None:
-    """Check that a space gives some domains.
+def greatest(domains: Mapping[str, Sequence[Value]], name: str) -> int:
+    """Return the greatest value of a domain of counts, on which the genes of a space depend.
 
     Raises:
-        ConfigError: one is missing.
+        ConfigError: the domain is missing, empty, or holds something else than counts.
     """
-    for name in names:
-        if name not in domains:
-            raise ConfigError(f"domains.{name} is missing; list the values to search")
+    if name not in domains:
+        raise ConfigError(f"domains.{name} is missing; list the values to search")
+    counts = [v for v in domains[name] if isinstance(v, int) and not isinstance(v, bool) and v > 0]
+    if len(counts) != len(domains[name]) or not counts:
+        raise ConfigError(
+            f"domains.{name}: expected whole numbers of at least 1, got {list(domains[name])}"
+        )
+    return max(counts)
 
 
 def check_domains(
@@ -196,7 +201,9 @@ class GeneTable:
         strategy = self._strategies(suffix)[self.column(genomes, f"strategy_{suffix}")[rows]]
         wishes = np.array(self.domains[self.domain_of[f"reuse_factor_{suffix}"]], dtype=np.int64)
         answers = greatest_legal_reuse_factor(
-            *(np.repeat(values, wishes.size) for values in (n_in[rows], n_out[rows], strategy)),
+            np.repeat(n_in[rows], wishes.size),
+            np.repeat(n_out[rows], wishes.size),
+            np.repeat(strategy, wishes.size),
             np.tile(wishes, rows.size),
         ).reshape(rows.size, wishes.size)
         column = self.index(f"reuse_factor_{suffix}")

@@ -25,7 +25,7 @@ from codesign.space.templates._shared import (
     OPTIONAL,
     GeneTable,
     PopulationBuilder,
-    required,
+    greatest,
 )
 from codesign.space.templates.base import Gene, Template, Value
 
@@ -57,15 +57,14 @@ class Cell(Template):
         input_shape: tuple[int, ...],
         n_outputs: int,
     ) -> None:
-        required(domains, "nodes_per_cell", "n_cells")
+        self._n_nodes = greatest(domains, "nodes_per_cell")
         if len(domains["nodes_per_cell"]) != 1:
             raise ConfigError(
                 f"domains.nodes_per_cell: expected one number, got {list(domains['nodes_per_cell'])}; it is not searched"
             )
         self._input_shape, self._n_outputs = input_shape, n_outputs
         self._n_inputs = math.prod(input_shape)
-        self._n_nodes = int(domains["nodes_per_cell"][0])
-        self._n_cells = int(max(domains["n_cells"]))
+        self._n_cells = greatest(domains, "n_cells")
         wiring = {f"wiring_of_first_{j}": tuple(range(j)) for j in range(2, self._n_nodes + 1)}
         wiring |= {
             f"wiring_of_second_{j}": tuple(range(j + 1)) for j in range(2, self._n_nodes + 1)

@@ -27,7 +27,7 @@ from codesign.space.templates._shared import (
     OPTIONAL,
     GeneTable,
     PopulationBuilder,
-    required,
+    greatest,
 )
 from codesign.space.templates.base import Gene, Template, Value
 
@@ -61,21 +61,20 @@ class DeepSets(Template):
         input_shape: tuple[int, ...],
         n_outputs: int,
     ) -> None:
-        required(domains, "particles", "features", "particle_depth", "depth")
         if len(input_shape) != 2:
             raise ConfigError(
                 f"template deepsets reads (particles, features), the task has inputs of shape {input_shape};"
                 " choose a task of particles, or template mlp"
             )
         for name, limit in zip(("particles", "features"), input_shape, strict=True):
-            if max(domains[name]) > limit:
+            if greatest(domains, name) > limit:
                 raise ConfigError(
-                    f"domains.{name} holds {max(domains[name])}, the task has {limit}; list what it has"
+                    f"domains.{name} holds {greatest(domains, name)}, the task has {limit}; list what it has"
                 )
         self._n_outputs = n_outputs
         self._n_blocks = {
-            "particle": int(max(domains["particle_depth"])),
-            "set": int(max(domains["depth"])),
+            "particle": greatest(domains, "particle_depth"),
+            "set": greatest(domains, "depth"),
         }
         genes = {name: name for name in _GLOBAL}
         for suffix in self._suffixes():

@@ -28,7 +28,7 @@ from codesign.space.templates._shared import (
     OPTIONAL,
     GeneTable,
     PopulationBuilder,
-    required,
+    greatest,
 )
 from codesign.space.templates.base import Gene, Template, Value
 
@@ -64,10 +64,9 @@ class MLP(Template):
         input_shape: tuple[int, ...],
         n_outputs: int,
     ) -> None:
-        required(domains, "depth")
         self._input_shape, self._n_outputs = input_shape, n_outputs
         self._n_inputs = math.prod(input_shape)
-        self._n_blocks = int(max(domains["depth"]))
+        self._n_blocks = greatest(domains, "depth")
         genes = {name: name for name in _GLOBAL}
         for k in range(1, self._n_blocks + 1):
             genes |= {f"{name}_{k}": name for name in _BLOCK}
