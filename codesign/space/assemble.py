@@ -76,18 +76,24 @@ def assemble(
             Tensors(**{of: columns[name][read[rows]] for of, name in _TENSOR.items()})
             for read in sources[: kind_of.n_inputs[1]]
         ]
-        for source in inputs:
-            _check_rank(kind_of, source)
+        if len(kind_of.ranks) < len(Layer.ranks):
+            for source in inputs:
+                _check_rank(kind_of, source)
         own = {p.column: columns[p.column][rows] for p in kind_of.parameters}
         output = kind_of.propagate(own, inputs)
         for of, name in _TENSOR.items():
             columns[name][rows] = getattr(output, of)
-        columns["n_positions"][rows] = output.n_positions
         if inputs:
             columns["n_in"][rows] = kind_of.fan_in(own, inputs)
-            columns["input_positions"][rows] = inputs[0].n_positions
-            columns["input_bits"][rows] = np.maximum.reduce([x.bits for x in inputs])
-            columns["input_signed"][rows] = np.maximum.reduce([x.is_signed for x in inputs])
+    axes = (np.maximum(columns[name], 1.0) for name in ("n_rows", "n_columns"))
+    columns["n_positions"] = np.multiply(*axes)
+    for slot, read in enumerate(sources):
+        reads = read != np.arange(m)
+        if slot == 0:
+            columns["input_positions"] = np.where(reads, columns["n_positions"][read], 0.0)
+        for of in ("bits", "signed"):
+            widest = np.where(reads, columns[f"output_{of}"][read], 0.0)
+            columns[f"input_{of}"] = np.maximum(columns[f"input_{of}"], widest)
     # a stream brings one position after another, everything else all at once
     is_stream = (np.asarray(io_type) == IO_TYPES.index("io_stream"))[candidate]
     columns["n_turns"] = np.where(is_stream, columns["n_positions"], 1.0)

@@ -198,17 +198,18 @@ class GeneTable:
         shares = self.holds(genomes, f"strategy_{suffix}", *_SHARING) & ~is_rtl
         self.clear(genomes, ~shares, f"reuse_factor_{suffix}")
         rows = np.flatnonzero(shares)
-        strategy = self._strategies(suffix)[self.column(genomes, f"strategy_{suffix}")[rows]]
         wishes = np.array(self.domains[self.domain_of[f"reuse_factor_{suffix}"]], dtype=np.int64)
+        shapes, which = np.unique(n_in[rows] * 2**32 + n_out[rows], return_inverse=True)
+        # all strategies that share multipliers have the same legal factors
         answers = greatest_legal_reuse_factor(
-            np.repeat(n_in[rows], wishes.size),
-            np.repeat(n_out[rows], wishes.size),
-            np.repeat(strategy, wishes.size),
-            np.tile(wishes, rows.size),
-        ).reshape(rows.size, wishes.size)
+            np.repeat(shapes >> 32, wishes.size),
+            np.repeat(shapes & (2**32 - 1), wishes.size),
+            np.full(shapes.size * wishes.size, STRATEGIES.index(_SHARING[0])),
+            np.tile(wishes, shapes.size),
+        ).reshape(shapes.size, wishes.size)
+        first = (answers[:, :, None] == answers[:, None, :]).argmax(axis=2)
         column = self.index(f"reuse_factor_{suffix}")
-        answer = np.take_along_axis(answers, genomes[rows, column][:, None], axis=1)
-        genomes[rows, column] = (answers == answer).argmax(axis=1)
+        genomes[rows, column] = first[which, genomes[rows, column]]
 
     def _strategies(self, suffix: str) -> NDArray[np.int64]:
         """int64, the code of every value of a layer's domain of strategies."""
