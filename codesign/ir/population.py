@@ -50,13 +50,16 @@ class Tensors:
 
 
 class Rows(Mapping[str, NDArray[np.float64]]):
-    """Columns restricted to some nodes; each is gathered when it is asked for."""
+    """Columns restricted to some nodes; each is gathered when it is first asked for."""
 
     def __init__(self, columns: Mapping[str, NDArray[np.float64]], rows: NDArray[np.int64]) -> None:
         self._columns, self._rows = columns, rows
+        self._known: dict[str, NDArray[np.float64]] = {}
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
-        return self._columns[name][self._rows]
+        if name not in self._known:
+            self._known[name] = self._columns[name][self._rows]
+        return self._known[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self._columns

@@ -295,13 +295,17 @@ def add_hls_activation(
     )
 
 
-def describe_activation(function: str, columns: FloatColumns, **table: Any) -> Described:
-    """Describe k nodes that apply a function to every lane and saturate; `table` as `lowering.activation` has it."""
+def describe_activation(function: str, columns: FloatColumns, **other: Any) -> Described:
+    """Describe k nodes that apply a function to every lane and saturate.
+
+    Args:
+        function: name, as `lowering.activation` has it.
+        columns: of the nodes.
+        other: more that it has (tables), or bits that are not those of the columns.
+    """
     return activation(
         function,
         n_lanes=columns["n_out"] * columns["n_copies"],
         n_positions=columns["n_turns"],
-        input_bits=columns["input_bits"],
-        output_bits=columns["output_bits"],
-        **table,
+        **{name: columns[name] for name in ("input_bits", "output_bits")} | other,
     )

@@ -90,10 +90,11 @@ class TableActivation(Activation):
     def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
         index_bits = np.full_like(columns["n_out"], float(TABLE_BITS))
         return (
-            describe_activation("linear", {**columns, "output_bits": index_bits}),
+            describe_activation("linear", columns, output_bits=index_bits),
             describe_activation(
                 self.name,
-                {**columns, "input_bits": index_bits},
+                columns,
+                input_bits=index_bits,
                 table_size=float(2**TABLE_BITS),
                 table_bits=columns["output_bits"],
             ),
