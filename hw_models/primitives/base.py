@@ -155,7 +155,7 @@ class Primitive:
                         f"primitive {self.name}: parameter {parameter.name!r} ({parameter.unit}) is missing; "
                         "give one array per operation"
                     )
-                resolved[parameter.name] = np.full(m, parameter.default)
+                resolved[parameter.name] = np.broadcast_to(np.float64(parameter.default), (m,))
                 continue
             array = np.asarray(value, dtype=np.float64)
             if array.shape != (m,):

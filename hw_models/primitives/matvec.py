@@ -162,6 +162,8 @@ def _weights(p: Mapping[str, Array], context: Context) -> dict[str, Array]:
 
 
 def _accumulator_bits(p: Mapping[str, Array]) -> Array:
+    if not np.isnan(p["accumulator_bits"]).any():
+        return p["accumulator_bits"]
     fan = p["n_in"] * (1 - np.nan_to_num(p["zero_fraction"]))
     full = p["input_bits"] + p["weight_bits"] - 1 + ceil_log2(fan + 1)
     return np.where(np.isnan(p["accumulator_bits"]), full, p["accumulator_bits"])
