@@ -27,9 +27,9 @@ from hw_models.primitives import get_primitive
 from hw_models.primitives.base import Array, Context, OpCost
 from hw_models.primitives.matvec import RELAY
 from hw_models.types import (
+    MATVEC_STRATEGIES,
     METRICS,
     SOLVED,
-    STRATEGIES,
     DesignBatch,
     Estimate,
     HardwareMetrics,
@@ -64,7 +64,7 @@ _Z90 = 1.645
 SPATIAL = ("window", "reduce", "recurrent")
 #: Primitives that may work through an inference position by position.
 SERIAL = ("matvec", "product")
-_MIXED = len(STRATEGIES)
+_MIXED = len(MATVEC_STRATEGIES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class RawCosts:
         terms: terms[target][term] = float[n_designs].
         latency_cycles, interval_cycles: float[n_designs].
         energy_pj: float[n_designs].
-        strategy: int[n_designs], code of STRATEGIES, or len(STRATEGIES) for a mix.
+        strategy: int[n_designs], code of MATVEC_STRATEGIES, or len(MATVEC_STRATEGIES) for a mix.
         is_prior: bool[n_designs], weights unknown somewhere.
         is_cut: bool[n_designs], the pipeline was cut already: its cycles are known.
         lut_scale: float[n_designs], what a solved graph makes of the operations' own sum.
@@ -305,7 +305,7 @@ def _interval_ends(
     raw: RawCosts, target: str, coefficients: Coefficients, extra: Array | float
 ) -> tuple[Array | float, Array | float]:
     """Return log offsets (low, high) per design, or scalars when all designs share a class."""
-    names = [*STRATEGIES, "mixed"]
+    names = [*MATVEC_STRATEGIES, "mixed"]
     table = np.array(
         [
             [coefficients.interval(target, name, raw.keys.io_type, kind) for name in names]
@@ -453,7 +453,7 @@ def _spoken_for(raw: RawCosts, coefficients: Coefficients) -> NDArray[np.bool_]:
     if not coefficients.scope:
         return np.ones(raw.strategy.size, dtype=bool)
     scope = set(coefficients.scope)
-    names = [*STRATEGIES, "mixed"]
+    names = [*MATVEC_STRATEGIES, "mixed"]
     known = np.array(
         [
             [

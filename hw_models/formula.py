@@ -12,7 +12,7 @@ import numpy as np
 
 from hw_models.coefficients import Coefficients
 from hw_models.primitives.base import Array
-from hw_models.types import STRATEGIES
+from hw_models.types import MATVEC_STRATEGIES
 
 if TYPE_CHECKING:
     from hw_models.compose import RawCosts
@@ -27,8 +27,8 @@ def design_scale(raw: "RawCosts", target: str, coefficients: Coefficients) -> Ar
     """Return exp(sum of offsets) of each design, float[n], or one number where all have the same."""
     offset = coefficients.log_offset(target, raw.keys.names)
     known = coefficients.offsets.get(target, {})
-    if any(f"strategy={name}" in known for name in STRATEGIES):
-        table = np.array([known.get(f"strategy={name}", 0.0) for name in STRATEGIES] + [0.0])
+    if any(f"strategy={name}" in known for name in MATVEC_STRATEGIES):
+        table = np.array([known.get(f"strategy={name}", 0.0) for name in MATVEC_STRATEGIES] + [0.0])
         return np.asarray(np.exp(offset + table[raw.strategy]))
     return float(np.exp(offset))
 

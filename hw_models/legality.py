@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hw_models.errors import ModelError
-from hw_models.types import STRATEGIES
+from hw_models.types import MATVEC_STRATEGIES
 
 #: Strategies whose kernels need a legal factor; the others accept every whole factor.
 CHECKED_STRATEGIES = ("resource", "unrolled", "resource_unrolled")
@@ -49,7 +49,7 @@ def legal_reuse_factors(n_in: int, n_out: int, strategy: str) -> NDArray[np.int6
 
     Args:
         n_in, n_out: shape of the multiplied matrix, at least 1.
-        strategy: one of `STRATEGIES`; distributed arithmetic has no multiplier to share, so only 1.
+        strategy: one of `MATVEC_STRATEGIES`; distributed arithmetic has no multiplier to share, so only 1.
 
     Raises:
         ModelError: a shape below 1 or an unknown strategy.
@@ -58,8 +58,10 @@ def legal_reuse_factors(n_in: int, n_out: int, strategy: str) -> NDArray[np.int6
         raise ModelError(
             f"matrix shape {n_in} x {n_out}: expected at least 1 x 1; give positive widths"
         )
-    if strategy not in STRATEGIES:
-        raise ModelError(f"unknown strategy {strategy!r}; expected one of {', '.join(STRATEGIES)}")
+    if strategy not in MATVEC_STRATEGIES:
+        raise ModelError(
+            f"unknown strategy {strategy!r}; expected one of {', '.join(MATVEC_STRATEGIES)}"
+        )
     if strategy == "distributed_arithmetic":
         return np.ones(1, dtype=np.int64)
     if strategy in CHECKED_STRATEGIES:

@@ -73,7 +73,7 @@ class Product(Described):
         n_instances: copies working side by side.
         n_taps: positions that read one value: the pixels of a kernel.
         is_constant: whether the matrix is known when the design is made.
-        reuse_factor, strategy: how multipliers are shared; code of `types.STRATEGIES`.
+        reuse_factor, strategy: how multipliers are shared; code of `types.MATVEC_STRATEGIES`.
         input_bits, input_is_signed: of the vector.
         weight_bits: of the matrix.
         accumulator_bits, output_bits: NaN: every bit of the sum is kept.

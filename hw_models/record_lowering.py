@@ -33,7 +33,7 @@ from hw_models.lowering import (
 )
 from hw_models.primitives.matvec import WEIGHT_LAWS
 from hw_models.records import LayerRecord, Record, WordType, parse_type
-from hw_models.types import SOLVED, STRATEGIES, DesignBatch, OpBatch
+from hw_models.types import MATVEC_STRATEGIES, SOLVED, DesignBatch, OpBatch
 from hw_models.weights import FULL_SCALE_SIGMAS
 
 #: A layer with more zeros than this was pruned; below a half its other weights have not grown.
@@ -92,15 +92,15 @@ def layer_kind(layer: LayerRecord) -> str:
 
 
 def strategy_name(record: Record, layer: LayerRecord | None = None) -> str:
-    """Return the strategy of a layer (or network) as STRATEGIES spells it; hls4ml's default is Latency."""
+    """Return the strategy of a layer (or network) as MATVEC_STRATEGIES spells it; hls4ml's default is Latency."""
     text = (layer.strategy if layer else None) or record.strategy or "latency"
     name = re.sub(r"[\s-]+", "_", text.strip().lower())
     name = {"da": "distributed_arithmetic", "stable": "latency", "unroll": "unrolled"}.get(
         name, name
     )
-    if name not in STRATEGIES:
+    if name not in MATVEC_STRATEGIES:
         raise UnsupportedError(
-            f"unknown strategy {text!r}; expected one of {', '.join(STRATEGIES)}"
+            f"unknown strategy {text!r}; expected one of {', '.join(MATVEC_STRATEGIES)}"
         )
     return name
 
@@ -391,7 +391,7 @@ def _product(
         n_positions=n_positions,
         n_instances=n_instances,
         reuse_factor=max(float(layer.reuse_factor or 1.0), 1.0),
-        strategy=float(STRATEGIES.index(strategy)),
+        strategy=float(MATVEC_STRATEGIES.index(strategy)),
         input_bits=source.bits,
         input_is_signed=float(source.is_signed),
         weight_bits=word.bits,

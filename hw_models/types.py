@@ -12,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Strategy codes used in `OpBatch.parameters["strategy"]`; the order is a file format: only append.
-STRATEGIES = ("latency", "resource", "unrolled", "resource_unrolled", "distributed_arithmetic")
+MATVEC_STRATEGIES = (
+    "latency",
+    "resource",
+    "unrolled",
+    "resource_unrolled",
+    "distributed_arithmetic",
+)
 
 #: Metrics in the order in which tables show them.
 METRICS = ("latency_cycles", "interval_cycles", "lut", "ff", "dsp", "bram_18k")

@@ -100,14 +100,6 @@ def emulator_files(network: QuantizedNetwork, *, name: str, version: int) -> dic
     return rendered
 
 
-def write_emulator(network: QuantizedNetwork, folder: Path, *, name: str, version: int) -> Path:
-    """Write the emulator's files to `folder` and return the path its library will have."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, text in emulator_files(network, name=name, version=version).items():
-        (folder / file).write_text(text, encoding="utf-8")
-    return folder / f"lib{emulator_prefix(name, version)}.so"
-
-
 def build_emulator(folder: Path, *, timeout_s: float = 600.0) -> Path:
     """Compile the library in `folder` with its own makefile and run its own test.
 

@@ -480,35 +480,3 @@ def build_c_simulation(
         timeout_s=timeout_s,
     )  # fmt: skip
     return CSimulation(library, project.name, network)
-
-
-def read_project(folder: Path) -> dict[str, Any]:
-    """Read a written project back: what its own files say about part, clock, types, strategies, reuse.
-
-    Args:
-        folder: a project that `HlsProject.plan` wrote.
-
-    Returns:
-        `part`, `clock_period_ns`, `io_type`, and per layer its Precision, Strategy and ReuseFactor as in
-        `hls4ml_config.yml`.
-
-    Raises:
-        ExportError: the folder holds no hls4ml project.
-    """
-    import yaml
-
-    path = folder / "hls4ml_config.yml"
-    try:
-        value = yaml.safe_load(re.sub(r"!\S+", "", path.read_text()))
-        return {
-            "part": str(value["Part"]),
-            "clock_period_ns": float(value["ClockPeriod"]),
-            "io_type": str(value["IOType"]),
-            "layers": {
-                name: dict(layer) for name, layer in value["HLSConfig"]["LayerName"].items()
-            },
-        }
-    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise ExportError(
-            f"{path} is no hls4ml configuration ({error}); export the candidate again"
-        ) from error

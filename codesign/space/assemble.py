@@ -23,7 +23,7 @@ from codesign.ir import (
 from codesign.layers import LAYERS, check_network
 from codesign.layers.base import Layer
 from codesign.space.reuse import greatest_legal_reuse_factor, is_legal_reuse_factor
-from hw_models.types import STRATEGIES
+from hw_models.types import MATVEC_STRATEGIES
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
@@ -110,7 +110,7 @@ def assemble(
             n_in, n_out, strategy, reuse = (int(a[illegal][0]) for a in shape)
             raise DesignError(
                 f"reuse_factor {reuse} is not legal for a {n_in} x {n_out} layer with strategy"
-                f" {STRATEGIES[strategy]}; the nearest legal one below is"
+                f" {MATVEC_STRATEGIES[strategy]}; the nearest legal one below is"
                 f" {int(greatest_legal_reuse_factor(*(a[illegal][:1] for a in shape))[0])}"
             )
     return Population(
@@ -225,12 +225,12 @@ def _hardware_row(candidate: Candidate, node: Node) -> dict[str, float]:
             f"{node.name}: the hardware configuration names no strategy or reuse factor for it"
         )
     strategy = hardware.strategy[node.name]
-    if strategy not in STRATEGIES:
+    if strategy not in MATVEC_STRATEGIES:
         raise DesignError(
-            f"{node.name}: unknown strategy {strategy!r}; choose from {', '.join(STRATEGIES)}"
+            f"{node.name}: unknown strategy {strategy!r}; choose from {', '.join(MATVEC_STRATEGIES)}"
         )
     return {
-        "strategy": float(STRATEGIES.index(strategy)),
+        "strategy": float(MATVEC_STRATEGIES.index(strategy)),
         "reuse_factor": float(hardware.reuse_factor[node.name]),
     }
 
@@ -266,7 +266,7 @@ def candidates_from_population(population: Population, *, part: str) -> list[Can
                 )
             )
             if kind.has_multipliers:
-                strategy[name] = STRATEGIES[int(population.columns["strategy"][row])]
+                strategy[name] = MATVEC_STRATEGIES[int(population.columns["strategy"][row])]
                 reuse[name] = int(population.columns["reuse_factor"][row])
         result.append(
             Candidate(

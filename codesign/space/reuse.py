@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw_models.legality import CHECKED_STRATEGIES, is_legal_reuse, legal_reuse_factors
-from hw_models.types import STRATEGIES
+from hw_models.types import MATVEC_STRATEGIES
 
 Int = NDArray[np.int64]
 
-_CHECKED = [STRATEGIES.index(name) for name in CHECKED_STRATEGIES]
-_DISTRIBUTED = STRATEGIES.index("distributed_arithmetic")
+_CHECKED = [MATVEC_STRATEGIES.index(name) for name in CHECKED_STRATEGIES]
+_DISTRIBUTED = MATVEC_STRATEGIES.index("distributed_arithmetic")
 
 
 def is_legal_reuse_factor(
@@ -21,7 +21,7 @@ def is_legal_reuse_factor(
 
     Args:
         n_in, n_out: int64[k], shape of the multiplied matrix.
-        strategy: int64[k], codes into `STRATEGIES`.
+        strategy: int64[k], codes into `MATVEC_STRATEGIES`.
         reuse_factor: int64[k].
     """
     checked = np.isin(strategy, _CHECKED)

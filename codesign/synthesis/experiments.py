@@ -21,7 +21,7 @@ from hw_models.errors import ModelError
 from hw_models.formula import EXACT_TERMS, fitted_terms
 from hw_models.record_lowering import batch_records, lower_record
 from hw_models.records import Record
-from hw_models.types import STRATEGIES, DesignBatch
+from hw_models.types import MATVEC_STRATEGIES, DesignBatch
 
 Array = NDArray[np.float64]
 
@@ -53,8 +53,8 @@ def responses(raw: RawCosts, coefficients: Coefficients, target: str) -> Respons
     for i in range(raw.strategy.size):
         row = {f"term:{name}": float(share[i]) for name, share in shares.items() if share[i] > 0}
         row |= dict.fromkeys(raw.keys.names, float(of_offsets[i]))
-        if raw.strategy[i] < len(STRATEGIES):
-            row[f"strategy={STRATEGIES[raw.strategy[i]]}"] = float(of_offsets[i])
+        if raw.strategy[i] < len(MATVEC_STRATEGIES):
+            row[f"strategy={MATVEC_STRATEGIES[raw.strategy[i]]}"] = float(of_offsets[i])
         rows.append(row)
     return Responses(rows=tuple(rows))
 

@@ -24,9 +24,9 @@ from codesign.ir import Candidate, QuantizedNetwork, TensorType
 from codesign.layers import run_words, typed
 from codesign.layers._train_learned import LearnedModule, own_words
 from codesign.layers._training import Granularity, TrainStep
-from codesign.training.executor import Executor
 from codesign.training.losses import TargetLoss, row_weights
 from codesign.training.options import TaskArrays, TrainingOptions, initial_seeds
+from codesign.training.population_module import PopulationModule
 from codesign.training.schedule import build_schedule
 from codesign.training.train import check_fit, split_rows
 
@@ -192,7 +192,7 @@ class _Learning:
             taught = torch.softmax(torch.from_numpy(teacher_logits[self._rows]), dim=1).T
             targets = torch.lerp(targets, taught, options.distillation_weight)
         self._targets = targets.contiguous().to(device)
-        self._model = Executor(schedule).to(device)
+        self._model = PopulationModule(schedule).to(device)
         with torch.no_grad():
             self._model(self._data, TrainStep(selects_ranges=True, tracks_ranges=True))
 

@@ -8,17 +8,17 @@ import numpy as np
 import torch
 
 from codesign.ir import Candidate
-from codesign.training.executor import Executor
+from codesign.training.population_module import PopulationModule
 from codesign.training.schedule import Schedule, build_schedule
 
 
 def thin(
-    model: Executor,
+    model: PopulationModule,
     optimiser: torch.optim.AdamW,
     candidates: Sequence[Candidate],
     seeds: Sequence[int],
     keep: Sequence[int],
-) -> tuple[Executor, torch.optim.AdamW]:
+) -> tuple[PopulationModule, torch.optim.AdamW]:
     """Build executor and optimiser anew for some of the networks, with the state that they had.
 
     Args:
@@ -30,7 +30,7 @@ def thin(
         Model and optimiser of the networks kept, in that order.
     """
     schedule = build_schedule([candidates[i] for i in keep], [seeds[i] for i in keep])
-    thinned = Executor(schedule).to(next(model.parameters()).device)
+    thinned = PopulationModule(schedule).to(next(model.parameters()).device)
     group = {k: v for k, v in optimiser.param_groups[0].items() if k != "params"}
     fresh = torch.optim.AdamW(thinned.parameters(), fused=group["fused"])
     fresh.param_groups[0].update(group)

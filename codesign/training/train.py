@@ -20,10 +20,10 @@ from codesign.layers._training import TrainStep
 from codesign.layers.input import input_shape
 from codesign.processes import n_worker_processes
 from codesign.space import population_from_candidates
-from codesign.training.executor import Executor
 from codesign.training.judge import head_values, merit_of
 from codesign.training.losses import TargetLoss, row_weights
 from codesign.training.options import TaskArrays, TrainingOptions, TrainingResult, initial_seeds
+from codesign.training.population_module import PopulationModule
 from codesign.training.schedule import build_schedule
 from codesign.training.thinning import thin
 
@@ -273,7 +273,7 @@ class _Training:
         if teacher_logits is not None:
             logits = torch.from_numpy(np.ascontiguousarray(teacher_logits[rows].T))
             self._soft = torch.softmax(logits / options.distillation_temperature, dim=0).to(device)
-        self._model = Executor(schedule).to(device)
+        self._model = PopulationModule(schedule).to(device)
         self._batch_size = min(options.batch_size, len(rows))
         self._n_batches = len(rows) // self._batch_size
         self._n_steps = options.epochs * self._n_batches

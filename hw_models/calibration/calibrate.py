@@ -36,7 +36,7 @@ from hw_models.calibration.intervals import (
 from hw_models.coefficients import Coefficients, load_coefficients, scope_name
 from hw_models.errors import ModelError
 from hw_models.records import Record, load_records
-from hw_models.types import METRICS, STRATEGIES
+from hw_models.types import MATVEC_STRATEGIES, METRICS
 
 #: Records that the package carries: the project's own open synthesis.
 CORPUS = Path(__file__).parent / "corpus"
@@ -534,7 +534,7 @@ def _with_own_intervals(
 def speaking_for(coefficients: Coefficients, dataset: Dataset) -> Coefficients:
     """Limit fitted coefficients to designs of the kinds in `dataset`, beside those they spoke for already."""
     raw = dataset.raw(coefficients.timing)
-    names = [*STRATEGIES, "mixed"]
+    names = [*MATVEC_STRATEGIES, "mixed"]
     scope, tools = set(coefficients.scope), set()
     for keys, code, is_spatial in zip(dataset.keys, raw.strategy, raw.is_spatial, strict=True):
         key = dict(name.split("=", 1) for name in keys)

@@ -23,7 +23,7 @@ from hw_models.errors import ModelError, UnsupportedError
 from hw_models.formula import EXACT_TERMS, RESOURCES, fitted_value
 from hw_models.record_lowering import Lowered, batch_records, lower_record, strategy_name
 from hw_models.records import WRAPPER_FLAG, Record
-from hw_models.types import METRICS, STRATEGIES
+from hw_models.types import MATVEC_STRATEGIES, METRICS
 
 Array = NDArray[np.float64]
 _T = TypeVar("_T")
@@ -98,7 +98,7 @@ class Raw:
         matrix: the same terms as matrix[target] = float[n, n_terms], columns named by `terms[target]`.
         terms: names of the terms per target.
         cycles: float[n] of latency_cycles and interval_cycles.
-        strategy: int[n], code of STRATEGIES or len(STRATEGIES).
+        strategy: int[n], code of MATVEC_STRATEGIES or len(MATVEC_STRATEGIES).
         is_spatial: bool[n], has convolution, pooling or recurrence.
         is_prior: bool[n], weights unknown somewhere.
     """
@@ -306,7 +306,14 @@ class Dataset:
             unique: keys to use as columns; those of this data set by default.
         """
         names = [
-            (*keys, *((f"strategy={STRATEGIES[code]}",) if code < len(STRATEGIES) else ()))
+            (
+                *keys,
+                *(
+                    (f"strategy={MATVEC_STRATEGIES[code]}",)
+                    if code < len(MATVEC_STRATEGIES)
+                    else ()
+                ),
+            )
             for keys, code in zip(self.keys, raw.strategy, strict=True)
         ]
         columns = tuple(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hw_models.calibration.fit import Array, Dataset
 from hw_models.coefficients import Coefficients, interval_classes
-from hw_models.types import METRICS, STRATEGIES
+from hw_models.types import MATVEC_STRATEGIES, METRICS
 
 LEVEL = 0.90
 #: Quantile that covers `LEVEL` of the designs of an author whom the fit has not seen: with a score of authors
@@ -47,7 +47,7 @@ def weighted_quantile(values: Array, weights: Array, level: float) -> float:
 def _classes(dataset: Dataset) -> list[tuple[str, ...]]:
     """Return each record's interval classes, the finest first."""
     raw = dataset.raw({})
-    names = [*STRATEGIES, "mixed"]
+    names = [*MATVEC_STRATEGIES, "mixed"]
     return [
         interval_classes(
             names[code],

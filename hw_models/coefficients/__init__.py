@@ -99,7 +99,7 @@ def interval_classes(strategy: str, io_type: str, kind: str) -> tuple[str, ...]:
     """Return the interval classes of a design, the finest first.
 
     Args:
-        strategy: name in STRATEGIES or "mixed".
+        strategy: name in MATVEC_STRATEGIES or "mixed".
         io_type: "io_parallel" or "io_stream".
         kind: "dense", or "spatial" for convolution, pooling and recurrence.
     """

@@ -15,12 +15,12 @@ Terms = dict[str, Array]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parameter:
+class OpParameter:
     """One declared parameter of a primitive.
 
     Attributes:
         name: key in `OpBatch.parameters`.
-        unit: what it counts ("bits", "lanes", "code of STRATEGIES", ...).
+        unit: what it counts ("bits", "lanes", "code of MATVEC_STRATEGIES", ...).
         unknown: what NaN means; "" where NaN is refused.
         default: value for a batch that leaves the parameter out; None where it must be given.
     """
@@ -130,7 +130,7 @@ class Primitive:
     """
 
     name: str
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[OpParameter, ...]
     cost: Callable[[Mapping[str, Array], Context], OpCost]
 
     def resolve(self, given: Mapping[str, NDArray[np.generic]], m: int) -> dict[str, Array]:

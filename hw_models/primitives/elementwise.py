@@ -9,7 +9,14 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from hw_models.primitives.base import Array, Context, OpCost, Parameter, Primitive, stream_interval
+from hw_models.primitives.base import (
+    Array,
+    Context,
+    OpCost,
+    OpParameter,
+    Primitive,
+    stream_interval,
+)
 from hw_models.primitives.matvec import ADD_PJ_PER_BIT, MULTIPLY_PJ_PER_BIT2, SOFT_LOGIC_FACTOR
 
 #: Codes of the parameter `kind`; the order is a file format: only append.
@@ -63,14 +70,14 @@ _ADDS = np.array([0.3, 1.0, 0.3, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0])
 _FULL_CYCLE = 0.6
 
 PARAMETERS = (
-    Parameter(name="kind", unit="code of KINDS"),
-    Parameter(name="n_lanes", unit="lanes"),
-    Parameter(name="input_bits", unit="bits"),
-    Parameter(name="output_bits", unit="bits"),
-    Parameter(name="n_positions", unit="vectors per inference (stream)", default=1.0),
-    Parameter(name="saturates", unit="0 or 1: the result is clipped, not wrapped", default=1.0),
-    Parameter(name="reuse_factor", unit="lanes that share a multiplier", default=1.0),
-    Parameter(
+    OpParameter(name="kind", unit="code of KINDS"),
+    OpParameter(name="n_lanes", unit="lanes"),
+    OpParameter(name="input_bits", unit="bits"),
+    OpParameter(name="output_bits", unit="bits"),
+    OpParameter(name="n_positions", unit="vectors per inference (stream)", default=1.0),
+    OpParameter(name="saturates", unit="0 or 1: the result is clipped, not wrapped", default=1.0),
+    OpParameter(name="reuse_factor", unit="lanes that share a multiplier", default=1.0),
+    OpParameter(
         name="constant_bits",
         unit="bits of a scale's constants",
         unknown="output bits",

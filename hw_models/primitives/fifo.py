@@ -13,16 +13,16 @@ from hw_models.primitives.base import (
     Array,
     Context,
     OpCost,
-    Parameter,
+    OpParameter,
     Primitive,
     bram_18k_for,
     ceil_log2,
 )
 
 PARAMETERS = (
-    Parameter(name="n_channels", unit="channels"),
-    Parameter(name="bits", unit="bits"),
-    Parameter(name="depth", unit="words"),
+    OpParameter(name="n_channels", unit="channels"),
+    OpParameter(name="bits", unit="bits"),
+    OpParameter(name="depth", unit="words"),
 )
 
 

@@ -14,7 +14,7 @@ from hw_models.primitives.base import (
     Array,
     Context,
     OpCost,
-    Parameter,
+    OpParameter,
     Primitive,
     bram_18k_for,
     ceil_log2,
@@ -22,76 +22,80 @@ from hw_models.primitives.base import (
     dsp_share,
     stream_interval,
 )
-from hw_models.types import STRATEGIES
+from hw_models.types import MATVEC_STRATEGIES
 
-_LATENCY, _RESOURCE, _UNROLLED, _RESOURCE_UNROLLED, _DISTRIBUTED = range(len(STRATEGIES))
+_LATENCY, _RESOURCE, _UNROLLED, _RESOURCE_UNROLLED, _DISTRIBUTED = range(len(MATVEC_STRATEGIES))
 
 #: Where `weight_sigma_words` comes from: "given" is used as it is; for the others a multiplier is fitted.
 #: All are normal but "initial", the uniform law that layers start from.
 WEIGHT_LAWS = ("given", "trained", "pruned", "initial")
 
 PARAMETERS = (
-    Parameter(name="n_in", unit="inputs"),
-    Parameter(name="n_out", unit="outputs"),
-    Parameter(name="reuse_factor", unit="multiplications per multiplier"),
-    Parameter(name="strategy", unit="code of STRATEGIES"),
-    Parameter(name="weight_bits", unit="bits"),
-    Parameter(name="input_bits", unit="bits"),
-    Parameter(name="input_is_signed", unit="0 or 1"),
-    Parameter(name="accumulator_bits", unit="bits", unknown="input + weight + log2(n_in) bits"),
-    Parameter(
+    OpParameter(name="n_in", unit="inputs"),
+    OpParameter(name="n_out", unit="outputs"),
+    OpParameter(name="reuse_factor", unit="multiplications per multiplier"),
+    OpParameter(name="strategy", unit="code of MATVEC_STRATEGIES"),
+    OpParameter(name="weight_bits", unit="bits"),
+    OpParameter(name="input_bits", unit="bits"),
+    OpParameter(name="input_is_signed", unit="0 or 1"),
+    OpParameter(name="accumulator_bits", unit="bits", unknown="input + weight + log2(n_in) bits"),
+    OpParameter(
         name="output_bits",
         unit="bits of the word that leaves the product",
         unknown="accumulator bits",
         default=float("nan"),
     ),
-    Parameter(
+    OpParameter(
         name="zero_fraction",
         unit="share of weights at zero",
         unknown="what rounding of the prior gives",
     ),
-    Parameter(name="has_bias", unit="0 or 1"),
-    Parameter(
+    OpParameter(name="has_bias", unit="0 or 1"),
+    OpParameter(
         name="n_positions", unit="products per inference, one after another (pixels)", default=1.0
     ),
-    Parameter(name="n_instances", unit="copies working in parallel (partitions)", default=1.0),
-    Parameter(name="n_taps", unit="products that read one value (pixels of a kernel)", default=1.0),
-    Parameter(
+    OpParameter(name="n_instances", unit="copies working in parallel (partitions)", default=1.0),
+    OpParameter(
+        name="n_taps", unit="products that read one value (pixels of a kernel)", default=1.0
+    ),
+    OpParameter(
         name="weight_sigma_words",
         unit="standard deviation of the weights in units of their last bit",
         unknown="weights scaled to fill their format",
         default=float("nan"),
     ),
-    Parameter(name="weight_law", unit="code of WEIGHT_LAWS", default=0.0),
-    Parameter(name="n_multipliers", unit="weights in DSPs", unknown="prior", default=float("nan")),
-    Parameter(
+    OpParameter(name="weight_law", unit="code of WEIGHT_LAWS", default=0.0),
+    OpParameter(
+        name="n_multipliers", unit="weights in DSPs", unknown="prior", default=float("nan")
+    ),
+    OpParameter(
         name="n_lut_multipliers",
         unit="weights multiplied in LUTs",
         unknown="prior",
         default=float("nan"),
     ),
-    Parameter(
+    OpParameter(
         name="constant_adders", unit="adds inside constants", unknown="prior", default=float("nan")
     ),
-    Parameter(
+    OpParameter(
         name="csd_digits",
         unit="signed digits of all weights",
         unknown="prior",
         default=float("nan"),
     ),
-    Parameter(
+    OpParameter(
         name="effective_bits",
         unit="bits of all weights between their first and last one",
         unknown="declared width less the sign",
         default=float("nan"),
     ),
-    Parameter(
+    OpParameter(
         name="adder_graph_cost",
         unit="LUTs of the solved adder graph",
         unknown="law",
         default=float("nan"),
     ),
-    Parameter(
+    OpParameter(
         name="adder_graph_depth",
         unit="levels of the solved graph",
         unknown="law",
@@ -466,7 +470,7 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     """
     strategy = p["strategy"].astype(np.int64)
     law = np.where((p["reuse_factor"] <= 1) & (strategy != _DISTRIBUTED), _LATENCY, strategy)
-    codes = np.flatnonzero(np.bincount(law, minlength=len(STRATEGIES)))
+    codes = np.flatnonzero(np.bincount(law, minlength=len(MATVEC_STRATEGIES)))
     if codes.size == 1:
         result = _LAWS[int(codes[0])](p, context)
     else:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hw_models.primitives.base import Array, Context, OpCost, Parameter, Primitive
+from hw_models.primitives.base import Array, Context, OpCost, OpParameter, Primitive
 
 PARAMETERS = (
-    Parameter(name="n_lanes", unit="lanes"),
-    Parameter(name="bits", unit="bits"),
-    Parameter(name="n_positions", unit="vectors per inference (stream)", default=1.0),
+    OpParameter(name="n_lanes", unit="lanes"),
+    OpParameter(name="bits", unit="bits"),
+    OpParameter(name="n_positions", unit="vectors per inference (stream)", default=1.0),
 )
 
 

@@ -14,7 +14,7 @@ from hw_models.primitives.base import (
     Array,
     Context,
     OpCost,
-    Parameter,
+    OpParameter,
     Primitive,
     ceil_log2,
     dsp_per_multiplier,
@@ -27,17 +27,17 @@ from hw_models.primitives.matvec import (
 )
 
 PARAMETERS = (
-    Parameter(name="n_in", unit="products of a sum"),
-    Parameter(name="n_out", unit="sums"),
-    Parameter(name="n_positions", unit="times per inference, one after another", default=1.0),
-    Parameter(name="n_instances", unit="copies working in parallel", default=1.0),
-    Parameter(name="reuse_factor", unit="multiplications per multiplier", default=1.0),
-    Parameter(name="input_bits", unit="bits of one side"),
-    Parameter(name="weight_bits", unit="bits of the other side"),
-    Parameter(
+    OpParameter(name="n_in", unit="products of a sum"),
+    OpParameter(name="n_out", unit="sums"),
+    OpParameter(name="n_positions", unit="times per inference, one after another", default=1.0),
+    OpParameter(name="n_instances", unit="copies working in parallel", default=1.0),
+    OpParameter(name="reuse_factor", unit="multiplications per multiplier", default=1.0),
+    OpParameter(name="input_bits", unit="bits of one side"),
+    OpParameter(name="weight_bits", unit="bits of the other side"),
+    OpParameter(
         name="accumulator_bits", unit="bits", unknown="every bit of the sum", default=float("nan")
     ),
-    Parameter(name="output_bits", unit="bits", unknown="accumulator bits", default=float("nan")),
+    OpParameter(name="output_bits", unit="bits", unknown="accumulator bits", default=float("nan")),
 )
 
 

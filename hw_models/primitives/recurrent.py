@@ -8,18 +8,18 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hw_models.primitives.base import Array, Context, OpCost, Parameter, Primitive, ceil_log2
+from hw_models.primitives.base import Array, Context, OpCost, OpParameter, Primitive, ceil_log2
 from hw_models.primitives.matvec import MULTIPLY_PJ_PER_BIT2
-from hw_models.types import STRATEGIES
+from hw_models.types import MATVEC_STRATEGIES
 
 PARAMETERS = (
-    Parameter(name="n_units", unit="state values"),
-    Parameter(name="n_gates", unit="3 for GRU, 4 for LSTM"),
-    Parameter(name="bits", unit="bits"),
-    Parameter(name="n_steps", unit="time steps"),
-    Parameter(name="reuse_factor", unit="cycles of the products of one step", default=1.0),
-    Parameter(name="strategy", unit="code of STRATEGIES", default=0.0),
-    Parameter(name="table_size", unit="words", default=1024.0),
+    OpParameter(name="n_units", unit="state values"),
+    OpParameter(name="n_gates", unit="3 for GRU, 4 for LSTM"),
+    OpParameter(name="bits", unit="bits"),
+    OpParameter(name="n_steps", unit="time steps"),
+    OpParameter(name="reuse_factor", unit="cycles of the products of one step", default=1.0),
+    OpParameter(name="strategy", unit="code of MATVEC_STRATEGIES", default=0.0),
+    OpParameter(name="table_size", unit="words", default=1024.0),
 )
 
 
@@ -34,7 +34,7 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     chain = 51.0 * family.adder_ns / context.usable_ns
     tree = ceil_log2(units + 1) + family.multiplier_levels
     unrolled = 4.3 * tree * family.adder_ns / context.usable_ns
-    is_constant = (p["strategy"] != STRATEGIES.index("resource")) & (p["reuse_factor"] <= 1)
+    is_constant = (p["strategy"] != MATVEC_STRATEGIES.index("resource")) & (p["reuse_factor"] <= 1)
     step = p["reuse_factor"] + np.ceil(np.where(is_constant, unrolled, chain))
     return OpCost(
         latency_cycles=p["n_steps"] * step,

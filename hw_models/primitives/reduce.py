@@ -7,19 +7,19 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hw_models.primitives.base import Array, Context, OpCost, Parameter, Primitive, ceil_log2
+from hw_models.primitives.base import Array, Context, OpCost, OpParameter, Primitive, ceil_log2
 from hw_models.primitives.matvec import ADD_PJ_PER_BIT, SOFT_LOGIC_FACTOR
 
 #: Codes of the parameter `kind`; only append.
 KINDS = ("max", "mean")
 
 PARAMETERS = (
-    Parameter(name="kind", unit="code of KINDS"),
-    Parameter(name="n_lanes", unit="channels"),
-    Parameter(name="n_window", unit="values reduced to one"),
-    Parameter(name="n_outputs", unit="windows per inference"),
-    Parameter(name="bits", unit="bits"),
-    Parameter(name="n_positions", unit="pixels of the input", default=1.0),
+    OpParameter(name="kind", unit="code of KINDS"),
+    OpParameter(name="n_lanes", unit="channels"),
+    OpParameter(name="n_window", unit="values reduced to one"),
+    OpParameter(name="n_outputs", unit="windows per inference"),
+    OpParameter(name="bits", unit="bits"),
+    OpParameter(name="n_positions", unit="pixels of the input", default=1.0),
 )
 
 

@@ -11,7 +11,7 @@ from hw_models.primitives.base import (
     Array,
     Context,
     OpCost,
-    Parameter,
+    OpParameter,
     Primitive,
     bram_18k_for,
     ceil_log2,
@@ -23,18 +23,18 @@ from hw_models.primitives.matvec import ADD_PJ_PER_BIT, SOFT_LOGIC_FACTOR
 KINDS = ("function", "softmax", "piecewise", "softmax_latency")
 
 PARAMETERS = (
-    Parameter(name="n_lanes", unit="lanes"),
-    Parameter(name="input_bits", unit="bits"),
-    Parameter(name="output_bits", unit="bits"),
-    Parameter(name="table_size", unit="words"),
-    Parameter(name="kind", unit="code of KINDS", default=0.0),
-    Parameter(
+    OpParameter(name="n_lanes", unit="lanes"),
+    OpParameter(name="input_bits", unit="bits"),
+    OpParameter(name="output_bits", unit="bits"),
+    OpParameter(name="table_size", unit="words"),
+    OpParameter(name="kind", unit="code of KINDS", default=0.0),
+    OpParameter(
         name="table_bits",
         unit="bits of a table word",
         unknown="output bits, at most 18",
         default=float("nan"),
     ),
-    Parameter(name="n_positions", unit="vectors per inference (stream)", default=1.0),
+    OpParameter(name="n_positions", unit="vectors per inference (stream)", default=1.0),
 )
 
 #: A table of at most this many bits is built from LUTs rather than a memory block.

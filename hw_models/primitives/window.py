@@ -8,15 +8,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hw_models.primitives.base import Array, Context, OpCost, Parameter, Primitive
+from hw_models.primitives.base import Array, Context, OpCost, OpParameter, Primitive
 
 PARAMETERS = (
-    Parameter(name="kernel_height", unit="pixels (1 for one-dimensional)"),
-    Parameter(name="kernel_width", unit="pixels"),
-    Parameter(name="n_channels", unit="channels"),
-    Parameter(name="bits", unit="bits"),
-    Parameter(name="image_width", unit="pixels of a padded row"),
-    Parameter(name="n_positions", unit="pixels of the padded input"),
+    OpParameter(name="kernel_height", unit="pixels (1 for one-dimensional)"),
+    OpParameter(name="kernel_width", unit="pixels"),
+    OpParameter(name="n_channels", unit="channels"),
+    OpParameter(name="bits", unit="bits"),
+    OpParameter(name="image_width", unit="pixels of a padded row"),
+    OpParameter(name="n_positions", unit="pixels of the padded input"),
 )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from codesign.export.emulator import build_emulator, write_emulator
+from codesign.export.emulator import build_emulator
 from codesign.export.rtl import export_rtl
 from codesign.ir import (
     Candidate,
@@ -34,6 +34,7 @@ from codesign.validate import DeviceContext, open_device
 from codesign.validate.forms import reference_form
 from codesign.validate.run import DeviceReport, validate_device
 from codesign.validate.twins import tcp_twin
+from tests.export.random_networks import write_emulator
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTHS = (16, 64, 32, 32, 5)
@@ -115,7 +116,7 @@ def main() -> None:
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
-        write_emulator(network, folder / "emulator", name="jets", version=1)
+        write_emulator(network, folder / "emulator", name="jets")
         library = build_emulator(folder / "emulator")
         with tcp_twin(folder / "twin", library) as url:
             rates = {"tcp": [], "emulator": []}

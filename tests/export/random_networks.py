@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from codesign.export.emulator import emulator_files
+from codesign.export.plan import ProjectPlan
 from codesign.ir import (
     Candidate,
     FixedPoint,
@@ -197,3 +199,9 @@ def random_words(network: QuantizedNetwork, n: int, seed: int = 0) -> np.ndarray
 def reference(network: QuantizedNetwork, words: np.ndarray) -> np.ndarray:
     """Return the integer reference's output words."""
     return np.asarray(run_words(network, words))
+
+
+def write_emulator(network, folder, name):
+    """Write the files of version 1 of a network's emulator to a folder."""
+    files = emulator_files(network, name=name, version=1)
+    ProjectPlan(files={file: text.encode() for file, text in files.items()}).write(folder)

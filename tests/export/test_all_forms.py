@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codesign.export.emulator import build_emulator, emulator_prefix, write_emulator
+from codesign.export.emulator import build_emulator, emulator_prefix
 from codesign.export.hls4ml import build_c_simulation, export_hls4ml
 from codesign.export.onnx import export_onnx, export_qonnx, run_onnx, run_qonnx
 from codesign.export.rtl import export_rtl, run_trace, trace_network
@@ -20,7 +20,7 @@ from codesign.layers import run_torch, typed
 from codesign.processes import n_worker_processes
 from codesign.validate.forms import verilog_form
 from codesign.validate.vectors import corner_words
-from tests.export.random_networks import random_network, random_words, reference
+from tests.export.random_networks import random_network, random_words, reference, write_emulator
 
 N_VECTORS = 1000
 N_NETWORKS = 200
@@ -58,7 +58,7 @@ def small_network(seed):
 
 def emulated_outputs(network, words, folder: Path):
     """Build the emulator in a folder and run it."""
-    write_emulator(network, folder, name="net", version=1)
+    write_emulator(network, folder, name="net")
     library = ctypes.CDLL(str(build_emulator(folder)))
     run = getattr(library, f"{emulator_prefix('net', 1)}_run")
     run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]

@@ -1,9 +1,11 @@
 """hls4ml projects are exactly the candidate, deterministic, and compute the reference's words."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 
 from codesign.errors import ExportError, ToolError
 from codesign.export.backends import BACKENDS
@@ -11,7 +13,6 @@ from codesign.export.hls4ml import (
     build_c_simulation,
     export_hls4ml,
     hls4ml_type,
-    read_project,
 )
 from codesign.layers import typed
 from tests.export.random_networks import PART, random_network, random_words, reference
@@ -38,24 +39,25 @@ def network_for(backend: str, seed: int = 7, **options):
 
 
 @pytest.mark.parametrize("backend", [n for n in BACKENDS.names() if n != "libero"])
-def test_a_project_read_back_is_the_candidate_and_deterministic(backend, tmp_path):
+def test_a_project_read_back_is_the_candidate_and_deterministic(backend):
     network = network_for(backend, n_blocks=1, max_width=5)
     project = export_hls4ml(network, backend=backend)
     assert project.plan.digest == export_hls4ml(network, backend=backend).plan.digest
-    project.plan.write(tmp_path / "project")
-    found = read_project(tmp_path / "project")
+    text = project.plan.files["hls4ml_config.yml"].decode()
+    found = yaml.safe_load(re.sub(r"!\S+", "", text))  # without the tags of hls4ml's classes
+    layers = found["HLSConfig"]["LayerName"]
     hardware = network.candidate.hardware
-    assert found["part"] == hardware.part
-    assert found["clock_period_ns"] == hardware.clock_period_ns
-    assert found["io_type"] == hardware.io_type
+    assert found["Part"] == hardware.part
+    assert float(found["ClockPeriod"]) == hardware.clock_period_ns
+    assert found["IOType"] == hardware.io_type
     for node in network.network.nodes:
         if node.layer in ("input", "flatten"):
             continue
         result = typed(network)[node.name].output.format
         if node.name in network.result:
-            assert found["layers"][node.name]["Precision"]["result"] == hls4ml_type(result)
+            assert layers[node.name]["Precision"]["result"] == hls4ml_type(result)
         if node.layer == "dense":
-            layer = found["layers"][node.name]
+            layer = layers[node.name]
             assert layer["Strategy"] == hardware.strategy[node.name]
             assert layer["ReuseFactor"] == hardware.reuse_factor[node.name]
             weight = network.constants[node.name]["weight"].type.covering

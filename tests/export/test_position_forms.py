@@ -5,12 +5,13 @@ import ctypes
 import numpy as np
 import pytest
 
-from codesign.export.emulator import build_emulator, emulator_prefix, write_emulator
+from codesign.export.emulator import build_emulator, emulator_prefix
 from codesign.export.hls4ml import build_c_simulation, export_hls4ml
 from codesign.export.rtl import export_rtl
 from codesign.layers import LAYERS, run_words
 from codesign.testing.layers import network_of, vectors
 from codesign.validate.forms import verilog_form
+from tests.export.random_networks import write_emulator
 
 
 @pytest.mark.slow
@@ -38,7 +39,7 @@ def test_compiled_forms_of_any_rank_equal_the_reference(name, rank, tmp_path):
     rtl = verilog_form(export_rtl(network), tmp_path / "rtl", optimize=False)
     assert np.array_equal(rtl.run(words), expected)
     rtl.close()
-    write_emulator(network, tmp_path / "emulator", name="net", version=1)
+    write_emulator(network, tmp_path / "emulator", name="net")
     library = ctypes.CDLL(str(build_emulator(tmp_path / "emulator")))
     run = getattr(library, f"{emulator_prefix('net', 1)}_run")
     run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]

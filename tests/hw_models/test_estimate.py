@@ -11,7 +11,7 @@ from hw_models.compose import estimate
 from hw_models.errors import ModelError, UnsupportedError
 from hw_models.legality import legal_reuse_factors
 from hw_models.primitives import get_primitive, primitive_names
-from hw_models.types import METRICS, STRATEGIES, DesignBatch, OpBatch
+from hw_models.types import MATVEC_STRATEGIES, METRICS, DesignBatch, OpBatch
 from hw_models.weights import count_weights, csd_digits, prior_shares, word_bits
 
 PART = "xcvu13p-flga2577-2-e"
@@ -49,12 +49,14 @@ def values(batch, **options):
     return {name: known.value for name, known in estimate(batch, **options).metrics.items()}
 
 
-@pytest.mark.parametrize("strategy", [n for n in STRATEGIES if n != "distributed_arithmetic"])
+@pytest.mark.parametrize(
+    "strategy", [n for n in MATVEC_STRATEGIES if n != "distributed_arithmetic"]
+)
 @pytest.mark.parametrize("weight_bits", [4, 8, 16])
 def test_more_reuse_never_costs_more_dsp_and_never_shortens_the_interval(strategy, weight_bits):
     reuse = legal_reuse_factors(24, 32, "resource").astype(float)
     batch = matvec_batch(
-        reuse.size, n_in=24.0, n_out=32.0, reuse_factor=reuse, strategy=float(STRATEGIES.index(strategy)),
+        reuse.size, n_in=24.0, n_out=32.0, reuse_factor=reuse, strategy=float(MATVEC_STRATEGIES.index(strategy)),
         weight_bits=float(weight_bits),
     )  # fmt: skip
     found = values(batch)
@@ -64,7 +66,7 @@ def test_more_reuse_never_costs_more_dsp_and_never_shortens_the_interval(strateg
     assert np.all(np.diff(found["interval_cycles"]) >= 0)
 
 
-@pytest.mark.parametrize("strategy", range(len(STRATEGIES)))
+@pytest.mark.parametrize("strategy", range(len(MATVEC_STRATEGIES)))
 def test_pruning_never_costs_more_lut_or_dsp(strategy):
     # at 6-bit weights every kept weight is narrow, so the prior's tail does not move the other way
     zero = np.linspace(0.05, 0.95, 10)
@@ -80,7 +82,7 @@ def test_pruning_never_costs_more_lut_or_dsp(strategy):
 @pytest.mark.parametrize(
     ("column", "sizes"), [("n_in", [4, 16, 64, 256]), ("n_out", [4, 16, 64, 256])]
 )
-@pytest.mark.parametrize("strategy", range(len(STRATEGIES)))
+@pytest.mark.parametrize("strategy", range(len(MATVEC_STRATEGIES)))
 def test_larger_matrices_never_cost_less(column, sizes, strategy):
     found = values(matvec_batch(4, **{column: np.array(sizes, float)}, strategy=float(strategy)))
     for name in ("lut", "dsp", "latency_cycles"):
@@ -275,7 +277,7 @@ def test_exact_weights_narrow_the_interval():
 
 
 def test_a_solved_graph_takes_the_place_of_the_laws():
-    batch = matvec_batch(3, strategy=float(STRATEGIES.index("distributed_arithmetic")))
+    batch = matvec_batch(3, strategy=float(MATVEC_STRATEGIES.index("distributed_arithmetic")))
     batch = replace(batch, tool="alkaid")
     solved = {
         "adder_cost": np.array([500.0, np.nan, 800.0]),

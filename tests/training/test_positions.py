@@ -8,8 +8,8 @@ from codesign.errors import DesignError
 from codesign.ir import Candidate, HardwareConfig, Network, Node
 from codesign.layers import run_torch, run_words, typed
 from codesign.layers._training import TrainStep
-from codesign.training.executor import Executor
 from codesign.training.options import TaskArrays, TrainingOptions, initial_seeds
+from codesign.training.population_module import PopulationModule
 from codesign.training.schedule import build_schedule
 from codesign.training.train import train_population
 
@@ -89,7 +89,7 @@ CASES = [
 @pytest.mark.parametrize(("candidates", "shape"), CASES)
 def test_training_computes_on_the_deployed_grid_at_every_position(candidates, shape):
     arrays = task(shape)
-    model = Executor(build_schedule(candidates, initial_seeds(candidates, 1)))
+    model = PopulationModule(build_schedule(candidates, initial_seeds(candidates, 1)))
     axes = (len(shape), *range(1, len(shape)), 0)
     data = torch.from_numpy(np.ascontiguousarray(arrays.x_train.transpose(axes)))
     with torch.no_grad():
@@ -128,7 +128,7 @@ def test_one_position_is_a_flat_network():
     )  # fmt: skip
     one = build_schedule([network(columns=1, norm=True)], [5])
     none = build_schedule([network(norm=True)], [5])
-    models = [Executor(one), Executor(none)]
+    models = [PopulationModule(one), PopulationModule(none)]
     data = [torch.from_numpy(np.ascontiguousarray(flat.x_train.T))]
     data.insert(0, data[0][:, None])
     logits = [
@@ -141,7 +141,7 @@ def test_one_position_is_a_flat_network():
 def test_a_gradient_reaches_every_position():
     """Moving elements off the tape and back is the derivative of what it computes."""
     candidates = PARTICLES[2:4]
-    model = Executor(build_schedule(candidates, initial_seeds(candidates, 2)))
+    model = PopulationModule(build_schedule(candidates, initial_seeds(candidates, 2)))
     generator = torch.Generator().manual_seed(0)
     data = torch.randn(3, 5, 32, generator=generator)
     model(data, TrainStep(selects_ranges=True, updates_moments=True))

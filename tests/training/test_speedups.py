@@ -10,9 +10,9 @@ from codesign.layers._table import TableActivation
 from codesign.layers._train_dense import _EPSILON, _Fold
 from codesign.layers._training import Grid, ResultRange, TrainStep, floor_saturate
 from codesign.tasks.target import classes_target
-from codesign.training.executor import Executor
 from codesign.training.losses import TargetLoss
 from codesign.training.options import TrainingOptions, initial_seeds
+from codesign.training.population_module import PopulationModule
 from codesign.training.schedule import build_schedule
 
 from .test_train import sampled
@@ -140,7 +140,7 @@ def test_gradients_in_company_are_those_of_each_network_alone():
 
     def gradients(chosen: list[int]) -> list[dict[str, torch.Tensor]]:
         schedule = build_schedule([candidates[i] for i in chosen], [seeds[i] for i in chosen])
-        model = Executor(schedule).double()
+        model = PopulationModule(schedule).double()
         with torch.no_grad():
             model(data, step)
         model(data, TrainStep()).square().mean(dim=(1, 2)).sum().backward()
@@ -167,7 +167,7 @@ def test_gradients_in_company_are_those_of_each_network_alone():
 def test_the_tape_holds_gradients_of_one_pass_only():
     """Memory is reused from step to step: a second step must not see gradients of the first."""
     candidates = sampled(5, seed=8)
-    model = Executor(build_schedule(candidates, initial_seeds(candidates, 1)))
+    model = PopulationModule(build_schedule(candidates, initial_seeds(candidates, 1)))
     data = torch.randn(16, 32, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
         model(data, TrainStep(selects_ranges=True, updates_moments=True))

@@ -18,9 +18,9 @@ from codesign.training import (
     fine_tune_one,
     train_population,
 )
-from codesign.training.executor import Executor
 from codesign.training.judge import merit_of
 from codesign.training.options import initial_seeds
+from codesign.training.population_module import PopulationModule
 from codesign.training.schedule import build_schedule, folded_network
 from codesign.training.thinning import thin
 from codesign.training.train import split_rows
@@ -154,7 +154,7 @@ def test_training_computes_on_the_deployed_grid():
     """The forward pass in training equals the exported integers, up to the output's rounding."""
     candidates = sampled(8, seed=4)
     task = blobs()
-    model = Executor(build_schedule(candidates, initial_seeds(candidates, 1)))
+    model = PopulationModule(build_schedule(candidates, initial_seeds(candidates, 1)))
     data = torch.from_numpy(np.ascontiguousarray(task.x_train.T))
     with torch.no_grad():
         model(data, TrainStep(selects_ranges=True, updates_moments=True))
@@ -217,7 +217,7 @@ def test_thinning_changes_nothing_for_the_networks_kept():
     candidates = sampled(7, seed=3)
     seeds = initial_seeds(candidates, 1)
     data = torch.randn(16, 96, generator=torch.Generator().manual_seed(0))
-    model = Executor(build_schedule(candidates, seeds))
+    model = PopulationModule(build_schedule(candidates, seeds))
     with torch.no_grad():
         model(data, TrainStep(selects_ranges=True, updates_moments=True))
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.01)
@@ -252,7 +252,7 @@ def test_parallel_branches_from_one_node_both_train():
         Node(name="y", layer="linear", inputs=("head",), parameters={"result_bits": 12}),
     ]
     candidate = candidate_of(nodes)
-    model = Executor(build_schedule([candidate], [1]))
+    model = PopulationModule(build_schedule([candidate], [1]))
     data = torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         model(data, TrainStep(selects_ranges=True, updates_moments=True))

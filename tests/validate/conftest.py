@@ -3,12 +3,12 @@
 import pytest
 
 from codesign.errors import ToolError
-from codesign.export.emulator import build_emulator, write_emulator
+from codesign.export.emulator import build_emulator
 from codesign.tools import require_tool
 from codesign.validate import DeviceContext
 from codesign.validate.forms import reference_form
 from codesign.validate.twins import tcp_twin
-from tests.export.random_networks import random_network, random_words
+from tests.export.random_networks import random_network, random_words, write_emulator
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def library(network, tmp_path_factory):
     except ToolError as error:
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("emulator")
-    write_emulator(network, folder, name="small", version=1)
+    write_emulator(network, folder, name="small")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CXXFLAGS", "-O1")  # the makefile's own choice builds longer
         return build_emulator(folder)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from codesign.errors import DesignError, DeviceError, ExportError, ToolError
-from codesign.export.emulator import build_emulator, emulator_files, emulator_prefix, write_emulator
+from codesign.export.emulator import build_emulator, emulator_files, emulator_prefix
 from codesign.layers import run_words
 from codesign.tools import require_tool, run_tool
 from codesign.validate import DeviceContext, DeviceFault, open_device
 from codesign.validate.forms import reference_form
-from tests.export.random_networks import random_network, random_words
+from tests.export.random_networks import random_network, random_words, write_emulator
 
 
 def test_the_same_network_gives_the_same_bytes(network):
@@ -122,7 +122,7 @@ def test_what_is_no_emulator_is_refused(tmp_path):
 @pytest.mark.parametrize("seed", range(12))
 def test_random_networks_are_bit_exact(seed, tmp_path):
     network = random_network(seed, max_width=10)
-    write_emulator(network, tmp_path, name="random", version=1)
+    write_emulator(network, tmp_path, name="random")
     library = build_emulator(tmp_path)
     words = random_words(network, 1000, seed=seed)
     with open_device(f"emulator:{library}", DeviceContext(network=network)) as device:

@@ -17,7 +17,7 @@ from codesign.layers._activation import Activation
 from codesign.space.assemble import assemble
 from codesign.space.reuse import greatest_legal_reuse_factor
 from codesign.space.templates.base import Gene, Value
-from hw_models.types import STRATEGIES
+from hw_models.types import MATVEC_STRATEGIES
 from hw_models.units import mhz_to_period
 
 Genomes = NDArray[np.int64]
@@ -70,7 +70,7 @@ def check_domains(
         ],
         "flow": FLOWS,
         "io_type": IO_TYPES,
-        "strategy": STRATEGIES,
+        "strategy": MATVEC_STRATEGIES,
         **choices,
     }
     for name, values in domains.items():
@@ -214,7 +214,7 @@ class GeneTable:
     def _strategies(self, suffix: str) -> NDArray[np.int64]:
         """int64, the code of every value of a layer's domain of strategies."""
         domain = self.domains[self.domain_of[f"strategy_{suffix}"]]
-        return np.array([STRATEGIES.index(str(v)) for v in domain])
+        return np.array([MATVEC_STRATEGIES.index(str(v)) for v in domain])
 
     def deployment(self, genomes: Genomes) -> dict[str, Any]:
         """Columns of whole candidates: clock_period_ns, flow and io_type."""
@@ -233,8 +233,8 @@ class GeneTable:
         """Columns of the dense layers whose hardware genes end in `suffix`."""
         strategy = self._strategies(suffix)[self.column(genomes, f"strategy_{suffix}")]
         is_rtl = self.holds(genomes, "flow", "rtl")
-        strategy = np.where(is_rtl, STRATEGIES.index(RTL_STRATEGY), strategy)
-        shares = np.isin(strategy, [STRATEGIES.index(name) for name in _SHARING])
+        strategy = np.where(is_rtl, MATVEC_STRATEGIES.index(RTL_STRATEGY), strategy)
+        shares = np.isin(strategy, [MATVEC_STRATEGIES.index(name) for name in _SHARING])
         return {
             "weight_bits": self.numbers(genomes, f"weight_bits_{suffix}"),
             "pruned_fraction": self.numbers(genomes, f"pruned_fraction_{suffix}"),

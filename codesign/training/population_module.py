@@ -13,7 +13,7 @@ from codesign.training.routing import Plan, Reading, Tape, write
 from codesign.training.schedule import Schedule, folded_network
 
 
-class Executor(torch.nn.Module):
+class PopulationModule(torch.nn.Module):
     """All networks of a schedule, trainable."""
 
     def __init__(self, schedule: Schedule) -> None:
