@@ -204,7 +204,7 @@ class GeneTable:
         answers = greatest_legal_reuse_factor(
             np.repeat(shapes >> 32, wishes.size),
             np.repeat(shapes & (2**32 - 1), wishes.size),
-            np.full(shapes.size * wishes.size, STRATEGIES.index(_SHARING[0])),
+            np.full(shapes.size * wishes.size, MATVEC_STRATEGIES.index(_SHARING[0])),
             np.tile(wishes, shapes.size),
         ).reshape(shapes.size, wishes.size)
         first = (answers[:, :, None] == answers[:, None, :]).argmax(axis=2)
