@@ -405,9 +405,10 @@ def _judge(
 ) -> _Judged:
     """Choose the recipe, and keep of it what makes no target worse on nested held-out error.
 
-    Timing constants act on several targets at once: they are kept only if none gets worse.  Factors and
-    offsets are kept target by target, where the error falls by more than chance (one-sided t test of the
-    paired errors, 95 %) and its interval covers what it says (less two standard deviations of chance).  A fit of the bare laws is not judged again: there is nothing to lose.
+    Timing constants act on several targets at once: they are kept only if none gets worse, and then before
+    anything else, since nothing but them moves cycles.  Factors and offsets are kept target by target, where the
+    error falls by more than chance (one-sided t test of the paired errors, 95 %) and the interval covers what it says
+    (less two standard deviations of chance).  A fit of the bare laws is not judged again: there is nothing to lose.
     """
     if not is_refinement(start):
         recipe, tried = _choose_recipe(dataset, folds, start, before, progress)
