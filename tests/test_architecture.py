@@ -75,6 +75,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "h5py": frozenset({"tasks"}),
     "pandas": frozenset({"tasks"}),
     "pyarrow": frozenset({"tasks"}),
+    "uproot": frozenset({"tasks"}),
     "pythia8mc": frozenset({"tasks"}),
     "uhal": frozenset({"validate"}),  # IPbus, where the experiment installs it
 }

@@ -11,6 +11,7 @@ _BY_SUFFIX = {
     ".pq": "parquet",
     ".arff": "openml",
     ".z": "cernbox",
+    ".root": "root",
     ".h5": "zenodo_hdf5",
     ".hdf5": "zenodo_hdf5",
 }

@@ -6,11 +6,17 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from codesign.errors import DataError, unknown_name
+from codesign.errors import ConfigError, DataError, unknown_name
 from codesign.tasks._download import sha256_of
 from codesign.tasks._labels import encode_labels
 from codesign.tasks._options import FileOptions
-from codesign.tasks._prepare import from_parts, from_table, own_benchmark, require_path
+from codesign.tasks._prepare import (
+    Truth,
+    from_parts,
+    from_table,
+    own_benchmark,
+    require_path,
+)
 from codesign.tasks.base import Check, TaskData
 
 
@@ -19,12 +25,14 @@ class FrameOptions(FileOptions):
 
     Attributes:
         label: the label column, or several one-hot columns.
-        drop: columns that are neither features nor labels (row numbers, weights).
+        drop: columns that are neither features nor labels (row numbers).
+        weight: column of event weights.
         test_path: a second file with the test rows; the split options then do not apply.
     """
 
     label: str | tuple[str, ...] = "label"
     drop: tuple[str, ...] = Field(default=())
+    weight: str | None = None
     test_path: Path | None = None
 
 
@@ -40,6 +48,8 @@ def load_frames(name: str, options: FrameOptions, read: Any) -> TaskData:
     path = require_path(options.path, kind="file", where=where)
     benchmark = own_benchmark(options.benchmark, where=where)
     frame = read(path)
+    if options.heads is not None and any(head.columns for head in options.heads):
+        return _load_heads(name, options, frame, read, benchmark)
     provenance = {"file": path.name, "sha256": sha256_of(path)}
     x, raw_labels, features = _columns(frame, options, f"{where}: {path.name}")
     classes = _class_names(options)
@@ -92,6 +102,86 @@ def load_frames(name: str, options: FrameOptions, read: Any) -> TaskData:
         split="given by two files",
         provenance={**provenance, "test_file": test_path.name, "test_sha256": sha256_of(test_path)},
         checks=notes,
+    )
+
+
+def _load_heads(
+    name: str, options: FrameOptions, frame: Any, read: Any, benchmark: str | None
+) -> TaskData:
+    """Load tables whose heads name their columns."""
+    where = f"task.{name}"
+    assert options.heads is not None
+    wishes = [head for head in options.heads if head.kind != "reconstruction"]
+    for head in wishes:
+        if not head.columns or head.kind is None:
+            raise ConfigError(
+                f"{where}.heads.{head.name}: states no columns or no kind; expected both for every head of a table"
+            )
+        if head.kind != "values" and len(head.columns) > 1:
+            raise ConfigError(
+                f"{where}.heads.{head.name}: {list(head.columns)} are several columns of classes; expected one"
+            )
+    columns = [column for head in wishes for column in head.columns or ()]
+    plain = options.model_copy(
+        update={
+            "label": tuple(columns),
+            "drop": (*options.drop, *([options.weight] if options.weight else [])),
+        }
+    )
+    frames = [frame]
+    if options.test_path is not None:
+        frames.append(
+            read(require_path(options.test_path, kind="file", where=f"{where}.test_path"))
+        )
+    parts = [_columns(part, plain, where) for part in frames]
+    if len(parts) == 2 and parts[0][2] != parts[1][2]:
+        raise DataError(
+            f"{where}: the two tables have other columns or another order; expected the same"
+        )
+    raw = np.concatenate([part[1] for part in parts])
+    truths, y, first = [], [], 0
+    for head in wishes:
+        own = raw[:, first : first + len(head.columns or ())]
+        first += own.shape[1]
+        if head.kind == "values":
+            try:
+                y.append(own.astype(np.float32))
+            except (TypeError, ValueError) as error:
+                raise DataError(
+                    f"{where}.heads.{head.name}: columns {list(head.columns or ())} hold text; expected numbers"
+                ) from error
+            truths.append(Truth(name=head.name, kind="values", names=tuple(head.columns or ())))
+        else:
+            labels, names = encode_labels(own[:, 0], class_names=options.class_names, where=where)
+            y.append(labels.astype(np.float32)[:, None])
+            truths.append(Truth(name=head.name, kind="classes", names=names))
+    truth = np.concatenate(y, axis=1)
+    n = len(parts[0][0])
+    weights = None
+    if options.weight is not None:
+        weights = np.concatenate(
+            [part[options.weight].to_numpy(dtype=np.float64) for part in frames]
+        )
+    common: dict[str, Any] = {
+        "name": name,
+        "benchmark": benchmark,
+        "feature_names": parts[0][2],
+        "class_names": (),
+        "options": options.model_copy(update={"class_names": None}),
+        "provenance": {"file": options.path.name, "sha256": sha256_of(options.path)},
+        "truths": truths,
+    }
+    if len(parts) == 1:
+        return from_table(x=parts[0][0], y=truth, weights=weights, **common)
+    return from_parts(
+        x_train=parts[0][0],
+        y_train=truth[:n],
+        x_test=parts[1][0],
+        y_test=truth[n:],
+        weights_train=None if weights is None else weights[:n],
+        weights_test=None if weights is None else weights[n:],
+        split="given by two files",
+        **common,
     )
 
 

@@ -22,9 +22,18 @@ MAKERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "tutorial_npy": lambda folder: {"path": sources.write_tutorial(folder / "npy")},
     "cernbox": lambda folder: {"path": sources.write_cernbox(folder / "jets.z")},
     "zenodo_hdf5": lambda folder: {"path": sources.write_zenodo_folder(folder / "zenodo")},
+    "adc2021": lambda folder: sources.write_adc2021(folder / "adc"),
+    "hdf5": lambda folder: {"path": sources.write_hdf5(folder / "own.h5")},
+    "root": lambda folder: {"path": sources.write_root(folder / "own.root"), "tree": "events"},
     "npz": lambda folder: {"path": sources.write_npz(folder / "own.npz")},
     "csv": lambda folder: {"path": sources.write_csv(folder / "own.csv")},
     "parquet": lambda folder: {"path": sources.write_parquet(folder / "own.parquet")},
+}
+
+#: Options beside the path that a task cannot do without.
+NEEDED: dict[str, dict[str, Any]] = {
+    "adc2021": {"signals": {"h_4l": Path("garbage")}},
+    "root": {"tree": "events"},
 }
 
 
@@ -158,12 +167,19 @@ def test_a_task_is_documented(name: str) -> None:
 )
 def test_a_missing_file_is_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="absent.*does not exist"):
-        load_task(name, {"path": tmp_path / "absent"})
+        load_task(name, {"path": tmp_path / "absent", **NEEDED.get(name, {})})
 
 
-@pytest.mark.parametrize("name", ["openml", "cernbox", "zenodo_hdf5", "npz", "csv", "parquet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        n
+        for n in TASKS.names()
+        if "path" in TASKS.get(n).options_type.model_fields and n != "tutorial_npy"
+    ],
+)
 def test_a_file_of_garbage_is_refused_with_its_name(name: str, tmp_path: Path) -> None:
     path = tmp_path / f"garbage.{'arff' if name == 'openml' else name}"
     path.write_bytes(bytes(range(256)) * 8)
     with pytest.raises(DataError, match="garbage"):
-        load_task(name, {"path": path})
+        load_task(name, {"path": path, **NEEDED.get(name, {})})

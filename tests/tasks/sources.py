@@ -5,6 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
+import pytest
 
 from codesign.tasks.openml import FEATURES
 
@@ -116,4 +117,41 @@ def write_csv(path: Path) -> Path:
 def write_parquet(path: Path) -> Path:
     """Write the table as parquet."""
     frame().to_parquet(path, engine="pyarrow", index=False)
+    return path
+
+
+def write_adc2021(folder: Path, n: int = 200) -> dict[str, object]:
+    """Write a background and a signal file of ADC2021; return the options that read them."""
+    folder.mkdir()
+    generator = np.random.default_rng(3)
+    paths = {}
+    for name, scale in (("background", 20.0), ("h_4l", 60.0)):
+        objects = np.zeros((n, 19, 4), dtype=np.float64)
+        objects[:, :, 0] = -np.sort(-generator.exponential(scale, (n, 19)), axis=1)
+        objects[:, :, 1:3] = generator.uniform(-3, 3, (n, 19, 2))
+        objects[:, :, 3] = np.arange(19)
+        paths[name] = folder / f"{name}.h5"
+        with h5py.File(paths[name], "w") as file:
+            file["Particles"] = objects
+    return {"path": paths["background"], "signals": {"h_4l": paths["h_4l"]}}
+
+
+def write_hdf5(path: Path) -> Path:
+    """Write a plain HDF5 file."""
+    x, y = jets()
+    with h5py.File(path, "w") as file:
+        file["X"], file["Y"] = x, y
+        file["values"] = np.stack([x[:, 0] * 2, x[:, 1]], axis=1)
+        file["weights"] = np.arange(len(x)) % 4 + 1.0
+    return path
+
+
+def write_root(path: Path) -> Path:
+    """Write a tree of flat branches; skips where uproot is not installed."""
+    uproot = pytest.importorskip("uproot")
+    x, y = jets()
+    with uproot.recreate(path) as file:
+        columns = {**{f"v{i}": x[:, i] for i in range(4)}, "label": (y + 10).astype(np.int32)}
+        tree = file.mktree("events", {name: values.dtype for name, values in columns.items()})
+        tree.extend(columns)
     return path

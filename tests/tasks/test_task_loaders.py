@@ -405,3 +405,65 @@ def test_a_name_that_says_nothing_is_refused(tmp_path: Path) -> None:
         task_for_path(tmp_path / "data.bin")
     with pytest.raises(DataError, match="does not exist"):
         task_for_path(tmp_path / "absent.csv")
+
+
+def test_heads_of_a_table_name_their_columns_units_and_weights(tmp_path):
+    import pandas as pd
+
+    generator = np.random.default_rng(4)
+    frame = pd.DataFrame(generator.standard_normal((80, 3)), columns=["a", "b", "c"])
+    frame["z"], frame["theta"] = 3 * frame.a, frame.b - 1
+    frame["kind"] = np.where(frame.a > 0, "track", "noise")
+    frame["w"] = generator.uniform(0.5, 2.0, 80)
+    path = tmp_path / "tracks.csv"
+    frame.to_csv(path, index=False)
+    heads = [
+        {"name": "where", "kind": "values", "columns": ["z", "theta"], "units": ["cm", "rad"]},
+        {"name": "tag", "kind": "binary", "columns": ["kind"], "weight": 0.5},
+    ]
+    data = load_task("csv", {"path": path, "heads": heads, "weight": "w"})
+    assert data.feature_names == ("a", "b", "c") and data.n_outputs == 3
+    np.testing.assert_allclose(data.y_test[:, 0], 3 * data.x_test[:, 0], rtol=1e-5)
+    assert (data.target.truth(1, data.y_test, data.x_test) == (data.x_test[:, 0] > 0)).all()
+    both = np.sort(np.concatenate([data.weights_train, data.weights_test]))
+    np.testing.assert_allclose(both, np.sort(frame.w), rtol=1e-6)
+    for wrong, what in (
+        ({"name": "tag", "columns": ["kind"]}, "states no columns or no kind"),
+        ({"name": "tag", "kind": "values", "columns": ["kind"]}, "hold text"),
+        ({"name": "tag", "kind": "values", "columns": ["mass"]}, "mass"),
+        ({"name": "tag", "kind": "classes", "columns": ["kind", "z"]}, "expected one"),
+    ):
+        with pytest.raises((ConfigError, DataError), match=what):
+            load_task("csv", {"path": path, "heads": [wrong], "weight": "w"})
+
+
+def test_lists_of_a_parquet_column_count_as_columns(tmp_path):
+    import pandas as pd
+
+    x, y = sources.jets()
+    frame = pd.DataFrame({"HLF_input": list(x[:, :4]), "encoded_label": list(np.eye(5)[y])})
+    path = tmp_path / "spark.parquet"
+    frame.to_parquet(path)
+    labels = [f"encoded_label_{i}" for i in range(5)]
+    data = load_task("parquet", {"path": path, "label": labels})
+    assert data.feature_names == tuple(f"HLF_input_{i}" for i in range(4))
+    assert len(data.class_names) == 5 and len(data.x_train) + len(data.x_test) == len(x)
+
+
+def test_hdf5_reads_values_weights_and_only_the_rows_asked_for(tmp_path):
+    path = sources.write_hdf5(tmp_path / "own.h5")
+    options = {"path": path, "kind": "values", "truth": "values", "weight": "weights"}
+    data = load_task("hdf5", {**options, "n_rows_max": 40, "units": ["cm"]})
+    assert len(data.x_train) + len(data.x_test) == 40
+    np.testing.assert_allclose(data.y_train[:, 0], 2 * data.x_train[:, 0], rtol=1e-6)
+    assert set(np.unique(data.weights_train)) <= {1.0, 2.0, 3.0, 4.0}
+    with pytest.raises(DataError, match="no data set 'absent'"):
+        load_task("hdf5", {**options, "truth": "absent"})
+
+
+def test_adc2021_never_trains_on_a_signal(tmp_path):
+    options = sources.write_adc2021(tmp_path / "adc")
+    data = load_task("adc2021", {**options, "n_background": 100, "n_signal": 30})
+    assert len(data.x_train) == 60 and np.bincount(data.events.labels).tolist() == [40, 30]
+    is_signal = data.events.labels == 1
+    assert data.y_test[is_signal].mean() > data.y_test[~is_signal].mean()
