@@ -243,9 +243,13 @@ def _numbers(where: str, key: str, value: object) -> tuple[int, ...] | None:
     axes = value[1:] if value and value[0] is None and key.endswith("shape") else value
     if any(n is None for n in axes):
         return None  # an axis that the file does not tell: the shape is not known
-    if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in axes):
+    is_whole = [
+        isinstance(n, int | float) and not isinstance(n, bool) and n >= 0 and n == n // 1
+        for n in axes
+    ]
+    if not all(is_whole):
         raise _fail(where, key, value, _EXPECTED["tuple[int, ...]"])
-    return tuple(axes)
+    return tuple(int(n) for n in axes)
 
 
 def _checked(where: str, key: str, kind: str, value: object) -> object:

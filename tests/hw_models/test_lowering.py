@@ -150,6 +150,8 @@ def test_records_lose_nothing_in_memory():
         ({"layers": [{"name": "x"}]}, r"layers\[0\]: type is None"),
         ({"layers": [{"type": "Dense", "n_zeros": -1}]}, r"layers\[0\]: n_zeros is -1"),
         ({"layers": [{"type": "Dense", "in_shape": "16"}]}, r"in_shape is '16', expected a list"),
+        ({"layers": [{"type": "Dense", "in_shape": [float("inf")]}]}, "in_shape is"),
+        ({"layers": [{"type": "Dense", "kernel": ["N"]}]}, r"kernel is \['N'\], expected a list"),
         ({"csynth": {"lut": True}}, "csynth: lut is True"),
         ({"csynth": [1]}, "csynth: list, expected an object"),
         ({"flags": [3]}, "flags"),
@@ -162,6 +164,6 @@ def test_wrong_fields_are_named_with_their_place(change, message):
 
 
 def test_a_batch_axis_is_dropped_and_an_unknown_axis_makes_a_shape_unknown():
-    layers = [{"type": "Dense", "in_shape": [None, 8, 3], "out_shape": [4, None]}]
+    layers = [{"type": "Dense", "in_shape": [None, 8.0, 3], "out_shape": [4, None]}]
     (layer,) = read_record({"schema": 1, "layers": layers}).layers
     assert layer.in_shape == (8, 3) and layer.out_shape is None

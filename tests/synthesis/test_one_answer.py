@@ -3,9 +3,12 @@
 import json
 
 import pytest
+from typer.testing import CliRunner
 
+from codesign.cli import build_app
 from codesign.hardware.device import load_device
 from codesign.layers import LAYERS
+from codesign.study import Study, StudyConfig
 from codesign.synthesis.estimates import estimate_design, estimate_network, project_record
 from codesign.synthesis.networks import network_record
 from codesign.synthesis.operations import count_network_operations
@@ -76,3 +79,21 @@ def test_shares_of_layers_add_up_in_both_forms():
     sums = [{m: sum(share.metrics[m] for share in item.layers) for m in METRICS} for item in both]
     assert sums[0] == pytest.approx(sums[1])
     assert sums[0]["dsp"] == both[0].summary["dsp"]["value"]
+
+
+def test_the_verb_prices_a_candidate_of_a_study_as_the_scorer_does(tmp_path):
+    network = random_network(3)
+    study = Study.create_or_open(tmp_path / "s", StudyConfig(name="s", device="xcvu13p"))
+    path = study.weights_file(network.digest)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    network.save(path)
+    arguments = ["estimate", str(tmp_path / "s"), "--candidate", network.digest, "--json"]
+    result = CliRunner().invoke(build_app(), arguments)
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.stdout)
+    expected = estimate_network(network, DEVICE)
+    assert {metric: printed[metric] for metric in METRICS} == figures(expected)
+    nodes = network.candidate.network.nodes
+    assert [layer["name"] for layer in printed["layers"]] == [node.name for node in nodes]
+    assert printed["notes"][-1].startswith("share of xcvu13p") and printed["over"] == []
+    assert 0 < printed["utilization"]["lut"] < 0.1
