@@ -335,7 +335,10 @@ def _identity(record: Record) -> str:
     """Tell a design by what it is and what was reported of it, wherever the reports lie."""
     document = record_json(record)
     digest = document.get("digest")
-    return str(digest) if digest else json.dumps([document.get("source"), document])
+    if not digest:
+        return json.dumps(document)
+    # two designs without an architecture may well count the same
+    return str(digest) if record.layers else f"{digest}:{record.id}"
 
 
 def run_calibration(

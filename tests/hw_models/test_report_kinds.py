@@ -149,6 +149,8 @@ def test_the_summary_of_vitis_is_read_where_there_is_nothing_else(tmp_path):
     assert [m["module"] for m in record["modules"]] == ["inner_network"]
     inner = parse_csynth_summary(text, origin="x", top="inner_network")
     assert inner["csynth"]["lut"] == 120
+    wrapped = text.replace("myproject", "inner_network_axi")
+    assert parse_csynth_summary(wrapped, origin="x")["top"] == "inner_network"
     with pytest.raises(ReportError, match="no line for other"):
         parse_csynth_summary(text, origin="x", top="other")
     # the full report, where there is one, is the better source

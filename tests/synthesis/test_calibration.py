@@ -218,3 +218,14 @@ def test_cycles_seen_on_a_device_or_in_a_simulator_are_fitted(tmp_path, bare, st
     (after,) = _estimate(records[:1], load_coefficients(run.output))
     assert after["latency_cycles"]["value"] > before["latency_cycles"]["value"]
     assert after["lut"]["value"] == before["lut"]["value"]
+
+
+def test_designs_without_architecture_that_count_the_same_are_two(tmp_path, bare):
+    report = {"TargetClockPeriod": "5.00", "LUT": "10", "FF": "5", "DSP": "1"}
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"CSynthesisReport": report}))
+    records = _write(tmp_path / "r.jsonl", _records(1.6))
+    paths = [records, tmp_path / "a.json", tmp_path / "b.json", records]
+    run = calibration.run_calibration(paths, base=bare, is_dry=True)
+    assert len(run.designs) == 20  # 18 once, though given twice, and these two
+    assert sum("no architecture" in design.reason for design in run.unused) == 2

@@ -26,6 +26,16 @@ _RESOURCES = {
 }
 
 
+#: How hls4ml and its users name the function around a network: by the network's name and one of these.
+_WRAPPER = re.compile(r"(.+?)_(?:axi|axis|axim|axi_master|axi_stream|axi_wrapper|wrapper|gmem)")
+
+
+def network_in(function: str) -> str | None:
+    """Return the name of the network that a function named as a wrapper is around, None for any other name."""
+    match = _WRAPPER.fullmatch(function)
+    return match[1] if match else None
+
+
 def check_counts(metrics: Mapping[str, Any], *, origin: str) -> None:
     """Refuse a report that counts nothing where there must be something: an unfinished run, never a free design.
 
@@ -350,7 +360,8 @@ def parse_csynth_summary(text: str, *, origin: str, top: str | None = None) -> d
         )
     part = re.search(r"^\s*\* Target device:\s*(\S+)", text, re.MULTILINE)
     rows = _summary_rows(text, origin=origin)
-    wanted = top or title[1]
+    inner = network_in(title[1])
+    wanted = top or (inner if inner in rows else title[1])
     row = rows.get(wanted)
     if row is None:
         raise ReportError(

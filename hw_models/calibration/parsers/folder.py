@@ -22,6 +22,7 @@ from hw_models.calibration.parsers.baselines import (
     parse_quartus_js,
 )
 from hw_models.calibration.parsers.csynth import (
+    network_in,
     parse_cosim_rpt,
     parse_csynth_rpt,
     parse_csynth_summary,
@@ -96,9 +97,6 @@ _STAGE_FOLDERS = {"syn", "sim", "impl", "csim"}
 
 #: Folders between a project and its reports that are named by the tools, not by the user.
 _TOOL_FOLDERS = re.compile(r"solution\d*|.*_prj|hls|verilog|vhdl|reports?|syn|impl|component")
-
-#: How hls4ml and its users name the function around a network: by the network's name and one of these.
-_WRAPPER = re.compile(r"(.+?)_(?:axi|axis|axim|axi_master|axi_stream|axi_wrapper|wrapper|gmem)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -367,26 +365,24 @@ def _top_name(group: _Group, project: Mapping[str, Any] | None) -> str | None:
     if not names:
         return None
     wanted = project.get("top") if project else None
-    inner = _WRAPPER.fullmatch(wanted)[1] if wanted and _WRAPPER.fullmatch(wanted) else None  # type: ignore[index]
-    for candidate in (inner, wanted, "myproject"):
+    for candidate in (network_in(wanted or ""), wanted, "myproject"):
         if candidate in names:
             return str(candidate)
-    wrapped = [n for n in names if (m := _WRAPPER.fullmatch(n)) and m[1] in names]
-    left = [name for name in names if name not in wrapped]
+    left = [name for name in names if network_in(name) not in names]
     if len(left) == 1:
         return left[0]
     general = [file.path for file in group.of("csynth_xml") if file.function is None]
     if general:
         content = _bytes(general[0], MAX_XML_BYTES)
         top = str(parse_csynth_xml(content, origin=str(general[0]))["top"])
-        match = _WRAPPER.fullmatch(top)
-        if match and match[1] in names:
-            return match[1]
+        inner = network_in(top)
+        if inner in names:
+            return inner
         if top in names:
             return top
     for known in (wanted, "myproject"):
         for name in names:
-            if known and (m := _WRAPPER.fullmatch(name)) and m[1] == known:
+            if known and network_in(name) == known:
                 return name
     raise ReportError(
         f"{group.folder}: reports of {len(names)} functions and no project file that names the top; add project.tcl"
@@ -530,7 +526,7 @@ def _later_stages(group: _Group, report: Record, top: str | None) -> list[Reject
 
 
 def _is_adapter(design: str) -> bool:
-    return bool(_WRAPPER.fullmatch(design) or re.fullmatch(r"bd_\w+_wrapper", design))
+    return bool(network_in(design) or re.fullmatch(r"bd_\w+_wrapper", design))
 
 
 def _intel(group: _Group) -> Record | None:
@@ -568,8 +564,8 @@ def _design_record(group: _Group) -> tuple[list[Record], list[Rejection]]:
 
 def _is_wrapper(top: str | None, project: Mapping[str, Any] | None) -> bool:
     """Say whether `top`, of which there is a report, is not the function that holds the network."""
-    match = _WRAPPER.fullmatch(top) if top else None
-    return match is not None and match[1] in ((project or {}).get("top"), "myproject")
+    inner = network_in(top or "")
+    return inner is not None and inner in ((project or {}).get("top"), "myproject")
 
 
 def _json_record(group: _Group, path: Path) -> tuple[list[Record], list[Rejection]]:
