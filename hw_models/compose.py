@@ -22,7 +22,7 @@ from hw_models.families import (
     version_number,
 )
 from hw_models.formula import RESOURCES, design_scale, fitted_value
-from hw_models.parts import capacity_of
+from hw_models.parts import capacity_of, fit_note, within
 from hw_models.primitives import get_primitive
 from hw_models.primitives.base import Array, Context, OpCost
 from hw_models.primitives.matvec import RELAY
@@ -56,8 +56,6 @@ PRIOR_SPREAD = {
 LEAST_WIDTH = 0.05
 #: Ratio of an interval's ends from which it says nothing.
 NO_BASIS = 100.0
-#: LUTs of a 16-bit product by a constant that finds no DSP: 100,000 more for 1,578 products in one project.
-LUT_PER_DSP = 64.0
 #: Two-sided 90 % quantile of the normal law.
 _Z90 = 1.645
 #: Primitives that make a design spatial.
@@ -568,7 +566,7 @@ def _estimate(
     utilization: dict[str, Array] = {}
     if capacity is not None:
         if target_stage != "csynth":
-            metrics.update(_within(metrics, capacity))
+            metrics.update(within(metrics, capacity))
         utilization = {r: metrics[r].value / capacity[r] for r in RESOURCES}
     clock = _achieved_clock(batch, metrics["lut"].value, fitted, target_stage, is_rtl)
     return HardwareMetrics(
@@ -577,7 +575,7 @@ def _estimate(
         clock_period_ns=clock,
         energy_nj=pj_to_nj(raw.energy_pj) * fitted.energy_scale,
         notes=tuple(
-            (*sentences, _fit_note(batch.part, utilization, target_stage, i))
+            (*sentences, fit_note(batch.part, utilization, target_stage, i))
             for i, sentences in enumerate(_notes(batch, raw, fitted, details, metrics))
         )
         if with_notes
@@ -603,47 +601,6 @@ def _not_of_zero_width(
             np.where(raw.is_cut, high, np.maximum(high, least)),
         )
     return np.minimum(low, -least), np.maximum(high, least)
-
-
-def _within(metrics: Mapping[str, Estimate], capacity: Mapping[str, int]) -> dict[str, Estimate]:
-    """Return what changes where the device holds less than is asked for, once logic synthesis has run.
-
-    Vivado builds products in LUTs when the DSPs are used up (`LUT_PER_DSP` each); memory ends at what is there.
-    """
-    dsp, lut = metrics["dsp"], metrics["lut"]
-
-    def moved(asked: Array) -> Array:
-        return LUT_PER_DSP * np.maximum(asked - capacity["dsp"], 0.0)
-
-    changed = {
-        "lut": Estimate(
-            value=lut.value + moved(dsp.value), low=lut.low, high=lut.high + moved(dsp.high)
-        )
-    }
-    for name in ("dsp", "bram_18k"):
-        known = metrics[name]
-        changed[name] = Estimate(
-            **{
-                end: np.minimum(getattr(known, end), capacity[name])
-                for end in ("value", "low", "high")
-            }
-        )
-    return changed
-
-
-def _fit_note(part: str, utilization: Mapping[str, Array], stage: str, i: int) -> str:
-    """Say which share of its part a design takes, what is over, and what the tool will then do."""
-    if not utilization:
-        return f"capacity of {part} is not known: whether the design fits is not said"
-    shares = ", ".join(f"{r.upper()} {100 * v[i]:.3g} %" for r, v in utilization.items())
-    over = [r.upper() for r, v in utilization.items() if v[i] > 1]
-    text = f"share of {part}: {shares}"
-    if not over:
-        return text
-    text += f"; does not fit, over: {', '.join(over)}"
-    if stage == "csynth" and "DSP" in over:
-        text += f"; logic synthesis builds products in LUTs once the DSPs are used up, about {LUT_PER_DSP:g} LUT each"
-    return text
 
 
 def _stage_step(

@@ -1,4 +1,4 @@
-"""What a device holds, by the head of its part number.
+"""What a device holds, by the head of its part number, and what becomes of a design that asks for more.
 
 Sources: AMD product tables DS190 (Zynq-7000), DS180 (7 series), DS890 (UltraScale and UltraScale+), DS891
 (Zynq UltraScale+), DS962, DS963, DS973 (Alveo).  LUTs are of six inputs, BRAM in blocks of 18 Kbit.
@@ -7,8 +7,14 @@ Sources: AMD product tables DS190 (Zynq-7000), DS180 (7 series), DS890 (UltraSca
 import re
 from collections.abc import Mapping
 
-#: Resources of `CAPACITIES`, in its order; names of metrics.
-RESOURCES = ("lut", "ff", "dsp", "bram_18k")
+import numpy as np
+
+from hw_models.formula import RESOURCES
+from hw_models.primitives.base import Array
+from hw_models.types import Estimate
+
+#: LUTs of a 16-bit product by a constant that finds no DSP: 100,000 more for 1,578 products in one project.
+LUT_PER_DSP = 64.0
 
 #: LUT, FF, DSP, RAMB18 of each device.
 CAPACITIES: Mapping[str, tuple[int, int, int, int]] = {
@@ -55,3 +61,44 @@ def capacity_of(part: str) -> dict[str, int] | None:
     if not heads:
         return None
     return dict(zip(RESOURCES, CAPACITIES[max(heads, key=len)], strict=True))
+
+
+def within(metrics: Mapping[str, Estimate], capacity: Mapping[str, int]) -> dict[str, Estimate]:
+    """Return what changes where the device holds less than is asked for, once logic synthesis has run.
+
+    Vivado builds products in LUTs when the DSPs are used up (`LUT_PER_DSP` each); memory ends at what is there.
+    """
+    dsp, lut = metrics["dsp"], metrics["lut"]
+
+    def moved(asked: Array) -> Array:
+        return LUT_PER_DSP * np.maximum(asked - capacity["dsp"], 0.0)
+
+    changed = {
+        "lut": Estimate(
+            value=lut.value + moved(dsp.value), low=lut.low, high=lut.high + moved(dsp.high)
+        )
+    }
+    for name in ("dsp", "bram_18k"):
+        known = metrics[name]
+        changed[name] = Estimate(
+            **{
+                end: np.minimum(getattr(known, end), capacity[name])
+                for end in ("value", "low", "high")
+            }
+        )
+    return changed
+
+
+def fit_note(part: str, utilization: Mapping[str, Array], stage: str, i: int) -> str:
+    """Say which share of its part a design takes, what is over, and what the tool will then do."""
+    if not utilization:
+        return f"capacity of {part} is not known: whether the design fits is not said"
+    shares = ", ".join(f"{r.upper()} {100 * v[i]:.3g} %" for r, v in utilization.items())
+    over = [r.upper() for r, v in utilization.items() if v[i] > 1]
+    text = f"share of {part}: {shares}"
+    if not over:
+        return text
+    text += f"; does not fit, over: {', '.join(over)}"
+    if stage == "csynth" and "DSP" in over:
+        text += f"; logic synthesis builds products in LUTs once the DSPs are used up, about {LUT_PER_DSP:g} LUT each"
+    return text

@@ -18,7 +18,7 @@ from hw_models.calibration import (
 )
 from hw_models.calibration.fit import Dataset, fit, fit_target, predict, smape
 from hw_models.calibration.groups import group_of
-from hw_models.calibration.intervals import weighted_quantile
+from hw_models.calibration.intervals import conformal_intervals, weighted_quantile
 from hw_models.calibration.stages import fit_stage_steps, held_out_stage_error
 from hw_models.distributed import post_route_lut
 from hw_models.errors import ModelError, UnsupportedError
@@ -279,3 +279,17 @@ def test_held_out_errors_and_coverage_stay_within_their_bounds():
     for metric, limit in bound.items():
         assert result.errors[metric].after < limit, metric
         assert 0.85 <= result.errors[metric].coverage <= 0.97, metric
+
+
+def test_intervals_cover_nine_in_ten_of_strangers_and_no_outlier_sets_their_width():
+    """Errors of 0.01 to 1: the 92 % quantile; one of a factor of twenty counts as nothing."""
+    dataset = Dataset(population(n=100))
+    dataset.groups = np.array([f"author {i % 5}" for i in range(100)], dtype=object)
+    errors = np.arange(1, 101) / 100
+    residuals = {metric: errors.copy() for metric in METRICS}
+    residuals["ff"][-1] = np.log(20.0)
+    found = conformal_intervals(dataset, residuals)
+    # one place of the hundred, for the rounding of a sum of weights
+    assert found["lut"]["*"] == pytest.approx((-0.92, 0.92), abs=0.011)
+    assert found["lut"]["latency|io_parallel|dense"] == found["lut"]["*"]
+    assert found["ff"]["*"][1] == pytest.approx(0.92, abs=0.011)

@@ -6,9 +6,9 @@ from codesign.hardware.device import load_device
 from codesign.resources import data_root
 from hw_models.calibration import estimate_records
 from hw_models.coefficients import Coefficients
-from hw_models.compose import LUT_PER_DSP, estimate
+from hw_models.compose import estimate
 from hw_models.formula import RESOURCES
-from hw_models.parts import capacity_of
+from hw_models.parts import LUT_PER_DSP, capacity_of
 from hw_models.records import LayerRecord, Record
 from hw_models.types import METRICS
 from tests.hw_models.test_laws import batch_of
