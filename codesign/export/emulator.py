@@ -80,6 +80,9 @@ def emulator_files(network: QuantizedNetwork, *, name: str, version: int) -> dic
         "output_fraction_bits": str(network.output_format.fraction_bits),
         "word": "int32_t" if fits_32_bits(network) else "int64_t",
         "description": _c_string(_description(network, sites)),
+        "support": "".join(
+            dict.fromkeys(LAYERS.get(site.node.layer).cpp_support for site in sites)
+        ),
         "constants": _constants(sites),
         "body": _body(sites),
     }

@@ -216,6 +216,7 @@ class Layer(ABC):
         has_multipliers: whether strategy and reuse_factor apply.
         train_family: nodes of layers of one family may train together, in one module.
         folds_into_source: trained as part of the node it reads, absent from quantized networks.
+        cpp_support: C++ that `to_cpp` calls, written once where a network has such a layer.
     """
 
     name: ClassVar[str]
@@ -226,6 +227,7 @@ class Layer(ABC):
     has_multipliers: ClassVar[bool] = False
     train_family: ClassVar[str] = ""
     folds_into_source: ClassVar[bool] = False
+    cpp_support: ClassVar[str] = ""
 
     # ---- populations ------------------------------------------------------------------------
     @abstractmethod

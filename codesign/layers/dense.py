@@ -25,11 +25,38 @@ if TYPE_CHECKING:
     from codesign.layers._training import TrainModule, TrainNodes
 
 
+_CPP = """\
+// y = x W + b, exact, for B events at once: lane e of node word i lies at i * B + e.  Weights are stored
+// row by row, one row per input.
+template <int B, int NIn, int NOut, int ProductShift, int BiasShift, typename Weight, typename Bias>
+INLINE void dense(const Word* __restrict__ x, const Weight* weights, const Bias* bias, Word* __restrict__ y) {
+    for (int j = 0; j < NOut * B; ++j) y[j] = 0;
+    for (int i = 0; i < NIn; ++i) {
+        const Weight* row = weights + i * NOut;
+        if constexpr (B == 1) {
+            for (int j = 0; j < NOut; ++j) y[j] += x[i] * row[j];
+        } else {
+            for (int j = 0; j < NOut; ++j) {
+                const Word weight = row[j];
+                if (weight == 0) continue;
+                for (int e = 0; e < B; ++e) y[j * B + e] += x[i * B + e] * weight;
+            }
+        }
+    }
+    for (int j = 0; j < NOut; ++j)
+        for (int e = 0; e < B; ++e)
+            y[j * B + e] = static_cast<Word>(shift_left(y[j * B + e], ProductShift) + shift_left(bias[j], BiasShift));
+}
+
+"""
+
+
 class Dense(Layer):
     """y = x W + b without any rounding: the activation that follows rounds."""
 
     name = "dense"
     has_multipliers = True
+    cpp_support = _CPP
     parameters = (
         Parameter(
             name="units", column="n_out", minimum=1, maximum=4096, description="number of outputs"
