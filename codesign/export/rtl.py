@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,7 +108,7 @@ def trace_network(network: QuantizedNetwork) -> CombLogic:
     """Trace a network with alkaid: exact combinational logic from input words to output words.
 
     Raises:
-        ExportError: no output depends on any input, so there is nothing to build; or words are too wide.
+        ExportError: no output depends on any input, so there is nothing to build.
     """
     from alkaid.trace import FVArrayInput, HWConfig, trace
 
@@ -118,19 +118,36 @@ def trace_network(network: QuantizedNetwork) -> CombLogic:
     for site in sites:
         inputs = [lanes[name] for name in site.node.inputs] or [source]
         lanes[site.node.name] = LAYERS.get(site.node.layer).to_rtl(site, inputs)
-    try:
-        logic = trace(source, lanes[network.network.nodes[-1].name], keep_dead_inputs=True)
-    except KeyError as error:  # alkaid 0.8.2 loses adders of very wide sums
-        widest = max(sites, key=lambda site: site.output.format.bits)
-        raise ExportError(
-            f"{widest.node.name}: alkaid lost part of its adder graph, whose sums have up to"
-            f" {widest.output.format.bits} bits; use fewer weight or activation bits"
-        ) from error
+    outputs = lanes[network.network.nodes[-1].name]
+    _delay_behind_sources(np.asarray(outputs).ravel())
+    logic = trace(source, outputs, keep_dead_inputs=True)
     if not np.asarray(logic.inp_kifs).sum(axis=0).any():
         raise ExportError(
             "the outputs depend on no input, so there is no logic to build; train the network again"
         )
     return logic
+
+
+def _delay_behind_sources(outputs: Iterable[Any]) -> None:
+    """Let no variable of a trace be ready before what it is computed from.
+
+    alkaid 0.8.2 sorts by latency, and computes that of some wide adders below that of their inputs.
+    """
+    latency: dict[Any, float] = {}
+    pending = [(v, False) for v in outputs if hasattr(v, "_from")]
+    while pending:
+        variable, is_ready = pending.pop()
+        if variable.id in latency and not is_ready:
+            continue
+        if not is_ready:
+            pending.append((variable, True))
+            pending += [(source, False) for source in variable._from or ()]
+            continue
+        for source in variable._from or ():
+            source.latency = latency[source.id]
+        sources = (latency[source.id] for source in variable._from or ())
+        latency[variable.id] = max(variable.latency, *sources, latency.get(variable.id, 0.0))
+        variable.latency = latency[variable.id]
 
 
 def run_trace(

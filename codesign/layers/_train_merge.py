@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -18,25 +18,39 @@ from codesign.layers._training import (
 )
 
 
-class AddModule(TrainModule):
-    """k sums.
+class CombinationModule(TrainModule):
+    """k sums, differences or products of two branches.
 
     Attributes:
-        price: float32[k], LUTs of the adders, of the last pass that measured it.
+        price: float32[k], LUTs of the adders or multipliers, of the last pass that measured it.
     """
 
     price: torch.Tensor | None = None
 
+    def __init__(
+        self,
+        combine: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        *,
+        is_product: bool,
+    ) -> None:
+        super().__init__()
+        self._combine, self._is_product = combine, is_product
+
     def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
         first, second = inputs
-        if step.measures_price:
-            widths = torch.maximum(first.values, second.values)
-            self.price = widths.sum(dim=(1, 2))
-            return Signal(widths + (widths > 0), first.fraction_bits)
-        return Signal(
-            first.values + second.values,
-            torch.maximum(first.fraction_bits, second.fraction_bits),
-        )
+        if self._is_product:
+            fraction_bits = first.fraction_bits + second.fraction_bits
+        else:
+            fraction_bits = torch.maximum(first.fraction_bits, second.fraction_bits)
+        if not step.measures_price:
+            return Signal(self._combine(first.values, second.values), fraction_bits)
+        if self._is_product:
+            self.price = (first.values * second.values).sum(dim=(1, 2))
+            is_used = (first.values > 0) & (second.values > 0)
+            return Signal((first.values + second.values) * is_used, fraction_bits)
+        widths = torch.maximum(first.values, second.values)
+        self.price = widths.sum(dim=(1, 2))
+        return Signal(widths + (widths > 0), fraction_bits)
 
     def export(self, index: int, name: str, draft: NetworkDraft) -> None:
         """Nothing to write: the format follows."""

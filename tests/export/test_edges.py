@@ -143,12 +143,8 @@ def test_shapes_that_do_not_fit_name_their_node():
         )
 
 
-def test_adder_graphs_that_alkaid_loses_are_refused():
+def test_adders_of_very_wide_sums_are_ordered():
     network = chain(fixed(24, 4), 4, ("dense", 3, fixed(24, 1)), ("linear", fixed(24, 4)))
     words = network.input_type.draw(np.random.default_rng(0), 50).reshape(50, -1)
-    try:
-        got = run_trace(trace_network(network), network, words)
-    except ExportError as error:
-        assert "dense_0: alkaid lost part of its adder graph" in str(error)
-    else:
-        assert np.array_equal(got, run_words(network, words))
+    got = run_trace(trace_network(network), network, words)
+    assert np.array_equal(got, run_words(network, words))

@@ -25,6 +25,8 @@ from tests.export.random_networks import write_emulator
         ("concat", 2),
         ("patches", 2),
         ("patches", 3),
+        ("subtract", 1),
+        ("multiply", 1),
     ],
 )
 def test_compiled_forms_of_any_rank_equal_the_reference(name, rank, tmp_path):

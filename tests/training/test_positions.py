@@ -61,6 +61,8 @@ PARTICLES = [
     network(columns=4, width=2, skip="concat", units=4),
     network(columns=5, width=2, window={"kernel": 3, "stride": 1, "dilation": 1}),
     network(columns=5, width=3, window={"kernel": 2, "stride": 2, "dilation": 2}),
+    network(columns=5, width=3, skip="subtract", units=3),
+    network(columns=4, width=2, skip="multiply", units=2),
 ]
 IMAGES = [
     network(rows=4, columns=3, width=2),

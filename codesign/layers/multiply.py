@@ -1,0 +1,23 @@
+"""Product of two branches of equal shape, element by element, exact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from codesign.layers import LAYERS
+from codesign.layers._merge import Combination
+
+
+class Multiply(Combination):
+    """a * b, as wide as both together."""
+
+    name = "multiply"
+    onnx_operator = "Mul"
+    cpp_operator = "*"
+    is_product = True
+
+    def combine(self, first: Any, second: Any) -> Any:
+        return first * second
+
+
+LAYERS.add(Multiply.name, Multiply())
