@@ -59,10 +59,9 @@ def sample(n=400):
 
 
 def test_a_chance_constraint_on_accuracy_is_stricter_where_less_is_known():
-    demanding = BUDGET.model_copy(update={"minimum_score": 0.62})
     genomes = sample()
-    mean = joint(budget=demanding).evaluate(genomes)
-    sure = joint(budget=demanding, score_confidence=0.95).evaluate(genomes)
+    mean = joint(minimum_score=0.62).evaluate(genomes)
+    sure = joint(minimum_score=0.62, score_confidence=0.95).evaluate(genomes)
     score, std = mean.metrics["score"], mean.metrics["score_std"]
     fits = joint().evaluate(genomes).is_feasible
     assert np.array_equal(mean.is_feasible, fits & (score >= 0.62 - 1e-12))
