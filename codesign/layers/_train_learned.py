@@ -325,8 +325,8 @@ class LearnedDense(LearnedModule):
             "channel": (k, n_out, 1),
             "layer": (k, 1, 1),
         }
-        shape = widths[nodes.granularity or "element"]
-        self.fraction_bits = torch.nn.Parameter(torch.full(shape, _WEIGHT_START))
+        chosen = widths[nodes.granularity or "element"]
+        self.fraction_bits = torch.nn.Parameter(torch.full(chosen, _WEIGHT_START))
         mask = (
             lane_mask(real_out, n_out)[:, :, None] * lane_mask(nodes.input_widths[0], n_in)[:, None]
         )
