@@ -55,12 +55,14 @@ def parse(model: type[Model], value: Any, *, where: str) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
+        # a misspelt key is told before the one that is missing because of it
+        known = error.errors()
+        first = next((e for e in known if e["type"] == "extra_forbidden"), known[0])
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise ConfigError(
-                f"{where}: {unknown_name('key', key, _known_keys(model, first['loc']))}"
-            ) from error
+            above = "".join(f"{part}: " for part in key.split(".")[:-1])
+            misspelt = unknown_name("key", first["loc"][-1], _known_keys(model, first["loc"]))
+            raise ConfigError(f"{where}: {above}{misspelt}") from error
         found = "" if first["type"] == "missing" else f", got {first['input']!r}"
         others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise ConfigError(

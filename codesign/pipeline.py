@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ from codesign.stages import (
     synthesize,
     train,
 )
+from codesign.stages.effort import Effort, expected_effort
 from codesign.stages.setting import Setting, open_setting
 from codesign.study import Study, StudyConfig
 
@@ -165,6 +167,48 @@ def _run_stages(setting: Setting, until: str) -> None:
             )
             study.record(stage.name, found)
         known[stage.name] = found
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStage:
+    """What a run would do with one stage.
+
+    Attributes:
+        name: of the stage.
+        state: "done", "to do", or "again": what it depends on has changed since.
+        effort: what it does, and about how long.
+    """
+
+    name: str
+    state: str
+    effort: Effort
+
+
+def plan_study(folder: Path, config: StudyConfig) -> list[PlannedStage]:
+    """Check a study as a run would before its first label, and say what the run would do; writes nothing.
+
+    Raises:
+        CodesignError: whatever the run would refuse.
+    """
+    study = Study(folder=folder, config=config)
+    known: dict[str, Result] = {}
+    if (folder / "study.yaml").exists():
+        existing = Study.open(folder)
+        existing.check_continues(config)
+        known = dict(existing.results().items())
+    setting = open_setting(study)
+    prepare.check(setting)
+    stages = stages_of(config)
+    digests = digests_of(stages, setting)
+    planned, is_changed = [], False
+    for stage in stages:
+        found = known.get(stage.name)
+        is_changed = is_changed or (found is not None and found.depends_on != digests[stage.name])
+        state = "to do" if found is None else "again" if is_changed else "done"
+        _, _, tail = stage.name.partition("_")
+        effort = expected_effort(setting, stage.kind, int(tail or 0))
+        planned.append(PlannedStage(name=stage.name, state=state, effort=effort))
+    return planned
 
 
 def stale_results(study: Study, digests: Mapping[str, str]) -> list[str]:

@@ -7,6 +7,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from codesign.errors import DesignError, unknown_name
@@ -14,6 +15,19 @@ from codesign.errors import DesignError, unknown_name
 T = TypeVar("T")
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
+
+
+def listed(package: str) -> set[str]:
+    """Return the names of extensions whose modules are called like them, without importing any.
+
+    Args:
+        package: in full, "codesign.search.strategies"; its modules must be called like what they add.
+    """
+    folder = Path(__file__).parent.joinpath(*package.split(".")[1:])
+    own = {module.name for module in pkgutil.iter_modules([str(folder)])}
+    group = f"codesign.{package.rpartition('.')[2]}"
+    others = {point.name for point in importlib.metadata.entry_points(group=group)}
+    return {name for name in own if not name.startswith("_") and name != "base"} | others
 
 
 class Registry(Generic[T]):

@@ -24,8 +24,10 @@ import yaml
 from pydantic import Field, PositiveFloat, model_validator
 
 from codesign.config import Strict, parse, read_yaml
-from codesign.errors import StudyError
+from codesign.errors import ConfigError, StudyError, unknown_name
 from codesign.files import write_atomically
+from codesign.registry import listed
+from codesign.resources import data_root
 from codesign.results import (
     KINDS,
     Choice,
@@ -43,6 +45,8 @@ from codesign.results import SCHEMA as RESULT_SCHEMA
 SCHEMA = 1
 #: What makes a study this study; everything else may change while it goes on.
 IDENTITY = ("task", "space", "device", "budget", "seed")
+#: Fewest labels of either kind that a predictor can be fitted on and judged by.
+LEAST_LABELS = 12
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_\-]{0,60}$")
 
 
@@ -76,9 +80,15 @@ class LabelSection(Strict):
 
     @model_validator(mode="after")
     def _enough(self) -> LabelSection:
-        if max(self.n_initial, self.n_shipped) < 8:
+        for name in ("n_initial", "n_shipped"):
+            if 0 < getattr(self, name) < LEAST_LABELS:
+                raise ValueError(
+                    f"{name}: a predictor needs at least {LEAST_LABELS} labels, of which a quarter judge it, got"
+                    f" {getattr(self, name)}"
+                )
+        if self.n_initial == self.n_shipped == 0:
             raise ValueError(
-                "the first search needs labels: set n_initial or n_shipped to at least 8"
+                f"the first search needs labels: set n_initial or n_shipped to at least {LEAST_LABELS}"
             )
         return self
 
@@ -243,14 +253,53 @@ class StudyConfig(Strict):
     export: ExportSection = ExportSection()
 
 
+def check_names(config: StudyConfig, *, where: str) -> None:
+    """Refuse a name of nothing, with its key and the nearest one that exists, before anything heavy loads.
+
+    Args:
+        config: the configuration.
+        where: the file that it came from, for the message.
+
+    Raises:
+        ConfigError: an unknown device, budget, space, strategy or back end.
+    """
+    for key in ("space", "device", "budget"):
+        value, folder = getattr(config, key), data_root("constraints") / f"{key}s"
+        if value.endswith((".yaml", ".yml")):
+            if not Path(value).is_file():
+                raise ConfigError(f"{where}: {key}: {value} does not exist; check the path")
+        elif value not in (names := [path.stem for path in folder.glob("*.yaml")]):
+            raise ConfigError(
+                f"{where}: {key}: {unknown_name(key, value, names)}; or give the path of a YAML file"
+            )
+    named = [("search.strategy", "search strategy", "search.strategies", config.search.strategy)]
+    named += [
+        ("export.backends", "back end", "export.backends", value)
+        for value in config.export.backends
+    ]
+    for key, kind, package, value in named:
+        offered = listed(f"codesign.{package}")
+        if value not in offered:
+            raise ConfigError(f"{where}: {key}: {unknown_name(kind, value, offered)}")
+    start_from = config.labels.start_from
+    if start_from not in (None, "shipped") and not Path(str(start_from)).is_file():
+        raise ConfigError(
+            f"{where}: labels.start_from: {start_from} does not exist; give a checkpoint, or 'shipped'"
+        )
+
+
 def load_config(path: Path) -> StudyConfig:
-    """Read a study's YAML; relative paths of spaces, devices and budgets are taken from its folder.
+    """Read a study's YAML; relative paths in it are taken from its folder.
 
     Raises:
         ConfigError: the first wrong key or value.
     """
     config = parse(StudyConfig, read_yaml(path), where=path.name)
     moved: dict[str, Any] = {}
+    own = config.task.options.get("path")
+    if isinstance(own, str) and not Path(own).expanduser().is_absolute():
+        options = config.task.options | {"path": str((path.parent / own).resolve())}
+        moved["task"] = config.task.model_copy(update={"options": options})
     for key in ("space", "device", "budget"):
         value = getattr(config, key)
         if value.endswith((".yaml", ".yml")) and not Path(value).is_absolute():
@@ -259,7 +308,9 @@ def load_config(path: Path) -> StudyConfig:
     if start_from not in (None, "shipped"):
         absolute = str((path.parent / start_from).resolve())
         moved["labels"] = config.labels.model_copy(update={"start_from": absolute})
-    return config.model_copy(update=moved)
+    config = config.model_copy(update=moved)
+    check_names(config, where=path.name)
+    return config
 
 
 def library_versions() -> dict[str, str]:
@@ -310,14 +361,7 @@ class Study:
             study = cls.open(folder)
             if study.config == config:
                 return study
-            differing = [
-                key for key in IDENTITY if getattr(study.config, key) != getattr(config, key)
-            ]
-            if differing and any((folder / "results").glob("*.json")):
-                raise StudyError(
-                    f"{folder} holds a study with another {' and '.join(differing)}; choose another folder with"
-                    " --output, or delete it (whatever else changes continues the study)"
-                )
+            study.check_continues(config)
         elif folder.exists() and any(folder.iterdir()):
             raise StudyError(
                 f"{folder} is not empty and holds no study; choose another folder with --output"
@@ -334,6 +378,19 @@ class Study:
             + yaml.safe_dump(written, sort_keys=False),
         )
         return cls(folder=folder, config=config)
+
+    def check_continues(self, config: StudyConfig) -> None:
+        """Check that the study goes on as the same one with another configuration.
+
+        Raises:
+            StudyError: it has begun, and the other one is of other data, space, device, budget or seed.
+        """
+        differing = [key for key in IDENTITY if getattr(self.config, key) != getattr(config, key)]
+        if differing and any((self.folder / "results").glob("*.json")):
+            raise StudyError(
+                f"{self.folder} holds a study with another {' and '.join(differing)}; choose another folder with"
+                " --output, or delete it (whatever else changes continues the study)"
+            )
 
     @classmethod
     def open(cls, folder: Path) -> Study:

@@ -66,6 +66,8 @@ def test_bad_study_files_are_refused_in_one_sentence(tmp_path, text, message):
 def test_relative_paths_are_taken_from_the_study_file(tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text("name: demo\nspace: mine/space.yaml\n")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "space.yaml").write_text("{}")
     assert load_config(path).space == str((tmp_path / "mine/space.yaml").resolve())
 
 

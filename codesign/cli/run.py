@@ -20,9 +20,18 @@ def register(app: typer.Typer) -> None:
             Path | None, typer.Option(help="Study folder.  [default: runs/<name>]")
         ] = None,
         dask: Annotated[str | None, typer.Option(help=_DASK)] = None,
+        dry_run: Annotated[
+            bool,
+            typer.Option(
+                "--dry-run", help="Check everything and say what would be done; write nothing."
+            ),
+        ] = False,
     ) -> None:
         """Search, train, export, prove and report.  Run it again to resume after a stop."""
-        _run(config, output, until="report", dask=dask)
+        if dry_run:
+            _plan(config, output)
+        else:
+            _run(config, output, until="report", dask=dask)
 
     @app.command()
     def search(
@@ -34,6 +43,28 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Only label, fit the predictor and search: leaves a Pareto front in the study folder."""
         _run(config, output, until="search", dask=dask)
+
+
+def _plan(config_path: Path, output: Path | None) -> None:
+    from codesign.study import load_config
+
+    config = load_config(config_path)
+    from codesign.pipeline import plan_study
+
+    folder = output or Path("runs") / config.name
+    planned = plan_study(folder, config)
+    print(f"{folder}: {sum(p.state == 'done' for p in planned)} of {len(planned)} stages are done")
+    for p in planned:
+        print(f"  {p.name:<12} {p.state:<6} {_about(p.effort.seconds):>8}  {p.effort.what}")
+    left = sum(p.effort.seconds for p in planned if p.state != "done")
+    print(f"left: about {_about(left)} on two idle cores")
+
+
+def _about(seconds: float) -> str:
+    """Return a time as roughly as it is known: one digit."""
+    if seconds < 100:
+        return f"{float(f'{max(seconds, 1):.1g}'):.0f} s"
+    return f"{float(f'{seconds / 60:.1g}'):.0f} min"
 
 
 def _run(config_path: Path, output: Path | None, *, until: str, dask: str | None) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from codesign.errors import ConfigError
 from codesign.export.backends import BACKENDS
 from codesign.hardware.scorer import limits
 from codesign.joint import check_budget
@@ -20,6 +21,7 @@ from codesign.stages.setting import (
     unknown_score,
 )
 from codesign.stages.share import open_sharing
+from codesign.training.benchmark import shipped_labels
 
 #: Where the result comes from is what the whole study is about.
 KEYS = ("seed",)
@@ -72,11 +74,17 @@ def check(setting: Setting) -> None:
     Raises:
         DesignError: which one, and why.
     """
-    config = setting.study.config
-    for backend in config.export.backends:
-        BACKENDS.get(backend)
-    if config.labels.predictor not in ("auto", "transfer"):
-        METHODS.get(config.labels.predictor)
+    config, labels = setting.study.config, setting.study.config.labels
+    for name in config.export.backends:
+        BACKENDS.get(name).check_part(setting.device.part)
+    if labels.predictor not in ("auto", "transfer"):
+        METHODS.get(labels.predictor)
+    elif labels.predictor == "transfer" and labels.start_from is None:
+        raise ConfigError(
+            "labels.predictor: 'transfer' needs labels.start_from: a checkpoint, or 'shipped'"
+        )
+    if labels.n_shipped:
+        shipped_labels(setting.task.benchmark, space=setting.space.name, n=labels.n_shipped)
     problem = make_problem(setting, unknown_score)
     settings = strategy_settings(setting, None)
     make_strategy(config.search.strategy, problem, seed=0, settings=settings)

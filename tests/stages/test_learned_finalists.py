@@ -49,7 +49,8 @@ def test_finalists_learn_their_widths_and_become_designs(tmp_path, monkeypatch):
     setting = open_setting(Study.create_or_open(tmp_path / "s", config))
     arrays = setting.arrays()
     baselines = trivial_answers(arrays, n_splits=1)
-    designs = train_points(setting, points(setting, 2), baselines, np.array([800.0, 2000.0]))
+    luts = np.array([800.0, 2000.0])
+    designs = train_points(setting, points(setting, 2), baselines, luts)
     for design in designs:
         network = QuantizedNetwork.load(setting.study.weights_file(design.digest))
         weights = next(roles["weight"] for roles in network.constants.values())
@@ -64,3 +65,6 @@ def test_finalists_learn_their_widths_and_become_designs(tmp_path, monkeypatch):
         designs[0].predicted_with_weights["lut"].value
         < designs[1].predicted_with_weights["lut"].value
     )
+    before = [design.network_digest for design in designs]
+    again = train_points(setting, points(setting, 2), baselines, luts)
+    assert [design.network_digest for design in again] == before  # nothing is trained twice

@@ -9,6 +9,7 @@ import pytest
 
 from codesign.encoding.population import encode_population
 from codesign.export.bundle import load_export
+from codesign.export.rtl import solve_network
 from codesign.hardware.scorer import limits, violations
 from codesign.ir import QuantizedNetwork
 from codesign.layers import run_words, typed
@@ -24,6 +25,7 @@ from codesign.stages import setting as setting_module
 from codesign.stages.fit import labelled
 from codesign.stages.search import _informative_genomes, n_evaluations_of
 from codesign.stages.setting import PredictorScore, make_problem, open_setting
+from codesign.stages.train import train_points
 from codesign.study import Study, StudyConfig
 from codesign.training.options import architecture_digest
 
@@ -38,6 +40,7 @@ CONFIG = StudyConfig.model_validate(
             "n_evaluations": 301, "n_rounds": 2, "strategy": "nsga2", "population_size": 40,
         },
         "train": {"n_finalists": 3, "epochs": 2, "n_splits": 2},
+        "export": {"open_synthesis": False},
     }
 )  # fmt: skip
 
@@ -65,6 +68,12 @@ def arrays(setting):
     return setting.arrays()
 
 
+def finalists(setting, results):
+    """The trained designs, the cheapest first."""
+    known = setting.study.designs()
+    return [known[digest] for digest in results.require(Training).finalists]
+
+
 def accuracy(network, x, y):
     """Share of rows whose greatest output word is that of their class."""
     outputs = run_words(network, network.input_format.words_from_values(np.asarray(x, np.float64)))
@@ -77,8 +86,8 @@ def network_of(setting, design):
 
 def test_every_stage_leaves_its_result(setting, results):
     assert set(dict(results.items())) == {
-        "prepare", "label_1", "fit_1", "search_1", "label_2", "fit_2", "search_2", "train", "choose",
-        "export", "report",
+        "prepare", "label_1", "fit_1", "search_1", "label_2", "fit_2", "search_2", "train",
+        "synthesize", "choose", "export", "report",
     }  # fmt: skip
     assert all(result.seconds >= 0 and result.depends_on for _, result in results.items())
     assert set(STAGES) >= {"prepare", "search", "report"}
@@ -201,7 +210,7 @@ def replace_results(results):
 
 
 def test_finalists_are_trained_scored_and_priced_as_recorded(setting, results, arrays):
-    designs = results.require(Training).designs
+    designs = finalists(setting, results)
     front = {p.digest: p for p in results.of(Search)[-1].points}
     assert 1 <= len(designs) <= 3
     best = max(p.score for p in front.values())
@@ -209,22 +218,24 @@ def test_finalists_are_trained_scored_and_priced_as_recorded(setting, results, a
         network = network_of(setting, design)
         assert network.digest == design.network_digest
         assert network.candidate.digest == design.digest
-        assert design.test_score == pytest.approx(accuracy(network, arrays.x_test, arrays.y_test))
-        assert design.test_score > 0.25
+        assert design.test.value == pytest.approx(accuracy(network, arrays.x_test, arrays.y_test))
+        assert design.test.value > 0.25
         point = front[design.digest]
         assert point.score >= best - 0.015
         assert design.predicted_score.mean == point.score
         # between what was predicted and what was seen on the validation rows
-        low, high = sorted((point.score, design.validation_score))
-        assert low <= design.estimated_score <= high
+        low, high = sorted((point.score, design.validation.value))
+        assert low <= design.estimated.value <= high
+        assert design.validation.value == pytest.approx(np.mean(design.validation.splits))
         (head,) = design.heads.values()
-        assert head.score == pytest.approx(design.test_score)
-        p = design.test_score
+        assert head.score == pytest.approx(design.test.value)
+        p = design.test.value
         assert head.error == pytest.approx((p * (1 - p) / 400) ** 0.5, rel=0.01)
+        assert design.test.standard_error == pytest.approx(head.error)
         for name, figure in design.predicted.items():
             assert figure.low <= figure.value <= figure.high, name
         assert design.predicted["lut"].value == pytest.approx(point.lut)
-        scores = setting.scorer.score_quantized([network], solve=export_stage.solve_network)
+        scores = setting.scorer.score_quantized([network], solve=solve_network)
         for name in ("lut", "ff", "latency_ns"):
             figure = design.predicted_with_weights[name]
             assert figure.value == pytest.approx(scores.metrics[name].value[0])
@@ -235,7 +246,7 @@ def test_finalists_are_trained_scored_and_priced_as_recorded(setting, results, a
 
 
 def test_nodes_are_described_with_their_share_of_the_cost(setting, results):
-    for design in results.require(Training).designs:
+    for design in finalists(setting, results):
         network = network_of(setting, design)
         sites = {site.node.name: site for site in typed(network)}
         assert [node.name for node in design.nodes] == list(sites)
@@ -258,19 +269,31 @@ def test_nodes_are_described_with_their_share_of_the_cost(setting, results):
         assert total == pytest.approx(design.predicted_with_weights["lut"].value, rel=0.35)
 
 
-def test_the_winner_is_the_smallest_of_the_best(results):
-    designs = {d.digest: d for d in results.require(Training).designs}
+def test_the_winner_fits_and_no_cheaper_design_is_clearly_better(setting, results):
+    designs = {d.digest: d for d in finalists(setting, results)}
     choice = results.require(Choice)
-    fitting = [d for d in designs.values() if d.fits]
-    best = max(d.estimated_score for d in fitting)
-    close = [d for d in fitting if d.estimated_score >= best - 0.004]
-    pool = [d for d in close if d.flow == "rtl"] or close
-    assert choice.winner == min(pool, key=lambda d: d.predicted_with_weights["lut"].high).digest
-    assert f"Of {len(designs)} finalists {len(fitting)} fit" in choice.reason
+    winner = designs[choice.winner]
+    assert winner.fits
+
+    def lut(design):
+        return design.predicted_with_weights["lut"].value
+
+    for other in designs.values():
+        if other.fits and lut(other) <= lut(winner):
+            error = winner.validation.error_of_difference(other.validation)
+            allowed = max(0.004, error, winner.validation.standard_error)
+            assert other.estimated.value <= winner.estimated.value + 4 * allowed
+    n_fitting = sum(d.fits for d in designs.values())
+    assert f"finalists {n_fitting} fit the budget" in choice.reason
+    constant, linear = results.require(Training).baselines
+    assert constant.validation.value < 0.3 < linear.validation.value
+    assert constant.description in choice.against_trivial
 
 
 def test_the_export_is_of_the_winner_and_compared_on_every_row(setting, results):
-    facts, winner = results.require(Export).design, results.require(Choice).winner
+    winner = results.require(Export).digest
+    assert winner == results.require(Choice).winner
+    facts = setting.study.exported(setting.study.designs()[winner])
     exported = load_export(setting.study.folder / facts.folder)
     assert exported.network.candidate.digest == winner
     ran = {name: c for name, c in facts.comparisons.items() if c.mismatches is not None}
@@ -286,6 +309,7 @@ def test_emulated_figures_are_those_of_the_certificate(setting, results, arrays,
     """The RTL gives the words of the reference, so its score is that of the quantized network."""
     winner = results.require(Choice).winner
     network = QuantizedNetwork.load(setting.study.weights_file(winner))
+    before = setting.study.exported(setting.study.designs()[winner])
 
     def certify(exported, **options):
         assert np.array_equal(
@@ -310,7 +334,7 @@ def test_emulated_figures_are_those_of_the_certificate(setting, results, arrays,
         "latency_cycles": 7.0, "latency_ns": pytest.approx(7 * period_ns), "interval_cycles": 1.0,
     }  # fmt: skip
     assert facts.emulated_score == pytest.approx(accuracy(network, arrays.x_test, arrays.y_test))
-    assert facts.synthesized is None
+    setting.study.record_beside(winner, before)
 
 
 def replace_config(study, change):
@@ -320,22 +344,31 @@ def replace_config(study, change):
 
 def test_the_summary_and_the_page_say_what_the_results_say(setting, results):
     summary = summarize(setting.study)
-    winner = next(
-        d for d in results.require(Training).designs if d.digest == results.require(Choice).winner
-    )
+    winner = setting.study.designs()[results.require(Choice).winner]
     assert summary["complete"] and summary["winner"]["digest"] == winner.digest
-    assert summary["score"]["quantized"] == pytest.approx(winner.test_score)
-    assert summary["score"]["validation"] == pytest.approx(winner.validation_score)
+    assert summary["score"]["test"] == winner.test.model_dump()
+    assert summary["score"]["validation"]["value"] == pytest.approx(winner.validation.value)
     assert summary["score"]["emulated"] is None
     page = setting.study.report_page.read_text(encoding="utf-8")
     for name in ("lut", "ff", "latency_ns", "latency_cycles"):
         for key, figures in (
             ("predicted", winner.predicted), ("predicted_with_weights", winner.predicted_with_weights),
         ):  # fmt: skip
-            assert summary[name][key] == figures[name].model_dump(), (name, key)
-            assert number(summary[name][key]) in page, (name, key)
+            assert summary["figures"][name][key] == figures[name].model_dump(), (name, key)
+            assert number(summary["figures"][name][key]) in page, (name, key)
     assert winner.predicted["lut"].value > 0
     assert [r["n_labels"] for r in summary["rounds"]] == [12, 15]
-    assert len(summary["front"]) == len(results.of(Search)[-1].points)
-    assert len(summary["finalists"]) == len(results.require(Training).designs)
-    assert f"{winner.digest}" in page
+    known = {p.digest for p in results.of(Search)[-1].points}
+    assert {d["digest"] for d in summary["front"]} == known
+    assert len(summary["finalists"]) == len(results.require(Training).finalists)
+    assert winner.digest in page and page.index("Verdict") < page.index("Proof")
+
+
+def test_training_more_finalists_keeps_those_that_are_trained(setting, results):
+    """The designs of the study are taken over: same points, same weights, nothing trained."""
+    points = {p.digest: p for p in results.of(Search)[-1].points}
+    training = results.require(Training)
+    chosen = [points[digest] for digest in training.finalists]
+    before = [d.network_digest for d in finalists(setting, results)]
+    again = train_points(setting, chosen, training.baselines, np.ones(len(chosen)))
+    assert [d.network_digest for d in again] == before

@@ -54,6 +54,18 @@ class Backend(ABC):
                 output_fraction_bits.
         """
 
+    def check_part(self, part: str) -> None:
+        """Check that a part is of the vendor whose parts the back end takes.
+
+        Raises:
+            ExportError: it is not.
+        """
+        if vendor_of(part) != self.vendor:
+            raise ExportError(
+                f"back end {self.name!r} takes parts of {self.vendor}, {part} is none; choose the"
+                " back end of its vendor"
+            )
+
     def check(self, network: QuantizedNetwork) -> None:
         """Check that the back end can realise the candidate exactly.
 
@@ -65,11 +77,7 @@ class Backend(ABC):
             raise ExportError(
                 f"io_type {hardware.io_type!r} unknown; choose io_parallel or io_stream"
             )
-        if vendor_of(hardware.part) != self.vendor:
-            raise ExportError(
-                f"back end {self.name!r} takes parts of {self.vendor}, {hardware.part} is none; choose the"
-                " back end of its vendor"
-            )
+        self.check_part(hardware.part)
         for node, strategy in hardware.strategy.items():
             if strategy not in self.strategies:
                 raise ExportError(
