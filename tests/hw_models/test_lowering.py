@@ -19,8 +19,8 @@ from hw_models.lowering import (
     sum_bits,
 )
 from hw_models.profile import count_operations
-from hw_models.record_lowering import layer_kind
-from hw_models.records import LayerRecord, read_record, record_json
+from hw_models.record_lowering import layer_kind, lower_record
+from hw_models.records import LayerRecord, Record, read_record, record_json
 from hw_models.types import DesignBatch
 
 
@@ -130,6 +130,19 @@ def test_wires_have_no_cost_in_parallel_and_a_word_a_cycle_in_streams():
 )  # fmt: skip
 def test_spellings_of_a_kind_are_one(name, kind):
     assert layer_kind(LayerRecord(type=name)) == kind
+
+
+@pytest.mark.parametrize(
+    ("partitions", "io_type", "turns"),
+    [(1, "io_parallel", 1), (None, "io_parallel", 4), (2, "io_parallel", 2), (1, "io_stream", 4)],
+)
+def test_a_product_at_every_position_is_copied_or_repeated(partitions, io_type, turns):
+    layer = LayerRecord(type="Dense", in_shape=(4, 3), out_shape=(4, 8), n_partitions=partitions)
+    record = Record(tool="vivado", clock_period_ns=5.0, io_type=io_type, layers=(layer,))
+    (product,) = lower_record(record).of("matvec")
+    assert (product["n_in"], product["n_out"]) == (3, 8)
+    assert product["n_positions"] == turns
+    assert product["n_instances"] == 4 / turns
 
 
 # ---- records ----------------------------------------------------------------------------------

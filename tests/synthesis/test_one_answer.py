@@ -15,7 +15,7 @@ from codesign.synthesis.operations import count_network_operations
 from codesign.testing.layers import network_of
 from hw_models.profile import count_operations
 from hw_models.record_lowering import batch_records, lower_record
-from hw_models.records import read_record, record_json
+from hw_models.records import parse_type, read_record, record_json
 from hw_models.types import METRICS
 from tests.export.random_networks import random_network
 
@@ -63,6 +63,14 @@ def test_every_layer_has_a_record_of_its_own_cost(name, rank):
     assert figures(estimate_network(network, DEVICE)) == figures(
         estimate_design(network_record(network))
     )
+
+
+def test_a_merge_is_recorded_with_its_widest_input():
+    layers = {layer.name: layer for layer in network_record(random_network(11)).layers}
+    node = next(n for n in random_network(11).network.nodes if n.layer == "add")
+    widths = [parse_type(layers[source].result_precision).bits for source in node.inputs]
+    assert len(set(widths)) == 2
+    assert parse_type(layers[node.name].input_precision).bits == max(widths)
 
 
 def test_a_candidate_and_its_record_count_the_same_operations():
