@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError, ExportError
-from codesign.ir import FixedPoint, QuantizedNetwork
+from codesign.ir import FixedPoint, QuantizedNetwork, TensorType
 from codesign.layers import LAYERS, TypedNetwork, run_words, typed
 from codesign.layers._export import cpp_variable
 from codesign.resources import data_root
@@ -83,7 +83,8 @@ def emulator_files(network: QuantizedNetwork, *, name: str, version: int) -> dic
         "support": "".join(
             dict.fromkeys(LAYERS.get(site.node.layer).cpp_support for site in sites)
         ),
-        "constants": _constants(sites),
+        "constants": _input_limits(network.input_type) + _constants(sites),
+        "input_is_wrong": _input_check(network.input_type),
         "body": _body(sites),
     }
     root = data_root("hls_templates") / "emulator"
@@ -197,6 +198,22 @@ def _constants(sites: TypedNetwork) -> str:
         for site in sites
         for name, words in LAYERS.get(site.node.layer).cpp_constants(site).items()
     )
+
+
+def _input_check(known: TensorType) -> str:
+    """Return the C++ expression that tells a word of input i that its element does not hold."""
+    if known.uniform is not None:
+        return f"word < {known.covering.min_word} || word > {known.covering.max_word}"
+    return "word < input_low[i] || word > input_high[i] || (word & input_zeros[i])"
+
+
+def _input_limits(known: TensorType) -> str:
+    """Return the arrays that `_input_check` reads."""
+    if known.uniform is not None:
+        return ""
+    zeros = np.broadcast_to((np.int64(1) << known.trailing_zeros) - 1, known.shape)
+    limits = {"low": known.min_words, "high": known.max_words, "zeros": zeros}
+    return "".join(_array(f"input_{name}", words) + "\n" for name, words in limits.items())
 
 
 def _body(sites: TypedNetwork) -> str:

@@ -221,7 +221,8 @@ def _read_back(
     for name, asked in graph.precision.items():
         layer = layers.get(name)
         if layer is None:
-            # a rounding to the type that the source has already is removed; nothing changes
+            # a rounding to the type that the source has already is removed, one in front of adder graphs
+            # goes into their code; nothing changes
             if _is_removable(name, graph):
                 continue
             raise ExportError(
@@ -251,6 +252,15 @@ def _read_back(
 
 def _is_removable(name: str, graph: _HlsGraph) -> bool:
     layer = next(entry for entry in graph.layers if entry["name"] == name)
+    if layer["class_name"] == "FixedPointQuantizer":
+        (read,) = layer["inputs"]  # which hls4ml made the input of its readers
+        readers = [e for e in graph.layers if read in e.get("inputs", []) and e is not layer]
+        return bool(readers) and all(
+            entry["class_name"] == "Dense"
+            and graph.configuration.get(entry["name"], {}).get("Strategy")
+            == "distributed_arithmetic"
+            for entry in readers
+        )
     (source,) = layer.get("inputs", [""])
     return (
         layer.get("activation") == "linear"

@@ -28,7 +28,7 @@ class HardwareConfig:
         clock_period_ns: target clock period.
         flow: one of `FLOWS`.
         io_type: one of `IO_TYPES`.
-        strategy: per node that has multipliers: one of `hw_models.types.STRATEGIES`.
+        strategy: per node that has multipliers: one of `hw_models.types.MATVEC_STRATEGIES`.
         reuse_factor: per node that has multipliers: how often each multiplier is used per inference.
     """
 

@@ -51,20 +51,30 @@ class QuantizedNetwork:
         """Format of every input port; its words are further confined to their elements of `input_type`."""
         return self.input_type.covering
 
+    def input_values(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return what the network reads of a task's inputs, or of its own given flat.
+
+        Args:
+            values: float[n, *task shape], of which the network reads the `leading` ones; or
+                float[n, n_inputs].
+
+        Returns:
+            float[n, n_inputs].
+        """
+        known, values = self.input_type, np.asarray(values)
+        return values if values.shape[1:] == (known.size,) else leading(values, known.shape)
+
     def input_words(self, values: NDArray[np.floating]) -> NDArray[np.int64]:
         """Quantize real inputs to the words that enter the network.
 
         Args:
-            values: float[n, *task shape], scaled and finite, of which the network reads the `leading`
-                ones; or what it reads, flat: float[n, n_inputs].
+            values: as `input_values` takes them, scaled and finite.
 
         Returns:
             int64[n, n_inputs], words of `input_format`.
         """
-        known, values = self.input_type, np.asarray(values)
-        if values.shape[1:] != (known.size,):
-            values = leading(values, known.shape)
-        shaped = values.reshape(len(values), *known.shape)
+        known = self.input_type
+        shaped = self.input_values(values).reshape(len(values), *known.shape)
         return known.words_from_values(shaped).reshape(len(values), -1)
 
     @property

@@ -102,16 +102,24 @@ def assemble(
     shape = [
         columns[k][rows].astype(np.int64) for k in ("n_in", "n_out", "strategy", "reuse_factor")
     ]
+    n_in, n_out, strategy, reuse = shape
+    is_positional = columns["n_columns"][rows] > 0
     if round_reuse:
-        columns["reuse_factor"][rows] = greatest_legal_reuse_factor(*shape)
+        limit = np.where(is_positional, n_in, n_in * n_out)
+        columns["reuse_factor"][rows] = greatest_legal_reuse_factor(
+            n_in, n_out, strategy, np.minimum(reuse, limit)
+        )
     else:
-        illegal = ~is_legal_reuse_factor(*shape)
+        # hls4ml's products at every position (nnet_conv1d_resource.h) know no greater factor
+        illegal = ~is_legal_reuse_factor(*shape) | (is_positional & (reuse > n_in))
         if illegal.any():
-            n_in, n_out, strategy, reuse = (int(a[illegal][0]) for a in shape)
+            first = tuple(a[illegal][:1] for a in (n_in, n_out, strategy))
+            wish = np.where(is_positional, np.minimum(reuse, n_in), reuse)[illegal][:1]
             raise DesignError(
-                f"reuse_factor {reuse} is not legal for a {n_in} x {n_out} layer with strategy"
-                f" {MATVEC_STRATEGIES[strategy]}; the nearest legal one below is"
-                f" {int(greatest_legal_reuse_factor(*(a[illegal][:1] for a in shape))[0])}"
+                f"reuse_factor {reuse[illegal][0]} is not legal for a {first[0][0]} x {first[1][0]} layer"
+                f"{' at several positions' if is_positional[illegal][0] else ''} with strategy"
+                f" {MATVEC_STRATEGIES[first[2][0]]}; the nearest legal one below is"
+                f" {greatest_legal_reuse_factor(*first, wish)[0]}"
             )
     return Population(
         n_candidates=n_candidates,

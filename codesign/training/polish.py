@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ class _Move:
 def signed_digits(values: NDArray[np.float64]) -> NDArray[np.int64]:
     """Count the non-zero digits of real constants in canonical signed-digit form."""
     words = np.abs(np.rint(np.ldexp(values, 24))).astype(np.int64)
-    return np.bitwise_count(words ^ (3 * words)).astype(np.int64)
+    return np.asarray(np.bitwise_count(words ^ (3 * words)), dtype=np.int64)
 
 
 def without_last_digit(value: float) -> float:
@@ -173,7 +174,7 @@ class _State:
         self._loss = self._loss_of(self._values)
 
     # ---- values ---------------------------------------------------------------------------------
-    def _run(self, changed: dict[str, object], first: str) -> dict[str, torch.Tensor]:
+    def _run(self, changed: dict[str, Any], first: str) -> dict[str, torch.Tensor]:
         """Return the values of `first` and of all nodes after it, with some things changed."""
         values: dict[str, torch.Tensor] = {}
         start = self._nodes.index(first)
@@ -185,18 +186,17 @@ class _State:
             touched.add(name)
             read = [values[n] if n in values else self._values[n] for n in site.node.inputs]
             if name in self._weights:
-                weight, bias = changed.get(name, (self._weights[name], self._biases[name]))  # type: ignore[misc]
+                weight, bias = changed.get(name, (self._weights[name], self._biases[name]))
                 values[name] = read[0] @ torch.from_numpy(weight) + torch.from_numpy(bias)
             elif name == self._nodes[-1]:
                 values[name] = read[0]  # exact: outputs are not rounded
             elif not site.node.inputs:
                 known = changed.get(name, self._types[name])
-                assert isinstance(known, TensorType)
                 words = known.words_from_values(self._inputs.numpy())
                 values[name] = torch.from_numpy(known.values_from_words(words))
             elif name in self._types:
                 known = changed.get(name, self._types[name])
-                moved = replace(site, result=known)  # type: ignore[arg-type]
+                moved = replace(site, result=known)
                 values[name] = LAYERS.get(site.node.layer).torch_exact(moved, read)
             else:
                 values[name] = LAYERS.get(site.node.layer).torch_exact(site, read)
@@ -249,7 +249,7 @@ class _State:
         now = self._weights[move.node][move.element]
         return bool(signed_digits(np.array(move.value)) < signed_digits(np.array(now)))
 
-    def _changed(self, move: _Move) -> tuple[dict[str, object], str]:
+    def _changed(self, move: _Move) -> tuple[dict[str, Any], str]:
         """Return what a move changes, and the first node whose values change."""
         name = move.node
         if move.value is not None:
@@ -262,7 +262,7 @@ class _State:
         lane = move.element[0]
         fraction = bits[lane] - integer_bits[lane]
         bits[lane] -= 1
-        changed: dict[str, object] = {name: replace(known, bits=bits, integer_bits=integer_bits)}
+        changed: dict[str, Any] = {name: replace(known, bits=bits, integer_bits=integer_bits)}
         sources = self._sites[name].node.inputs
         is_centred = known.rounding == "TRN" and sources and sources[0] in self._biases
         if (
@@ -289,7 +289,7 @@ class _State:
             if isinstance(value, TensorType):
                 self._types[name] = value
             else:
-                self._weights[name], self._biases[name] = value  # type: ignore[misc]
+                self._weights[name], self._biases[name] = value
 
     def network(self) -> QuantizedNetwork:
         """Return the present network."""

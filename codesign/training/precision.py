@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -200,7 +200,9 @@ class _Learning:
             return torch.from_numpy(schedule.candidate[schedule.groups[index].members]).to(device)
 
         layers = list(enumerate(self._model.layers))
-        self._priced = [(layer, rows_of(i)) for i, layer in layers if hasattr(layer, "price")]
+        self._priced: list[tuple[Any, torch.Tensor]] = [
+            (layer, rows_of(i)) for i, layer in layers if hasattr(layer, "price")
+        ]
         self._widths = [
             (parameter, rows_of(i))
             for i, layer in layers
@@ -317,6 +319,7 @@ def settle(network: QuantizedNetwork, x: NDArray[np.float32]) -> QuantizedNetwor
         x: float32[n, n_features], standardised; what ranges are traced on.
     """
     words = run_words(network, network.input_words(x), trace=True)
+    assert isinstance(words, dict)
     nodes = network.network.nodes
     result = dict(network.result)
     constants = {name: dict(roles) for name, roles in network.constants.items()}

@@ -23,14 +23,15 @@ def audit_inputs(
 
     Args:
         network: the network.
-        inputs: float[n, n_inputs] scaled real values, or None to use `test_words`.
+        inputs: scaled real values, as `QuantizedNetwork.input_values` takes them, or None to use
+            `test_words`.
         test_words: int64[n, n_inputs].
     """
     known, fmt = network.input_type, network.input_format
     if inputs is None:
         values, source = fmt.values_from_words(test_words), "test words (already inside the format)"
     else:
-        values, source = np.asarray(inputs, dtype=np.float64), "full data set"
+        values, source = network.input_values(inputs).astype(np.float64), "full data set"
     lsb = np.broadcast_to(np.ldexp(1.0, -known.element_fraction_bits), known.shape).ravel()
     low, high = (
         known.values_from_words(words).ravel() for words in (known.min_words, known.max_words)

@@ -296,9 +296,10 @@ def calibrate(
     distrusted = _distrust(dataset, before) if refines else []
     judged = _judge(dataset, folds, start, before, progress)
     # intervals are of the fit that comes out: its recipe, with as few designs held out at a time as can be
+    finest = dataset.groups if np.unique(dataset.groups).size > 1 else folds
     left_out = judged.tried
-    if refines and np.unique(dataset.groups).size > 1:
-        left_out = held_out_predictions(dataset, dataset.groups, start, recipe=judged.recipe)
+    if refines:
+        left_out = held_out_predictions(dataset, finest, start, recipe=judged.recipe)
     covered = covered_by(dataset, start)
     # what stays as it was loses the widening for tools and sizes that no record had
     everyone = fit(dataset, np.arange(len(dataset)), start, Recipe(noise={}, with_timing=False))
@@ -306,7 +307,11 @@ def calibrate(
     errors = {
         metric: error
         for metric in METRICS
-        if (error := _target_error(dataset, start, judged, left_out, before, covered, kept, metric))
+        if (
+            error := _target_error(
+                dataset, finest, start, judged, left_out, before, covered, kept, metric
+            )
+        )
     }
     after = {
         m: judged.tried[m] if m in errors and errors[m].is_accepted else before[m] for m in METRICS
@@ -456,6 +461,7 @@ def is_beyond_chance(gain: Array) -> bool:
 
 def _target_error(
     dataset: Dataset,
+    finest: NDArray[np.object_],
     start: Coefficients,
     judged: _Judged,
     left_out: Mapping[str, Array],
@@ -475,8 +481,8 @@ def _target_error(
     after = judged.tried if is_accepted else before
     if is_refinement(start):
         predicted = left_out if is_accepted else before
-        covered = own_coverage(dataset, dataset.groups, predicted, start)[metric]
-        has_own = is_accepted or kept[metric] < min(MIN_COVERAGE, covered)
+        covered = own_coverage(dataset, finest, predicted, start)[metric]
+        has_own = is_accepted or (kept[metric] < MIN_COVERAGE and kept[metric] < covered)
         covered = covered if has_own else kept[metric]
     else:
         has_own, covered = is_accepted, coverage(dataset, dataset.groups, after)[metric]

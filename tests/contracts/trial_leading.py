@@ -100,7 +100,7 @@ class Cut(Template):
         width = table.numbers(out, "width").astype(np.int64)
         kept = table.numbers(out, "kept").astype(np.int64)
         n_in, n_out = (np.full_like(width, n) for n in (self._shape[-1], self._n_outputs))
-        table.clear_hardware(out, "body", n_in=n_in, n_out=width)
+        table.clear_hardware(out, "body", n_in=n_in, n_out=width, is_positional=True)
         table.clear_hardware(out, "head", n_in=width * kept, n_out=n_out)
         return out
 

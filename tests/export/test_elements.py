@@ -4,13 +4,14 @@ The types hold words of no bits, of one bit, of more integer bits than bits and 
 round down, to nearest and to even, and saturate or wrap.
 """
 
+import ctypes
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from codesign.errors import ExportError
-from codesign.export.emulator import emulator_files
+from codesign.export.emulator import build_emulator, emulator_files
 from codesign.export.hls4ml import build_c_simulation, export_hls4ml
 from codesign.export.onnx import export_onnx, export_qonnx, run_onnx, run_qonnx
 from codesign.export.rtl import export_rtl, run_trace, trace_network
@@ -21,7 +22,7 @@ from codesign.validate.forms import reference_form, torch_form, verilog_form
 from codesign.validate.implementation import InProcess
 from codesign.validate.run import validate_device
 from codesign.validate.vectors import corner_words
-from tests.export.random_networks import random_network, random_words, reference
+from tests.export.random_networks import random_network, random_words, reference, write_emulator
 from tests.export.test_all_forms import emulated_outputs
 
 
@@ -68,6 +69,21 @@ def test_every_word_lies_in_its_inferred_range(seed):
 def test_the_emulator_agrees(tmp_path):
     network, words = network_and_words(3, max_width=6)
     assert np.array_equal(emulated_outputs(network, words, tmp_path), reference(network, words))
+
+
+def test_the_emulator_refuses_words_that_an_element_does_not_hold(tmp_path):
+    network, words = network_and_words(3, max_width=6)
+    known = network.input_type
+    zeros = np.broadcast_to(known.trailing_zeros, known.shape).ravel()
+    wrong = words[:1].copy()
+    wrong[0, int(np.argmax(zeros))] += 1
+    assert not known.holds(wrong.reshape(1, *known.shape))
+    write_emulator(network, tmp_path, name="net")
+    run = ctypes.CDLL(str(build_emulator(tmp_path))).net_v1_run
+    run.argtypes, run.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64], ctypes.c_int64
+    outputs = np.zeros((1, typed(network).output.size), dtype=np.int64)
+    assert run(words.ctypes.data, outputs.ctypes.data, 1) == 0
+    assert run(wrong.ctypes.data, outputs.ctypes.data, 1) == 1
 
 
 @pytest.mark.slow

@@ -140,6 +140,29 @@ def test_designs_that_agree_with_the_laws_change_nothing(monkeypatch):
     assert not result.is_better
 
 
+def test_one_network_in_many_variants_is_judged_design_by_design(monkeypatch):
+    monkeypatch.setattr(sys.modules["hw_models.calibration.calibrate"], "MAX_FOLDS", 3)
+    (record,) = user_records(USERS["frugal"], 1, seed=10)
+    factors = (0.5, 0.55, 0.6, 0.5, 0.45, 0.52)
+    records = [
+        replace(
+            record,
+            id=str(i),
+            source=str(i),
+            clock_period_ns=4.0 + 0.1 * i,
+            reports={
+                "csynth": replace(
+                    record.reports["csynth"], lut=round(factor * record.reports["csynth"].lut)
+                )
+            },
+        )
+        for i, factor in enumerate(factors)
+    ]
+    result = calibrate(records)
+    assert result.n_groups == 1
+    assert all(0 <= error.coverage <= 1 for error in result.errors.values())
+
+
 def test_gains_must_be_beyond_chance():
     assert is_beyond_chance(np.array([5.0, 6.0, 4.0, 5.0]))
     assert not is_beyond_chance(np.array([9.0, -8.0, 7.0, -6.0]))

@@ -1,5 +1,7 @@
 """Shapes of any rank travel through a population: positions before the last axis, channels in it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -73,3 +75,16 @@ def test_branches_of_equal_positions_join_along_the_channels():
     joined = node("concat_1", "concat", "relu_1", "input_1")
     columns = population_from_candidates([particles(joined, columns=8)]).columns
     assert (columns["n_out"][-1], columns["n_columns"][-1], columns["n_positions"][-1]) == (9, 8, 8)
+
+
+def test_a_layer_at_several_positions_shares_a_multiplier_by_at_most_its_inputs():
+    """hls4ml asserts it in C++ (nnet_conv1d_resource.h); the scorer must not promise more."""
+    for axes in ({}, {"columns": 8}):
+        known = particles(**axes)
+        hardware = replace(known.hardware, reuse_factor={"dense_1": 6})
+        other = replace(known, hardware=hardware)
+        if not axes:
+            assert population_from_candidates([other]).columns["reuse_factor"][1] == 6
+            continue
+        with pytest.raises(DesignError, match="3 x 6 layer at several positions .* below is 3"):
+            population_from_candidates([other])

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from codesign.errors import DesignError
+from codesign.export.bundle import export_candidate
 from codesign.export.rtl import run_trace, trace_network
 from codesign.ir import Candidate, HardwareConfig, Network, Node, QuantizedNetwork
 from codesign.layers import run_words
@@ -21,6 +22,7 @@ from codesign.training.polish import (
     without_last_digit,
 )
 from codesign.training.precision import PrecisionOptions, train_learned
+from codesign.validate.certificate import certify
 
 OPTIONS = PrecisionOptions(epochs=40, batch_size=100)
 
@@ -224,3 +226,18 @@ def test_a_digit_is_dropped_as_in_canonical_form():
     ]
     values = np.array([0.0, 1.0, 3.0, -7.0, 5.0, 0.375])
     assert signed_digits(values).tolist() == [0, 1, 2, 2, 2, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ("tanh", "concat", "leaky_relu"))
+def test_every_form_of_a_learned_network_is_equal_bit_for_bit(trained, kind, tmp_path):
+    learned = trained[kind]
+    words = learned.input_words(TASK.x_test)
+    scaling = {"method": "none", "features": []}
+    exported = export_candidate(
+        learned, tmp_path / "firmware", scaling=scaling, vectors=words, backends=("vitis",)
+    )
+    certificate = certify(exported, test_words=words, inputs=TASK.x_train, seed=1)
+    run = {c.name: c.mismatches for c in certificate.comparisons if c.mismatches is not None}
+    assert {"torch", "onnxruntime", "qonnx", "hls4ml_vitis", "emulator", "alkaid"} <= set(run)
+    assert not any(run.values())

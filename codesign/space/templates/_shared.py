@@ -180,7 +180,13 @@ class GeneTable:
             genomes[where, self.index(gene)] = 0
 
     def clear_hardware(
-        self, genomes: Genomes, suffix: str, *, n_in: NDArray[np.int64], n_out: NDArray[np.int64]
+        self,
+        genomes: Genomes,
+        suffix: str,
+        *,
+        n_in: NDArray[np.int64],
+        n_out: NDArray[np.int64],
+        is_positional: bool = False,
     ) -> None:
         """Give hardware genes of equal effect equal values, in place.
 
@@ -191,6 +197,7 @@ class GeneTable:
             genomes: int64[n, n_genes].
             suffix: ends the names of the genes.
             n_in, n_out: int64[n], shape of the layer's matrix.
+            is_positional: it is used at every position; no reuse factor is then above n_in.
         """
         is_rtl = self.holds(genomes, "flow", "rtl")
         self.clear(genomes, is_rtl, *(name for name in OPTIONAL if name in self.domain_of))
@@ -200,12 +207,14 @@ class GeneTable:
         rows = np.flatnonzero(shares)
         wishes = np.array(self.domains[self.domain_of[f"reuse_factor_{suffix}"]], dtype=np.int64)
         shapes, which = np.unique(n_in[rows] * 2**32 + n_out[rows], return_inverse=True)
+        of_in, of_out = (np.repeat(n, wishes.size) for n in (shapes >> 32, shapes & (2**32 - 1)))
+        asked = np.tile(wishes, shapes.size)
         # all strategies that share multipliers have the same legal factors
         answers = greatest_legal_reuse_factor(
-            np.repeat(shapes >> 32, wishes.size),
-            np.repeat(shapes & (2**32 - 1), wishes.size),
-            np.full(shapes.size * wishes.size, MATVEC_STRATEGIES.index(_SHARING[0])),
-            np.tile(wishes, shapes.size),
+            of_in,
+            of_out,
+            np.full(asked.size, MATVEC_STRATEGIES.index(_SHARING[0])),
+            np.minimum(asked, of_in) if is_positional else asked,
         ).reshape(shapes.size, wishes.size)
         first = (answers[:, :, None] == answers[:, None, :]).argmax(axis=2)
         column = self.index(f"reuse_factor_{suffix}")

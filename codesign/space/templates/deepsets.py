@@ -103,7 +103,8 @@ class DeepSets(Template):
             present = self._present(out, suffix)
             table.clear(out, ~present, *(f"{name}_{suffix}" for name in ("width", *_BLOCK)))
             units = table.numbers(out, f"width_{suffix}").astype(np.int64)
-            table.clear_hardware(out, suffix, n_in=width, n_out=units)
+            is_particle = suffix.startswith("particle")
+            table.clear_hardware(out, suffix, n_in=width, n_out=units, is_positional=is_particle)
             width = np.where(present, units, width)
         table.clear_hardware(out, "head", n_in=width, n_out=np.full_like(width, self._n_outputs))
         return out
