@@ -515,6 +515,37 @@ class ComparisonFacts(Strict):
     status: str
 
 
+class CurveFacts(Strict):
+    """A curve of one head on the test rows; `kind` is roc, histogram, response, resolution or turn_on."""
+
+    head: str
+    kind: str
+    label: str
+    x_title: str
+    y_title: str
+    x: list[float]
+    y: list[float]
+    error: list[float]
+
+
+class TriggerFacts(Strict):
+    """A threshold on the first output: it fires where the output's word is at or above it.
+
+    Attributes:
+        threshold_word: in units of the output's last bit.
+        fraction_bits: of the output.
+        rate_khz: of the background that fires on the test rows.
+        input_rate_khz: that the background stands for.
+        efficiency: share of each signal that fires.
+    """
+
+    threshold_word: int
+    fraction_bits: int
+    rate_khz: float
+    input_rate_khz: float
+    efficiency: dict[str, float]
+
+
 class Exported(Result):
     """A design exported and proved; lies beside its weights.
 
@@ -527,6 +558,8 @@ class Exported(Result):
         emulated: figures of the RTL simulated cycle by cycle, by metric; empty without RTL.
         emulated_score: score of the emulated words on test rows.
         skipped: reason per artefact that could not be made.
+        curves: what the network answers on the test rows, for the report.
+        trigger: its threshold, where the test rows' events are judged at a rate.
     """
 
     KIND = "exported"
@@ -538,6 +571,8 @@ class Exported(Result):
     emulated: dict[str, float]
     emulated_score: float | None
     skipped: dict[str, str]
+    curves: list[CurveFacts] = Field(default_factory=list)
+    trigger: TriggerFacts | None = None
 
 
 class Export(Result):

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from codesign.front import METRICS, Design
+from codesign.report.curves import curve_figures
 from codesign.report.table import EVIDENCE, KEY, LABELS, cell, marked, number, title_of
 from codesign.results import Evidence
 
@@ -41,6 +42,7 @@ def render(summary: dict[str, Any]) -> str:
             (name, title_of(head["kind"]), f"{head['score']:.4g} ± {head['error']:.2g}")
             for name, head in (summary["heads"] or {}).items()
         ],
+        curve_plots=[_embed(figure, name=name) for name, figure in curve_figures(summary)],
         front_plots=[
             _embed(_front_figure(summary, designs, score, "lut"), name="front_lut"),
             _embed(_front_figure(summary, designs, score, "latency_ns"), name="front_ns"),
@@ -58,7 +60,9 @@ def render(summary: dict[str, Any]) -> str:
         predictor_sentence=_predictor_sentence(summary),
         predictor_plots=_predictor_plots(summary),
         json_text=json.dumps(
-            {**summary, "front": [d.digest for d in designs]}, indent=1, ensure_ascii=False
+            {**summary, "front": [d.digest for d in designs], "curves": None},
+            indent=1,
+            ensure_ascii=False,
         ),
     )
 

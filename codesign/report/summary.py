@@ -40,6 +40,8 @@ def summarize(study: Study) -> dict[str, Any]:
         "score_kind": None,
         "test_score_kind": None,
         "heads": None,
+        "curves": None,
+        "trigger": None,
         "winner": None,
         "score": None,
         "figures": None,
@@ -137,6 +139,8 @@ def _winner(study: Study, choice: Choice) -> dict[str, Any]:
             ),
         },
         "heads": {name: head.model_dump(mode="json") for name, head in winner.heads.items()},
+        "curves": None if exported is None else [c.model_dump() for c in exported.curves],
+        "trigger": exported.trigger.model_dump() if exported and exported.trigger else None,
         "score": {
             "predicted": winner.predicted_score.model_dump(),
             "validation": winner.validation.model_dump(exclude={"replicates"}),

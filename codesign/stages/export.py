@@ -11,6 +11,7 @@ from codesign.export.bundle import export_candidate
 from codesign.front import Limits, designs_of, pick
 from codesign.ir import QuantizedNetwork
 from codesign.results import Choice, ComparisonFacts, Export, Exported, Results
+from codesign.stages.curves import curves_of, trigger_of
 from codesign.stages.setting import Setting
 from codesign.stages.statistics import judge_test
 from codesign.stages.synthesize import synthesize_designs
@@ -77,6 +78,7 @@ def export_design(
         )
     for name, reason in exported.skipped.items():
         setting.reporter.message(f"not exported: {name}: {reason}")
+    outputs = output_values(network, arrays.x_test)
     emulated: dict[str, float] = {}
     emulated_score = None
     if certificate.latency_cycles is not None:
@@ -88,9 +90,11 @@ def export_design(
             "interval_cycles": 1.0,  # the emulation took one vector every cycle, and every word was right
         }
         # the words that the RTL gave: the certificate found them equal to these
-        judged = judge_outputs(output_values(network, arrays.x_test), arrays)
+        judged = judge_outputs(outputs, arrays)
         emulated_score = judge_test(arrays, judged).value
     found = Exported(
+        curves=curves_of(arrays, outputs),
+        trigger=trigger_of(network, arrays, outputs),
         network_digest=network.digest,
         folder=str(folder.relative_to(study.folder)),
         verdict=certificate.verdict,

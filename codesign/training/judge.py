@@ -65,9 +65,22 @@ def judge_outputs(
         for head, values, truth in head_values(task.target, outputs, y, x)
     }
     if part == "test" and task.events is not None:
-        first = outputs[:, task.target.output_slices[0]]
-        found["events"] = task.events.metric.judge(first, task.events.labels, weights)
+        found["events"] = task.events.metric.judge(
+            event_score(task, outputs), task.events.labels, weights
+        )
     return found
+
+
+def event_score(task: TaskArrays, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what tells events from the background on the test rows, float64[n].
+
+    The first output; of a reconstruction, its mean squared error, which is then computed outside the network.
+    """
+    if task.target.heads[0].kind == "reconstruction":
+        own = outputs[:, task.target.output_slices[0]]
+        truth = task.x_test.reshape(len(own), -1)
+        return np.asarray(((own - truth) ** 2).mean(axis=1))
+    return np.asarray(outputs[:, 0])
 
 
 def merit_of(
@@ -89,9 +102,8 @@ def merit_of(
     """
     outputs = output_values(network, x)
     if is_test and task.events is not None:
-        first = outputs[:, task.target.output_slices[0]]
-        events = task.events
-        return float(events.metric.merit(events.metric.score(first, events.labels, weights)))
+        events, score = task.events, event_score(task, outputs)
+        return float(events.metric.merit(events.metric.score(score, events.labels, weights)))
     head, values, truth = next(head_values(task.target, outputs, y, x))
     return float(head.metric.merit(head.metric.score(values, truth, weights)))
 

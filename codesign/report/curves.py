@@ -1,0 +1,73 @@
+"""Figures of what a network answers on the test rows: one per head and kind of curve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+_TITLES = {
+    "roc": "efficiency against what passes of the rest",
+    "histogram": "distribution of the score",
+    "response": "response",
+    "resolution": "resolution",
+    "turn_on": "turn-on",
+}
+
+
+def curve_figures(summary: dict[str, Any]) -> list[tuple[str, go.Figure]]:
+    """Return (name, figure) of every head and kind of curve of the winner, and of scores against LUT."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for curve in summary["curves"] or ():
+        groups.setdefault((curve["head"], curve["kind"]), []).append(curve)
+    trigger = summary["trigger"]
+    figures = []
+    for (head, kind), curves in groups.items():
+        figure = go.Figure()
+        for curve in curves:
+            shape = {"line": {"shape": "hvh"}} if kind == "histogram" else {}
+            figure.add_scatter(
+                x=curve["x"],
+                y=curve["y"],
+                error_y={"array": curve["error"], "thickness": 0.6, "width": 0},
+                mode="lines" if kind in ("roc", "histogram") else "lines+markers",
+                name=curve["label"],
+                **shape,
+            )
+        figure.update_xaxes(title=curves[0]["x_title"], type="log" if kind == "roc" else "linear")
+        figure.update_yaxes(title=curves[0]["y_title"])
+        if trigger and kind == "histogram":
+            value = trigger["threshold_word"] * 2.0 ** -trigger["fraction_bits"]
+            figure.add_vline(x=value, line_dash="dash", annotation_text="threshold")
+            figure.update_yaxes(type="log")
+        if trigger and kind == "roc" and head == "events":
+            figure.add_vline(x=trigger["rate_khz"], line_dash="dash", annotation_text="threshold")
+        figure.update_layout(title=f"{head}: {_TITLES[kind]} (trained, test rows)")
+        figures.append((f"{head}_{kind}", figure))
+    return [*figures, *_against_lut(summary)]
+
+
+def _against_lut(summary: dict[str, Any]) -> list[tuple[str, go.Figure]]:
+    """Return one figure per head: what trained designs are worth against their LUTs."""
+    trained = summary["finalists"] or ()
+    figures = []
+    for name in summary["heads"] or {}:
+        figure = go.Figure()
+        rows = [d for d in trained if name in d["heads"]]
+        if len(rows) < 2:
+            continue
+        figure.add_scatter(
+            x=[d["predicted_with_weights"]["lut"]["value"] for d in rows],
+            y=[d["heads"][name]["score"] for d in rows],
+            error_y={"array": [d["heads"][name]["error"] for d in rows], "thickness": 0.8},
+            mode="markers",
+            name="finalists",
+            text=[d["digest"] for d in rows],
+        )
+        kind = rows[0]["heads"][name]["kind"]
+        unit = f" ({kind['unit']})" if kind["unit"] else ""
+        figure.update_xaxes(title="LUT, predicted with weights", type="log")
+        figure.update_yaxes(title=f"{kind['name']}{unit}")
+        figure.update_layout(title=f"{name}: {kind['name']} on the test rows against LUT")
+        figures.append((f"{name}_lut", figure))
+    return figures
