@@ -237,11 +237,26 @@ def export_candidate(
 
 
 def _ports(network: QuantizedNetwork) -> dict[str, Any]:
-    """Say how a real input becomes a word: scale, multiply, round down, saturate."""
-    fmt = network.input_format
-    return {
+    """Say how a real input becomes a word: scale, multiply, round, saturate or wrap."""
+    known, fmt = network.input_type, network.input_format
+    rounded = {"TRN": "floor({})", "RND": "floor({} + 0.5)", "RND_CONV": "round_half_even({})"}[
+        fmt.rounding
+    ]
+    bring = "clip" if fmt.overflow == "SAT" else "wrap"
+    ports: dict[str, Any] = {}
+    if known.uniform is not None:
+        word = rounded.format(f"scaled * 2**{fmt.fraction_bits}")
+        ports["word"] = f"{bring}({word}, {fmt.min_word}, {fmt.max_word})"
+    else:  # element by element: its own fraction bits f and range
+        fractions = np.broadcast_to(known.element_fraction_bits, known.shape).ravel()
+        low, high = (
+            (words >> known.trailing_zeros).ravel() for words in (known.min_words, known.max_words)
+        )
+        word = rounded.format("scaled * 2**f[i]")
+        ports["word"] = f"{bring}({word}, low[i], high[i]) * 2**({fmt.fraction_bits} - f[i])"
+        ports |= {"f": fractions.tolist(), "low": low.tolist(), "high": high.tolist()}
+    return ports | {
         "input_format": fmt.to_hls(),
-        "word": f"clip(floor(scaled * 2**{fmt.fraction_bits}), {fmt.min_word}, {fmt.max_word})",
         "fraction_bits": fmt.fraction_bits,
         "min_word": fmt.min_word,
         "max_word": fmt.max_word,

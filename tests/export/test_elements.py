@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from codesign.errors import ExportError
+from codesign.export.bundle import _ports
 from codesign.export.emulator import build_emulator, emulator_files
 from codesign.export.hls4ml import build_c_simulation, export_hls4ml
 from codesign.export.onnx import export_onnx, export_qonnx, run_onnx, run_qonnx
@@ -175,3 +176,19 @@ def test_devices_are_sent_words_that_their_elements_hold(tmp_path):
         n_events=300,
     )
     assert report.verdict == "pass"
+
+
+def test_what_the_export_says_about_inputs_makes_the_words():
+    network, _ = network_and_words(3)
+    said = _ports(network)
+    values = np.random.default_rng(0).normal(0, 4, (200, network.input_type.size))
+    namespace = {
+        "scaled": values,
+        "floor": np.floor,
+        "round_half_even": np.rint,
+        "clip": np.clip,
+        "wrap": lambda words, low, high: (words - low) % (high - low + 1.0) + low,
+        "i": slice(None),
+        **{name: np.array(said[name], dtype=float) for name in ("f", "low", "high")},
+    }
+    assert np.array_equal(eval(said["word"], namespace), network.input_words(values))
