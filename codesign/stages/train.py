@@ -51,8 +51,9 @@ KEYS = (
 Floats = NDArray[np.float64]
 
 
-#: Time for polishing one network with learned widths.
-_POLISH_S = 15.0
+#: Of the networks with learned widths that are kept: seconds of polishing each, and trainings of which the
+#: better on the rows trained on is kept.
+_FINISH = (15.0, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +144,7 @@ def train_learned(
             return result
 
         jobs = [
-            (candidates, luts, arrays, o, seed + k, _POLISH_S if o is settings[-1] else 0.0)
+            (candidates, luts, arrays, o, seed + k, *(_FINISH if o is settings[-1] else (0.0, 1)))
             for k, o in enumerate(settings)
         ]
         if pool is None:

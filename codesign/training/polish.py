@@ -108,12 +108,15 @@ def learn_with_teacher(
     options: PrecisionOptions,
     seed: int,
     polish_s: float = 0.0,
+    n_restarts: int = 1,
 ) -> LearnedResult:
     """Train a teacher, then students of learned widths, then polish, on one core: what workers run.
 
     Args:
         candidates, budgets_lut, task, options, seed: as in `train_learned`.
         polish_s: time for polishing each network; 0 polishes none.
+        n_restarts: trainings of each candidate, with other initial weights; that of least loss +
+            price * LUT on the rows trained on is kept.
     """
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -123,17 +126,35 @@ def learn_with_teacher(
             held_out = {"validation_fraction": options.validation_fraction, "split": options.split}
             teacher = train_teacher(task, seed=seed, **held_out)  # type: ignore[arg-type]
         result = train_learned(
-            candidates, budgets_lut, task, options, seed=seed, teacher_logits=teacher
+            [candidate for candidate in candidates for _ in range(n_restarts)],
+            np.repeat(budgets_lut, n_restarts),
+            task,
+            options,
+            seed=seed,
+            teacher_logits=teacher,
         )
-        if polish_s <= 0:
+        if polish_s <= 0 and n_restarts == 1:
             return result
         rows = np.delete(np.arange(len(task.y_train)), result.validation_rows)
         loss = training_loss(task, rows, teacher, options.distillation_weight)
-        networks = tuple(
-            polish(network, task.x_train[rows], loss, price=float(price), time_limit_s=polish_s)
+        x = task.x_train[rows]
+        networks = [
+            polish(network, x, loss, price=float(price), time_limit_s=polish_s)
             for network, price in zip(result.networks, result.price, strict=True)
+        ]
+        states = [_State(network, x, loss) for network in networks]
+        common = np.exp(np.log(result.price).reshape(-1, n_restarts).mean(axis=1)).repeat(
+            n_restarts
         )
-        return replace(result, networks=networks)
+        paid = np.array([s.loss for s in states]) + common * [s.lut() for s in states]
+        first = np.arange(0, len(networks), n_restarts)
+        kept = first + paid.reshape(-1, n_restarts).argmin(axis=1)
+        return replace(
+            result,
+            networks=tuple(networks[i] for i in kept),
+            predicted_lut=np.array([states[i].lut() for i in kept]),
+            price=result.price[kept],
+        )
     finally:
         torch.set_num_threads(n_threads)
 
@@ -171,7 +192,7 @@ class _State:
         self._biases = {n: c["bias"].real for n, c in network.constants.items()}
         self._types = {n: network.result[n] for n in network.result}
         self._values = self._run({}, self._nodes[0])
-        self._loss = self._loss_of(self._values)
+        self.loss = self._loss_of(self._values)
 
     # ---- values ---------------------------------------------------------------------------------
     def _run(self, changed: dict[str, Any], first: str) -> dict[str, torch.Tensor]:
@@ -220,6 +241,15 @@ class _State:
                     np.full(self._sites[origin].output.size, self._sites[origin].output.format.bits)
                 )
         return np.concatenate(parts).astype(np.float64)
+
+    def lut(self) -> float:
+        """Return what the products cost: signed digits times bits of lanes."""
+        return float(
+            sum(
+                (signed_digits(w).sum(axis=1) * self._lane_bits(n)).sum()
+                for n, w in self._weights.items()
+            )
+        )
 
     def moves(self) -> Iterator[_Move]:
         """Yield everything that can be dropped from the present network."""
@@ -278,13 +308,13 @@ class _State:
     def gain(self, move: _Move, price: float) -> float:
         """Return by how much a move lowers loss + price * LUT."""
         loss = self._loss_of(self._run(*self._changed(move)))
-        return self._loss - loss + price * move.saved_lut
+        return self.loss - loss + price * move.saved_lut
 
     def apply(self, move: _Move) -> None:
         """Make a move."""
         changed, first = self._changed(move)
         self._values.update(self._run(changed, first))
-        self._loss = self._loss_of(self._values)
+        self.loss = self._loss_of(self._values)
         for name, value in changed.items():
             if isinstance(value, TensorType):
                 self._types[name] = value

@@ -12,10 +12,12 @@ from codesign.export.rtl import run_trace, trace_network
 from codesign.ir import Candidate, HardwareConfig, Network, Node, QuantizedNetwork
 from codesign.layers import run_words
 from codesign.layers._train_learned import own_words
+from codesign.training import teacher
 from codesign.training.judge import merit_of
 from codesign.training.options import TaskArrays
 from codesign.training.polish import (
     _State,
+    learn_with_teacher,
     polish,
     signed_digits,
     training_loss,
@@ -205,7 +207,7 @@ def test_polishing_values_are_those_of_the_integer_network(trained, kind):
 def test_polishing_lowers_the_cost_and_pays_no_more_than_the_price(trained, kind):
     learned, price = trained[kind], 2e-4
     polished = polish(learned, TASK.x_train, LOSS, price=price)
-    before, after = (_State(n, TASK.x_train, LOSS)._loss for n in (learned, polished))
+    before, after = (_State(n, TASK.x_train, LOSS).loss for n in (learned, polished))
     saved = float(trace_network(learned).cost - trace_network(polished).cost)
     assert saved > 0
     # the price is of digits times bits; a solved graph shares some of them
@@ -214,6 +216,23 @@ def test_polishing_lowers_the_cost_and_pays_no_more_than_the_price(trained, kind
     assert np.array_equal(
         run_trace(trace_network(polished), polished, words), run_words(polished, words)
     )
+
+
+def test_of_two_restarts_the_better_on_the_training_rows_is_kept(monkeypatch):
+    monkeypatch.setattr(teacher, "_EPOCHS", 1)
+    options = PrecisionOptions(epochs=8, batch_size=100, validation_fraction=0.0)
+    arguments = ([network("relu")], np.array([300.0]), TASK, options, 3)
+    both = learn_with_teacher(*arguments, n_restarts=2)
+    assert len(both.networks) == len(both.predicted_lut) == len(both.price) == 1
+    logits = teacher.train_teacher(TASK, seed=3, validation_fraction=0.0)
+    pair = train_learned(
+        [network("relu")] * 2, np.full(2, 300.0), TASK, options, seed=3, teacher_logits=logits
+    )
+    loss = training_loss(TASK, np.arange(900), logits, options.distillation_weight)
+    states = [_State(n, TASK.x_train, loss) for n in pair.networks]
+    price = float(np.exp(np.log(pair.price).mean()))
+    paid = [s.loss + price * s.lut() for s in states]
+    assert both.networks[0].digest == pair.networks[int(np.argmin(paid))].digest
 
 
 def test_a_digit_is_dropped_as_in_canonical_form():
