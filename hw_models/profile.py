@@ -115,8 +115,7 @@ def fit_energy_scale(
 #: Energy of one operation by width, picojoule at 45 nm and 0.9 V.
 #: Source: Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323, figure 1.1.9.
 ENERGY_45NM_PJ: Mapping[str, float] = {
-    "add_8": 0.03, "add_32": 0.1, "multiply_8": 0.2, "multiply_32": 3.1, "float_add_16": 0.4, "float_add_32": 0.9,
-    "float_multiply_16": 1.1, "float_multiply_32": 3.7, "sram_8kb_64": 10.0, "dram_64": 1300.0,
+    "float_add_16": 0.4, "float_add_32": 0.9, "float_multiply_16": 1.1, "float_multiply_32": 3.7,
 }  # fmt: skip
 
 

@@ -50,9 +50,11 @@ def register(app: typer.Typer) -> None:
         if study is not None:
             from codesign.api import load_network
             from codesign.synthesis.operations import count_network_operations
+            from hw_models.profile import processor_energy_nj
 
             counts = count_network_operations([load_network(study, candidate)])
             result["operations"] = {name: float(value[0]) for name, value in asdict(counts).items()}
+            result["energy_on_a_processor_nj"] = float(processor_energy_nj(counts)[0])
         else:
             import json as json_module
 

@@ -225,7 +225,7 @@ class LayerContract:
         k, examples = 7, layer.examples()
         columns = {
             p.column: np.array(
-                [float(examples[i % len(examples)].get(p.name, p.default)) for i in range(k)]
+                [float(examples[i % len(examples)].get(p.name, p.default) or 0) for i in range(k)]
             )
             for p in layer.parameters
         }

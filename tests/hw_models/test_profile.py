@@ -66,6 +66,12 @@ def test_power_reports_scale_the_energy():
         fit_energy_scale([predicted], [np.array([0.0])], base)
 
 
-def test_half_precision_needs_less_energy_on_a_processor():
+@pytest.mark.parametrize(
+    ("precision", "add_pj", "multiply_pj"), [("float_32", 0.9, 3.7), ("float_16", 0.4, 1.1)]
+)
+def test_a_processor_pays_for_every_addition_and_product(precision, add_pj, multiply_pj):
+    """Figures of Horowitz, ISSCC 2014, figure 1.1.9."""
     counts = count_operations(two_layers().ops, 1)
-    assert processor_energy_nj(counts, precision="float_16")[0] < processor_energy_nj(counts)[0]
+    others = counts.flops[0] - 2 * counts.macs[0]
+    expected_pj = counts.macs[0] * (add_pj + multiply_pj) + others * add_pj
+    assert processor_energy_nj(counts, precision=precision)[0] == pytest.approx(expected_pj / 1000)
