@@ -44,6 +44,7 @@ test-slow: $(STAMP)
 golden: $(STAMP)
 	$(BIN)/python -m tests.golden.test_golden
 	$(BIN)/python -m tests.hw_models.test_laws
+	$(BIN)/python -m tests.hw_models.test_primitive_figures --write
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

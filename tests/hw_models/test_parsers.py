@@ -18,6 +18,7 @@ from hw_models.calibration.parsers.baselines import (
 from hw_models.calibration.parsers.csynth import parse_cosim_rpt, parse_csynth_rpt, parse_csynth_xml
 from hw_models.calibration.parsers.jsonl import read_record_lines
 from hw_models.calibration.parsers.numbers import count_of, period_ns_of
+from hw_models.calibration.parsers.project import read_weight_words
 from hw_models.calibration.parsers.vivado import (
     parse_export_rpt,
     parse_timing_rpt,
@@ -355,3 +356,17 @@ def test_shared_reports_agree_with_the_independently_parsed_records():
                         if record[stage] and key in record[stage] and key != "pipeline_type":
                             assert record[stage][key] == value, (theirs["id"], stage, key)
     assert n_compared >= 5
+
+
+def test_weights_come_from_the_header_that_is_compiled_then_from_the_text(tmp_path):
+    def words():
+        found = read_weight_words(tmp_path, "w2", "ap_fixed<6,3>")
+        return None if found is None else found.tolist()
+
+    assert words() is None
+    (tmp_path / "w2.txt").write_text("1.5, -0.25")
+    assert words() == [12, -2]
+    (tmp_path / "w2.h").write_text("weight2_t other[2] = {9, 9};")  # of another layer
+    assert words() == [12, -2]
+    (tmp_path / "w2.h").write_text("weight2_t w2[2] = {0.5, 99};")
+    assert words() == [4, 31]  # saturated
