@@ -200,8 +200,9 @@ class TrainSection(Strict):
         epochs: passes over the training data.
         n_splits: trainings of each finalist, with other seeds and disjoint validation rows: their mean is a
             steadier estimate, and the best of them is kept.
-        score_tolerance: the winner is the smallest finalist whose estimated score is within
-            this of the best one's; where smaller scores are better, within four times this share of it.
+        score_tolerance: the winner may score this much worse than the dearest finalists, at least; more
+            where scores are known less well (docs/search.md); where smaller scores are better, four
+            times this share of them.
         precision: "uniform": every finalist at the widths of its genome; "learned": its topology, with a
             width per weight, lane and feature that training finds (docs/precision.md).  The network
             kept is then trained on all rows; the splits tell its score.

@@ -25,10 +25,17 @@ from codesign.study import Study, StudyConfig
 from tests.test_choosing import design
 
 PREPARATION = Preparation(
-    task={"digest": "d", "benchmark": "b"},
+    task={
+        "digest": "d" * 64,
+        "benchmark": "b",
+        "n_train": 2000,
+        "n_test": 400,
+        "feature_names": ["a", "b"],
+        "target": [{"name": "class", "outputs": ["x", "y"]}],
+    },
     scaling={},
     space=SpaceFacts(name="x", log10_size=3.0, feasible_share=0.5),
-    device={"name": "x"},
+    device={"name": "x", "part": "xcvu13p-flga2577-2-e"},
     budget=BudgetFacts(name="x", limits={}, tool_stage="implemented", source="none"),
     coefficients="shipped",
 )
