@@ -31,7 +31,7 @@ class Resolution(ResidualMetric):
         total = weights.sum(axis=1)
         mean = weights @ residuals / total
         second = weights @ residuals**2 / total
-        return np.sqrt(np.maximum(second - mean**2, 0.0))
+        return np.asarray(np.sqrt(np.maximum(second - mean**2, 0.0)))
 
 
 METRICS.add(Resolution.name, Resolution)

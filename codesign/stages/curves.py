@@ -24,8 +24,7 @@ def curves_of(arrays: TaskArrays, outputs: Floats) -> list[CurveFacts]:
         outputs: float64[n_test, n_outputs], values of the output words.
     """
     found: list[CurveFacts] = []
-    weights = arrays.weights_test
-    weights = np.ones(len(outputs)) if weights is None else weights.astype(np.float64)
+    weights = _weights(arrays)
     for head, values, truth in head_values(arrays.target, outputs, arrays.y_test, arrays.x_test):
         if head.kind == "classes":
             for index, name in enumerate(head.names):
@@ -63,8 +62,7 @@ def trigger_of(
     threshold_of = getattr(events.metric, "threshold", None)
     if threshold_of is None:
         return None
-    weights = arrays.weights_test
-    weights = np.ones(len(outputs)) if weights is None else weights.astype(np.float64)
+    weights = _weights(arrays)
     first = outputs[:, :1]
     threshold = threshold_of(first, events.labels, weights)
     word = int(np.ceil(np.ldexp(threshold, network.output_format.fraction_bits)))
@@ -84,6 +82,13 @@ def trigger_of(
             if i
         },
     )
+
+
+def _weights(arrays: TaskArrays) -> Floats:
+    """Return the weights of the test rows, float64[n_test]."""
+    if arrays.weights_test is None:
+        return np.ones(len(arrays.x_test))
+    return arrays.weights_test.astype(np.float64)
 
 
 def _facts(head: str, kind: str, label: str, x: str, y: str, curve: Curve) -> CurveFacts:
@@ -116,7 +121,8 @@ def _roc(
 
 
 def _histogram(label: str, score: Floats, own: NDArray[np.bool_], weights: Floats) -> CurveFacts:
-    edges = np.linspace(*np.quantile(score, [0.001, 0.999]), _N_BINS + 1)
+    low, high = np.quantile(score, [0.001, 0.999]).tolist()
+    edges = np.linspace(low, high, _N_BINS + 1)
     total = weights[own].sum()
     share = np.histogram(score[own], edges, weights=weights[own])[0] / total
     error = np.sqrt(np.histogram(score[own], edges, weights=weights[own] ** 2)[0]) / total

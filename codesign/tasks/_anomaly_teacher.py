@@ -64,5 +64,5 @@ def anomaly_scores(
             rate.step()
     with torch.no_grad():
         scaled = torch.from_numpy(((x - mean) / spread).astype(np.float32))
-        parts = [errors(part) for part in scaled.split(8192)]
+        parts = [errors(part) for part in torch.split(scaled, 8192)]
     return np.asarray(torch.log2(torch.cat(parts, dim=1).clamp_min(1e-9)).mean(dim=0).numpy())

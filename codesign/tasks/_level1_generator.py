@@ -469,7 +469,8 @@ def _window_sum(towers: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     padded = np.pad(towers, ((0, 0), (half, half), (0, 0)))
     padded = np.concatenate([padded[..., -half:], padded, padded[..., :half]], axis=-1)
     rows = np.add.reduce([padded[:, i : i + _N_ETA] for i in range(width)])
-    return np.asarray(np.add.reduce([rows[..., i : i + _N_PHI] for i in range(width)]))
+    total: NDArray[np.float32] = np.add.reduce([rows[..., i : i + _N_PHI] for i in range(width)])
+    return total
 
 
 def _is_peak(towers: NDArray[np.float32], width: int) -> NDArray[np.bool_]:

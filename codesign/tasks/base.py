@@ -373,7 +373,9 @@ def _truth_checks(
 ) -> list[Check]:
     found = []
     for index, head in enumerate(target.heads):
-        train, test = (target.truth(index, y, np.zeros((0, 0))) for y in (y_train, y_test))
+        train, test = (
+            target.truth(index, y, np.zeros((0, 0), dtype=np.float32)) for y in (y_train, y_test)
+        )
         if head.kind in ("classes", "binary"):
             found += _class_checks(train, test, head.names, name)
         elif head.kind == "values":

@@ -11,6 +11,7 @@ from codesign.tasks._bundled import BundledOptions, read_archive
 from codesign.tasks._prepare import Truth, from_parts
 from codesign.tasks.base import TASKS, Events, Task, TaskData
 
+_KEYS = ("x", "process", "collision", "rate_khz_of_process", "process_names")
 #: Of every five hard collisions of a background, so many are for training.
 _TRAIN_OF_FIVE = 3
 SIGNALS = ("h_tautau", "h_4l", "leptoquark", "charged_higgs")
@@ -46,8 +47,7 @@ class Level1(Task):
     def load(self, options: Level1Options) -> TaskData:
         """Load the bundled file, or one of `codesign data generate level1`; see `Task.load`."""
         where = f"task.{self.name}"
-        keys = ("x", "process", "collision", "rate_khz_of_process", "process_names")
-        keys = (*keys, "feature_names", "teacher_score")
+        keys = [*_KEYS, "feature_names", "teacher_score"]
         arrays, provenance = read_archive(
             options.path, bundled="level1_12k", keys=keys, where=where
         )
@@ -120,7 +120,7 @@ def teacher_view(x: np.ndarray, feature_names: Sequence[str]) -> np.ndarray:
         float32 [n, n_objects].
     """
     is_pt = np.array([name.endswith("_pt") for name in feature_names])
-    return np.log2(1.0 + x[:, is_pt].astype(np.float32))
+    return np.asarray(np.log2(1.0 + x[:, is_pt].astype(np.float32)))
 
 
 def _benchmark(options: Level1Options) -> str:
