@@ -113,13 +113,13 @@ def assemble(
         # hls4ml's products at every position (nnet_conv1d_resource.h) know no greater factor
         illegal = ~is_legal_reuse_factor(*shape) | (is_positional & (reuse > n_in))
         if illegal.any():
-            first = tuple(a[illegal][:1] for a in (n_in, n_out, strategy))
+            first_in, first_out, first_strategy = (a[illegal][:1] for a in (n_in, n_out, strategy))
             wish = np.where(is_positional, np.minimum(reuse, n_in), reuse)[illegal][:1]
             raise DesignError(
-                f"reuse_factor {reuse[illegal][0]} is not legal for a {first[0][0]} x {first[1][0]} layer"
+                f"reuse_factor {reuse[illegal][0]} is not legal for a {first_in[0]} x {first_out[0]} layer"
                 f"{' at several positions' if is_positional[illegal][0] else ''} with strategy"
-                f" {MATVEC_STRATEGIES[first[2][0]]}; the nearest legal one below is"
-                f" {greatest_legal_reuse_factor(*first, wish)[0]}"
+                f" {MATVEC_STRATEGIES[first_strategy[0]]}; the nearest legal one below is"
+                f" {greatest_legal_reuse_factor(first_in, first_out, first_strategy, wish)[0]}"
             )
     return Population(
         n_candidates=n_candidates,
