@@ -258,7 +258,11 @@ class LayerContract:
         wrong: list[dict[str, Any]] = [least | {"colour": 3}]
         wrong += [least | {p.name: p.maximum + 1} for p in layer.parameters]
         wrong += [least | {p.name: p.minimum - 1} for p in layer.parameters]
-        names = ["colour", *(p.name for p in layer.parameters), *(p.name for p in layer.parameters)]
+        names = ["colour", *(2 * [p.name for p in layer.parameters])]
+        for p in layer.parameters:
+            if p.is_integer:
+                wrong.append(least | {p.name: p.minimum + 0.5})
+                names.append(f"{p.name} must be an integer")
         for parameters, name in zip(wrong, names, strict=True):
             node = Node(name="probe", layer=layer.name, inputs=inputs, parameters=parameters)
             with pytest.raises(DesignError, match=name):

@@ -88,3 +88,9 @@ def test_a_propagated_sum_has_the_bits_that_the_worst_weights_need(
     network = replace(network, constants={"d": {"weight": worst, "bias": none}})
     population = population_from_candidates([network.candidate])
     assert population.columns["output_bits"][1] == typed(network)["d"].output.format.bits
+
+
+def test_a_parameter_is_a_whole_number_unless_it_says_otherwise() -> None:
+    parameters = {p.name: p.is_integer for p in LAYERS.get("dense").parameters}
+    assert parameters["units"] and parameters["weight_bits"]
+    assert not parameters["pruned_fraction"]
