@@ -206,15 +206,15 @@ def tap_sources(
     positions: Sequence[int], kernel: int, stride: int, dilation: int
 ) -> NDArray[np.int64]:
     """Return int64[*windows, taps]: the position, counted row by row, that each tap of a window reads."""
-    sources = np.zeros((1, 1), dtype=np.int64)
+    sources: NDArray[np.int64] = np.zeros((1, 1), dtype=np.int64)
     windows: list[int] = []
     for length in positions:
         n_windows = max((length - dilation * (kernel - 1) - 1) // stride + 1, 0)
         windows.append(n_windows)
         axis = stride * np.arange(n_windows)[:, None] + dilation * np.arange(kernel)
         sources = sources[:, None, :, None] * length + axis[None, :, None, :]
-        sources = sources.reshape(-1, sources.shape[2] * kernel)
-    return sources.reshape(*windows, -1)
+        sources = sources.reshape(-1, kernel ** len(windows))
+    return sources.reshape(*windows, kernel ** len(windows))
 
 
 LAYERS.add(Patches.name, Patches())
