@@ -105,7 +105,7 @@ def ours(
 ) -> tuple[list[Design], float]:
     """Train, polish, choose by training loss, synthesise; also return network-epochs per CPU second."""
     budgets = np.array(BUDGETS_LUT, dtype=np.float64)
-    n_in, n_classes = task.x_train.shape[1], task.n_classes
+    n_in, n_classes = task.x_train.shape[1], task.target.n_outputs
     candidates = [network(hidden_of(b), n_in, n_classes, 2.5) for b in budgets]
     options = PrecisionOptions(epochs=epochs, validation_fraction=0.0)
     with worker_pool() as pool:
