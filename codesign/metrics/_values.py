@@ -22,6 +22,10 @@ class ResidualMetric(Metric):
     output: int = Field(default=0, ge=0)
     relative: bool = False
 
+    def unit_of(self, target_unit: str) -> str:
+        """Return the target's unit; none of a relative residual."""
+        return "" if self.relative else super().unit_of(target_unit)
+
     def residuals(self, outputs: Floats, truth: Floats) -> Floats:
         """Return output - truth, relative to the truth when so wished, float64 [n].
 

@@ -98,6 +98,10 @@ class Metric(Strict, ABC):
         outputs, truth, weights = self._checked(outputs, truth, weights)
         return float(self.scores(outputs, truth, weights[None])[0])
 
+    def unit_of(self, target_unit: str) -> str:
+        """Return the unit of the score of a target with this unit ("" for a pure number)."""
+        return self.unit.replace("target", target_unit) if target_unit else ""
+
     def merit(self, score: Floats | float) -> Floats | float:
         """Turn scores so that larger is better: themselves or their negatives."""
         return score if self.larger_is_better else -np.abs(score)

@@ -98,8 +98,7 @@ class Head:
     @property
     def unit(self) -> str:
         """Unit of the head's score."""
-        unit = self.units[0] if self.units else ""
-        return self.metric.unit.replace("target", unit) if unit else ""
+        return self.metric.unit_of(self.units[0] if self.units else "")
 
     def values(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
         """Return what outputs [n, n_outputs] mean, in the units of the truth; logits stay logits."""

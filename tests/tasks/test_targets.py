@@ -30,6 +30,8 @@ def test_outputs_become_values_in_the_unit_of_the_data():
     assert np.log2(scale).is_integer() and (offset * 256 / scale).is_integer()
     assert head.values(np.array([[0.0], [2.0]])).tolist() == [[offset], [2 * scale + offset]]
     assert head.unit == "cm"
+    relative = {"name": "momentum", "metric": {"name": "resolution", "relative": True}}
+    assert load_task("muons", {"heads": [relative]}).target.heads[0].unit == ""
 
 
 def test_a_reconstruction_needs_no_labels():
