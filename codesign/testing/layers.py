@@ -258,7 +258,8 @@ class LayerContract:
         wrong: list[dict[str, Any]] = [least | {"colour": 3}]
         wrong += [least | {p.name: p.maximum + 1} for p in layer.parameters]
         wrong += [least | {p.name: p.minimum - 1} for p in layer.parameters]
-        names = ["colour", *(2 * [p.name for p in layer.parameters])]
+        known = [p.name for p in layer.parameters]
+        names = [f"'colour'; it has {', '.join(known) or 'none'}", *known, *known]
         for p in layer.parameters:
             if p.is_integer:
                 wrong.append(least | {p.name: p.minimum + 0.5})

@@ -11,7 +11,7 @@ from codesign.ir import FixedPoint, Network, Node, Words
 from codesign.layers import LAYERS, typed
 from codesign.layers.base import Layer
 from codesign.space import population_from_candidates
-from codesign.testing.layers import LayerContract, network_with, quantized
+from codesign.testing.layers import LayerContract, network_of, network_with, quantized
 
 #: Those that a network is made of, and those that are left of it once it is trained.
 HIDDEN = [layer.name for layer in LAYERS if layer.role != "input"]
@@ -94,3 +94,11 @@ def test_a_parameter_is_a_whole_number_unless_it_says_otherwise() -> None:
     parameters = {p.name: p.is_integer for p in LAYERS.get("dense").parameters}
     assert parameters["units"] and parameters["weight_bits"]
     assert not parameters["pruned_fraction"]
+
+
+@pytest.mark.parametrize("name", ["relu", "linear"])
+def test_rounding_down_with_saturation_needs_no_wider_words(name: str) -> None:
+    """So that float32 suffices for exports of most networks."""
+    layer = LAYERS.get(name)
+    site = typed(network_of(layer, layer.examples()[0]))["probe"]
+    assert layer.largest_sum(site) == max(site.source.largest, site.output.largest)
