@@ -15,7 +15,7 @@ RAISED = [
 
 @pytest.mark.parametrize("error", RAISED)
 def test_every_error_is_a_codesign_error_and_a_fitting_built_in(error: type[Exception]) -> None:
-    assert issubclass(error, ValueError | RuntimeError)
+    assert issubclass(error, ValueError | RuntimeError | OSError)
     assert error.__doc__
 
 

@@ -70,7 +70,7 @@ def assemble(
     order = np.lexsort((layer, stage))
     kind = stage[order] * len(layer_names) + layer[order]
     starts = np.flatnonzero(np.diff(kind, prepend=-1))
-    for rows in np.split(order, starts[1:]):  # nodes of one type at one stage
+    for rows in np.split(order, starts[1:]) if m else []:  # nodes of one type at one stage
         kind_of = LAYERS.get(layer_names[layer[rows[0]]])
         inputs = [
             Tensors(**{of: columns[name][read[rows]] for of, name in _TENSOR.items()})

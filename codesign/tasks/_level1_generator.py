@@ -460,7 +460,7 @@ def _digitise(energy: NDArray[np.float64], generator: np.random.Generator) -> ND
     width = np.sqrt(stochastic**2 * energy + (constant * energy) ** 2 + noise**2)
     smeared = energy + width * generator.standard_normal(energy.shape)
     rounded = np.floor(np.clip(smeared, 0.0, _TOWER_MAX_GEV) / _TOWER_LSB_GEV) * _TOWER_LSB_GEV
-    return rounded.astype(np.float32)
+    return np.asarray(rounded, dtype=np.float32)
 
 
 def _window_sum(towers: NDArray[np.float32], width: int) -> NDArray[np.float32]:

@@ -139,5 +139,5 @@ def test_labels_are_measured_on_rows_of_their_own_where_there_are_some(tmp_path,
 def test_rows_to_measure_on_come_with_their_classes(task):
     with pytest.raises(DataError, match="go together"):
         replace(task, x_measured=task.x_test)
-    with pytest.raises(DataError, match="train and measured inputs differ in width"):
+    with pytest.raises(DataError, match="train and measured inputs differ in shape"):
         replace(task, x_measured=task.x_test[:, :3], y_measured=task.y_test)
