@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from codesign.errors import CalibrationError
-from codesign.processes import n_worker_processes
+from codesign.processes import worker_pool
 from codesign.synthesis.coefficient_files import (
     records_behind,
     records_path,
@@ -246,7 +246,8 @@ def collect_records(
             return load_corpus(), []
         except ModelError as error:
             raise CalibrationError(str(error)) from error
-    records, rejections = read_reports(paths, n_workers=n_worker_processes(), progress=progress)
+    with worker_pool() as pool:
+        records, rejections = read_reports(paths, executor=pool, progress=progress)
     if not records:
         reasons = "; ".join(rejection.reason for rejection in rejections[:3])
         raise CalibrationError(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from codesign.processes import worker_pool
 from hw_models.calibration.parsers import ReportError, read_project, read_reports
 from hw_models.calibration.parsers.baselines import (
     parse_hls4ml_json,
@@ -272,9 +273,10 @@ def test_parallel_parsing_gives_the_same_records_in_the_same_order(tmp_path):
         (folder / "csynth.xml").write_text(factory.fill(factory.CSYNTH_XML, lut=1000 + index))
     steps = []
     serial = read_reports(tmp_path)[0]
-    parallel = read_reports(
-        tmp_path, n_workers=2, progress=lambda done, total: steps.append((done, total))
-    )[0]
+    with worker_pool(2) as pool:
+        parallel = read_reports(
+            tmp_path, executor=pool, progress=lambda done, total: steps.append((done, total))
+        )[0]
     assert serial == parallel
     assert [r["csynth"]["lut"] for r in serial] == list(range(1000, 1060))
     assert steps[-1] == (60, 60)

@@ -11,7 +11,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -680,14 +680,17 @@ def _gather(paths: Iterable[Path]) -> tuple[list[_Group], list[Rejection]]:
 
 
 def read_reports(
-    paths: Path | Sequence[Path], *, n_workers: int = 1, progress: Progress | None = None
+    paths: Path | Sequence[Path],
+    *,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
 ) -> tuple[list[Record], list[Rejection]]:
     """Read every synthesis report below some paths.
 
     Args:
         paths: folders (searched recursively) and files: hls4ml projects with reports, lone reports,
             hls4ml baseline JSON, JSONL in the schema of synthesis records.
-        n_workers: processes to parse in; 1 stays in this one.
+        executor: parses many designs in other processes; None stays in this one.
         progress: told (designs done, designs in all) now and then.
 
     Returns:
@@ -696,14 +699,11 @@ def read_reports(
     """
     groups, rejections = _gather([paths] if isinstance(paths, str | Path) else paths)
     records: list[Record] = []
-    if n_workers > 1 and len(groups) >= _PARALLEL_FROM:
-        with ProcessPoolExecutor(max_workers=n_workers) as executor:
-            results = executor.map(
-                _read_group, groups, chunksize=max(1, min(64, len(groups) // (4 * n_workers)))
-            )
-            parsed = list(_with_progress(results, len(groups), progress))
-    else:
-        parsed = list(_with_progress(map(_read_group, groups), len(groups), progress))
+    results: Iterable[Any] = map(_read_group, groups)
+    if executor is not None and len(groups) >= _PARALLEL_FROM:
+        chunk_size = max(1, min(64, len(groups) // 16))
+        results = executor.map(_read_group, groups, chunksize=chunk_size)
+    parsed = list(_with_progress(results, len(groups), progress))
     for found, refused in parsed:
         records += found
         rejections += refused
