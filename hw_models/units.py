@@ -13,8 +13,8 @@ def cycles_to_ns(cycles: ArrayLike, clock_period_ns: ArrayLike) -> NDArray[np.fl
 
 
 def period_to_mhz(clock_period_ns: ArrayLike) -> NDArray[np.float64]:
-    """Convert a clock period in nanoseconds to a frequency in MHz."""
-    return MHZ_NS / np.asarray(clock_period_ns, dtype=np.float64)
+    """Convert a clock period in nanoseconds to a frequency in MHz, to the millihertz (480, not 479.99999999999994)."""
+    return np.round(MHZ_NS / np.asarray(clock_period_ns, dtype=np.float64), 9)
 
 
 def mhz_to_period(clock_mhz: ArrayLike) -> NDArray[np.float64]:

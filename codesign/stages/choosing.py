@@ -159,6 +159,7 @@ def choose_winner(
     3. The cost at which the `Curve` through all of them has lost that much against its dear end is what
        a winner should cost; taken is the best of the designs within `NEARLY_AS_DEAR` of it, or
        the nearest.  Single scores decide among neighbours only.
+    4. A design that a cheaper one here matches or beats does not win: that one does.
 
     Args:
         designs: trained designs.
@@ -201,6 +202,8 @@ def choose_winner(
         if near
         else min(contenders, key=lambda c: abs(np.log(c.lut / aim)))
     )
+    as_good = [c for c in contenders if c.merit >= winner.merit and c.lut <= winner.lut]
+    beaten, winner = winner, max(as_good, key=lambda c: (c.merit, -c.lut))
     reason = (
         f"Of {len(designs)} finalists {len(fitting)} fit the budget; {len(contenders)}"
         f"{' in plain RTL' if provable else ''} are not clearly beaten by a cheaper one. "
@@ -209,9 +212,15 @@ def choose_winner(
             if curve.slope > 0
             else "The dearer ones are no better than the cheaper ones"
         )
-        + f"; {winner.design.digest} ({winner.lut:,.0f} LUT) is the {'best' if near else 'nearest'} of that cost."
+        + f"; {beaten.design.digest} ({beaten.lut:,.0f} LUT) is the {'best' if near else 'nearest'} of that cost"
+        + (
+            f", and {winner.design.digest} ({winner.lut:,.0f} LUT) is as good for less."
+            if winner is not beaten
+            else "."
+        )
     )
-    ends = _span(contenders, curve, allowed)
+    low, high = _span(contenders, curve, allowed)
+    ends = (min(low, winner.lut), high)
     better = sorted((c for c in contenders if c.merit > winner.merit), key=lambda c: -c.merit)
     elsewhere = (
         f"the winner may be another design of {ends[0]:,.0f} to {ends[1]:,.0f} LUT"
