@@ -26,6 +26,8 @@ _POOLS = {
     "GlobalMaxPool": "Max",
     "GlobalAveragePool": "Average",
 }
+#: Operators that round a scaled value to a word: what lies between two powers of two is one quantizer.
+_ROUNDINGS = {"Floor", "Round", "Clip", "Max", "Min"}
 _MERGES = {"Add": "add", "Sub": "subtract", "Mul": "multiply", "Concat": "concatenate"}
 
 
@@ -36,12 +38,25 @@ class _Reader:
     model: onnx.ModelProto
     default_type: str
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
-    scales: dict[str, float] = field(default_factory=dict)
+    scales: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     layers: list[dict[str, Any]] = field(default_factory=list)
     makers: dict[str, dict[str, Any]] = field(default_factory=dict)
     shapes: dict[str, list[int]] = field(default_factory=dict)
+    shifts: dict[str, float] = field(default_factory=dict)
+    fractions: dict[str, float] = field(default_factory=dict)
+    lows: dict[str, float] = field(default_factory=dict)
+
+    def follow(self, source: str, target: str) -> None:
+        """Let a tensor be another one: wires, and every step of a quantizer in standard operators."""
+        self.sources[target] = self.sources.get(source, source)
+        self.types[target] = self.type_of(source)
+        for known in (self.shifts, self.fractions, self.lows):
+            if source in known:
+                known[target] = known[source]
+        if source in self.makers:
+            self.makers[target] = self.makers[source]
 
     def shape(self, name: str, node: onnx.NodeProto) -> list[int]:
         """Return a tensor's shape without the batch."""
@@ -77,8 +92,9 @@ def _quantizer(reader: _Reader, node: onnx.NodeProto) -> None:
         raise DesignError(
             f"{node.op_type} {node.name}: scale or width is computed, not constant; fold it first"
         )
-    scale = float(np.max(reader.constants[node.input[1]]))
-    if not scale > 0:
+    scales = np.asarray(reader.constants[node.input[1]], dtype=np.float64)
+    scale = float(np.max(scales))
+    if not (scales > 0).all():
         raise DesignError(
             f"{node.op_type} {node.name}: scale {scale}; expected a number above zero"
         )
@@ -98,10 +114,21 @@ def _quantizer(reader: _Reader, node: onnx.NodeProto) -> None:
     if source in reader.constants:
         values = reader.constants[source]
         if node.op_type == "DequantizeLinear":
-            values = values.astype(np.float64) * scale
+            low, high = int(values.min(initial=0)), int(values.max(initial=0))
+            signed = low < 0
+            bits = max(high.bit_length(), (-low - 1).bit_length() if signed else 1) + signed
+            axis = _attribute(node, "axis", 1)
+            if scales.size > 1:  # one scale per index of one axis
+                scales = scales.reshape(
+                    [-1 if i == axis % values.ndim else 1 for i in range(values.ndim)]
+                )
+            values = values.astype(np.float64) * scales
         reader.constants[target] = values
-        reader.scales[target] = scale
+        reader.scales[target] = scales
         reader.types[target] = _fixed(bits, scale, signed)
+        return
+    if source in reader.fractions:  # stored in the bytes that a word rounded before fits into
+        reader.follow(source, target)
         return
     reader.types[target] = _fixed(bits, scale, signed)
     reader.sources[target] = target
@@ -111,12 +138,77 @@ def _quantizer(reader: _Reader, node: onnx.NodeProto) -> None:
         reader.makers[target] = maker
 
 
+def _constant(reader: _Reader, node: onnx.NodeProto) -> None:
+    """Fold a wire of a constant: the same words in another arrangement."""
+    values = reader.constants[node.input[0]]
+    if node.op_type == "Transpose":
+        values = np.transpose(values, _attribute(node, "perm", None))
+    elif node.op_type == "Reshape":
+        values = values.reshape(reader.constants[node.input[1]].astype(int))
+    elif node.op_type not in ("Identity", "Cast"):
+        raise DesignError(
+            f"{node.op_type} {node.name}: of a constant; fold constants before, e.g. with qonnx' cleanup"
+        )
+    source, target = node.input[0], node.output[0]
+    reader.constants[target] = values
+    if source in reader.types:
+        reader.types[target] = reader.types[source]
+    if source in reader.scales:
+        scales = reader.scales[source]
+        if scales.size > 1:  # arranged as the values are
+            scales = np.broadcast_to(scales, reader.constants[source].shape)
+            is_moved = node.op_type == "Transpose"
+            scales = (
+                np.transpose(scales, _attribute(node, "perm", None))
+                if is_moved
+                else scales.reshape(values.shape)
+            )
+        reader.scales[target] = scales
+
+
+def _power_of_two(values: NDArray[Any]) -> float | None:
+    """Return the greatest binary logarithm, None where an element is no power of two."""
+    mantissa, exponent = np.frexp(np.asarray(values, dtype=np.float64))
+    return float(exponent.max() - 1) if (mantissa == 0.5).all() else None
+
+
+def _rounding(reader: _Reader, node: onnx.NodeProto, source: str) -> None:
+    """Read one step of a quantizer in standard operators: scale, round, clip, scale back."""
+    target = node.output[0]
+    reader.follow(source, target)
+    shift = reader.shifts.get(source, 0.0)
+    constants = [reader.constants[name] for name in node.input if name in reader.constants]
+    if node.op_type in ("Floor", "Round"):
+        reader.fractions[target] = shift
+        return
+    if source not in reader.fractions:
+        raise DesignError(
+            f"{node.op_type} {node.name}: clips a value that was not rounded before; no cost law covers it"
+        )
+    words = [
+        np.asarray(c, dtype=np.float64) * 2.0 ** (reader.fractions[source] - shift)
+        for c in constants
+    ]
+    if node.op_type == "Max":
+        reader.lows[target] = float(words[0].min())
+        return
+    low = float(words[0].min()) if node.op_type == "Clip" else reader.lows.get(source, 0.0)
+    high = float(words[-1].max())
+    bits = max(int(high), 0).bit_length() + (low < 0)
+    reader.types[target] = _fixed(max(bits, 1), 2.0 ** -reader.fractions[source], low < 0)
+    reader.sources[target] = target
+    if target in reader.makers:
+        reader.makers[target]["result_precision"] = reader.types[target]
+
+
 def _weights(reader: _Reader, node: onnx.NodeProto, name: str, input_type: str) -> dict[str, Any]:
     weights = reader.constants[name]
     scale = reader.scales.get(name)
     if scale is None:
         return {"weight_precision": reader.default_type}
     words = np.rint(np.asarray(weights, dtype=np.float64) / scale).astype(np.int64)
+    if node.op_type == "Gemm" and _attribute(node, "transB", 0):
+        words = words.T
     if words.ndim > 2:  # convolution: outputs first
         words = np.moveaxis(words, 0, -1)
     return {"weight_precision": reader.types[name], **layer_counts(words, _bits(input_type))}
@@ -147,7 +239,11 @@ def _multiplied(reader: _Reader, node: onnx.NodeProto) -> None:
         int(np.prod(reader.constants[name].shape)) // shape_out[-1 if node.op_type != "Conv" else 0]
     )
     width = _bits(kind) + _bits(facts["weight_precision"]) + math.ceil(math.log2(max(fan_in, 2)))
-    facts["accum_precision"] = f"ap_fixed<{width},{width // 2}>"
+    # float weights: nothing says how sums are rounded, so hls4ml's rule holds: to the default type
+    is_float = name not in reader.scales
+    facts["accum_precision"] = (
+        reader.default_type if is_float else f"ap_fixed<{width},{width // 2}>"
+    )
     if node.op_type in ("MatMul", "Gemm"):
         # An exact product keeps every bit until something rounds it.
         _add_layer(reader, node, source, {
@@ -185,14 +281,47 @@ def _node(reader: _Reader, node: onnx.NodeProto) -> None:
         _quantizer(reader, node)
     elif kind in ("MatMul", "Gemm", "Conv"):
         _multiplied(reader, node)
-    elif kind in _WIRES or (
-        kind in ("Add", "Sub") and len(dynamic) == 1 and dynamic[0] in reader.makers
+    elif kind in _WIRES and not dynamic:
+        _constant(reader, node)
+    elif kind in _WIRES or (kind in ("Add", "Sub") and len(dynamic) == 1):
+        # a constant added behind a product is its bias; behind anything else it only moves words
+        reader.follow(dynamic[0], target)
+    elif (
+        kind in ("Mul", "Div")
+        and len(dynamic) == 1
+        and (
+            shift := _power_of_two(
+                reader.constants[next(n for n in node.input if n in reader.constants)]
+            )
+        )
+        is not None
     ):
-        # a constant added behind a product is its bias
-        reader.sources[target] = reader.sources.get(dynamic[0], dynamic[0])
-        reader.types[target] = reader.type_of(dynamic[0])
-        if dynamic[0] in reader.makers:
-            reader.makers[target] = reader.makers[dynamic[0]]
+        reader.follow(dynamic[0], target)
+        reader.shifts[target] = reader.shifts.get(dynamic[0], 0.0) + (
+            shift if kind == "Mul" else -shift
+        )
+    elif kind in _ROUNDINGS and len(dynamic) == 1:
+        _rounding(reader, node, dynamic[0])
+    elif (
+        kind in ("Max", "Sub")
+        and len(dynamic) == 2
+        and len({reader.sources.get(name, name) for name in dynamic}) == 1
+    ):
+        # two branches of one tensor: the larger of x and x / 8, or what wrapping leaves
+        reader.follow(dynamic[0], target)
+        if kind == "Max":
+            shape = _channels_last(reader.shape(target, node))
+            _add_layer(reader, node, dynamic[0], {
+                "type": "Activation", "activation": "leaky_relu", "in_shape": shape, "out_shape": shape,
+                "result_precision": reader.type_of(dynamic[0]),
+            })  # fmt: skip
+    elif kind == "Gather" and node.input[0] in reader.constants:
+        shape = _channels_last(reader.shape(target, node))
+        _add_layer(reader, node, dynamic[0], {
+            "type": "Activation", "activation": "tanh", "in_shape": shape, "out_shape": shape,
+            "table_size": int(reader.constants[node.input[0]].size),
+            "result_precision": reader.type_of(dynamic[0]),
+        })  # fmt: skip
     elif kind in _ACTIVATIONS:
         shape = _channels_last(reader.shape(target, node))
         _add_layer(reader, node, dynamic[0], {
@@ -244,6 +373,7 @@ def onnx_layers(path: Path, *, default_type: str = "ap_fixed<16,6>") -> list[dic
     """
     try:
         model = onnx.load(str(path))
+        _import_domains(model)
         inferred = onnx.shape_inference.infer_shapes(model)
     except Exception as error:  # protobuf's and onnx' errors share no base class
         raise DesignError(f"{path}: not a readable ONNX file ({error}); export it again") from error
@@ -262,6 +392,13 @@ def onnx_layers(path: Path, *, default_type: str = "ap_fixed<16,6>") -> list[dic
     if not reader.layers:
         raise DesignError(f"{path}: holds no layer; give the network itself")
     return reader.layers
+
+
+def _import_domains(model: onnx.ModelProto) -> None:
+    """Import the domains of operators that the file forgot to: older QONNX files all did."""
+    known = {opset.domain for opset in model.opset_import}
+    for domain in sorted({node.domain for node in model.graph.node} - known):
+        model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
 
 
 def _complete_shapes(reader: _Reader) -> None:
