@@ -15,8 +15,9 @@ from codesign.processes import limit_threads, n_worker_processes, one_thread
 
 #: Starts a program that starts a program, writes "ready", and works on.
 _PARENT_OF_TOOL = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup makes its children deaf to it
 from codesign.tools import run_tool
 child = "import time; time.sleep(600)"
 program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
@@ -26,8 +27,9 @@ run_tool([sys.executable, "-c", program], folder=Path("."), timeout_s=600)
 
 #: Keeps a pool of two workers busy, one of them with a program of its own.
 _PARENT_OF_POOL = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from codesign.processes import worker_pool
 from codesign.tools import run_tool
 if __name__ == "__main__":
@@ -57,7 +59,7 @@ def test_nothing_is_left_of_a_killed_process(
         time.sleep(0.05)
     assert len(children) >= n_children, "the children had no time to start"
     parent.send_signal(how)
-    parent.wait()
+    parent.wait(timeout=30)
     parent.stdout.close()
     _, alive = psutil.wait_procs(children, timeout=5)
     assert not alive

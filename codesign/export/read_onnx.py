@@ -167,9 +167,23 @@ def _constant(reader: _Reader, node: onnx.NodeProto) -> None:
 
 
 def _power_of_two(values: NDArray[Any]) -> float | None:
-    """Return the greatest binary logarithm, None where an element is no power of two."""
-    mantissa, exponent = np.frexp(np.asarray(values, dtype=np.float64))
-    return float(exponent.max() - 1) if (mantissa == 0.5).all() else None
+    """Return the greatest binary logarithm, None where an element is neither a power of two nor 0 (no lane)."""
+    known = np.asarray(values, dtype=np.float64)
+    mantissa, exponent = np.frexp(known[known != 0])
+    if not (mantissa == 0.5).all():
+        return None
+    return float(exponent.max() - 1) if exponent.size else 0.0
+
+
+def _is_address(reader: _Reader, name: str) -> bool:
+    """Whether a tensor only says where in a table to look."""
+    readers = [node for node in reader.model.graph.node if name in node.input]
+    return bool(readers) and all(
+        node.input[1] == name
+        if node.op_type == "Gather"
+        else node.op_type in ("Add", "Cast") and _is_address(reader, node.output[0])
+        for node in readers
+    )
 
 
 def _rounding(reader: _Reader, node: onnx.NodeProto, source: str) -> None:
@@ -300,6 +314,8 @@ def _node(reader: _Reader, node: onnx.NodeProto) -> None:
         reader.shifts[target] = reader.shifts.get(dynamic[0], 0.0) + (
             shift if kind == "Mul" else -shift
         )
+    elif kind == "Mul" and len(dynamic) == 1 and _is_address(reader, target):
+        reader.follow(dynamic[0], target)  # the address of a lane's own table: word * lanes + lane
     elif kind in _ROUNDINGS and len(dynamic) == 1:
         _rounding(reader, node, dynamic[0])
     elif (
@@ -319,7 +335,7 @@ def _node(reader: _Reader, node: onnx.NodeProto) -> None:
         shape = _channels_last(reader.shape(target, node))
         _add_layer(reader, node, dynamic[0], {
             "type": "Activation", "activation": "tanh", "in_shape": shape, "out_shape": shape,
-            "table_size": int(reader.constants[node.input[0]].size),
+            "table_size": 2 ** _bits(reader.type_of(dynamic[0])),  # lanes may have tables of their own
             "result_precision": reader.type_of(dynamic[0]),
         })  # fmt: skip
     elif kind in _ACTIVATIONS:
