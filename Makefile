@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV): about two minutes"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[search,export,synthesis,data,cluster,bayes,pnr,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[search,export,synthesis,data,root,cluster,bayes,pnr,dev]'
 	touch $(STAMP)
 
 venv: $(STAMP)
