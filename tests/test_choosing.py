@@ -87,6 +87,16 @@ def test_a_design_that_a_cheaper_one_clearly_beats_neither_wins_nor_bends_the_cu
     assert choose(good + duds)[0] is choose(good)[0]
 
 
+def test_what_a_cheaper_design_matches_does_not_win():
+    """The design nearest to the aim of the curve (1,800 LUT) is worse and dearer than the first."""
+    scores = {1000: 0.7210, 1600: 0.7200, 1800: 0.7195, 3000: 0.7225, 5000: 0.7230, 600: 0.700}
+    designs = [design(i, lut, score) for i, (lut, score) in enumerate(scores.items())]
+    winner, reason, steadiness = choose(designs)
+    assert winner is designs[0]
+    assert "(1,800 LUT) is the nearest" in reason and "(1,000 LUT) is as good for less" in reason
+    assert "of 1,000 to" in steadiness or "likely to be the same" in steadiness
+
+
 def test_dearer_designs_that_are_no_better_do_not_win():
     designs = [design(i, lut, 0.72 - lut * 1e-7) for i, lut in enumerate((700, 1500, 4000))]
     winner, reason, _ = choose(designs)
