@@ -56,6 +56,32 @@ class CombinationModule(TrainModule):
         """Nothing to write: the format follows."""
 
 
+class EvenModule(TrainModule):
+    """k powers of magnitudes, element by element.
+
+    Attributes:
+        price: float32[k], LUTs of the logic, of the last pass that measured it.
+    """
+
+    price: torch.Tensor | None = None
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], *, power: int) -> None:
+        super().__init__()
+        self._function, self._power = function, power
+
+    def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
+        (source,) = inputs
+        fraction_bits = source.fraction_bits * self._power
+        if not step.measures_price:
+            return Signal(self._function(source.values), fraction_bits)
+        # half of the partial products of a square are alike
+        self.price = (source.values**self._power / self._power).sum(dim=(1, 2))
+        return Signal(source.values * self._power, fraction_bits)
+
+    def export(self, index: int, name: str, draft: NetworkDraft) -> None:
+        """Nothing to write: the format follows."""
+
+
 class FlattenModule(MovingModule):
     """k vectors of all elements: position by position, each with its real lanes."""
 

@@ -27,6 +27,8 @@ from tests.export.random_networks import write_emulator
         ("patches", 3),
         ("subtract", 1),
         ("multiply", 1),
+        ("square", 1),
+        ("absolute", 2),
     ],
 )
 def test_compiled_forms_of_any_rank_equal_the_reference(name, rank, tmp_path):

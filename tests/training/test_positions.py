@@ -19,7 +19,7 @@ OPTIONS = TrainingOptions(epochs=4, batch_size=64, device="cpu", validation_frac
 def network(
     *, rows: int = 0, columns: int = 0, width: int = 3, units: int = 6, **kind
 ) -> Candidate:
-    """Input -> dense [-> norm] -> relu [-> skip] at every position -> flatten -> dense -> linear."""
+    """Input -> dense [-> norm] -> relu [-> skip] [-> others] at every position -> flatten -> dense -> linear."""
     axes = {name: n for name, n in (("rows", rows), ("columns", columns)) if n}
     nodes = []
 
@@ -37,6 +37,8 @@ def network(
     hidden = add(kind.get("activation", "relu"), hidden, result_bits=6)
     if skip := kind.get("skip"):
         hidden = add(skip, hidden, source)
+    for layer, parameters in kind.get("then", {}).items():
+        hidden = add(layer, hidden, **parameters)
     flat = add("flatten", hidden)
     head = add("dense", flat, units=3, weight_bits=6, pruned_fraction=0.0)
     add("linear", head, result_bits=12)
@@ -63,6 +65,8 @@ PARTICLES = [
     network(columns=5, width=3, window={"kernel": 2, "stride": 2, "dilation": 2}),
     network(columns=5, width=3, skip="subtract", units=3),
     network(columns=4, width=2, skip="multiply", units=2),
+    network(columns=5, width=3, skip="subtract", units=3, then={"square": {}}),
+    network(columns=5, width=3, skip="subtract", units=3, then={"absolute": {}}),
 ]
 IMAGES = [
     network(rows=4, columns=3, width=2),
