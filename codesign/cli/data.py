@@ -11,6 +11,12 @@ OPTION_OPTION = typer.Option(
     [], "--option", help="A task option as KEY=VALUE (value in YAML); may be given several times."
 )
 
+N_OF_OPTION = typer.Option(
+    [],
+    "--n-of",
+    help="Of level1: kept events of one process, as PROCESS=N; others are left out. May be given several times.",
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the application."""
@@ -104,8 +110,12 @@ def generate(
     seed: int = typer.Option(
         2, "--seed", min=0, help="Same seed, same bits; 1 made the bundled jets."
     ),
+    n_of: list[str] = N_OF_OPTION,
     processes: int = typer.Option(
-        1, "--processes", min=1, help="Of jets: worker processes (at most 5 are used)."
+        1,
+        "--processes",
+        min=1,
+        help="Of jets and level1: worker processes, one for each class at most.",
     ),
     n_constituents: int = typer.Option(
         0, "--n-constituents", min=0, help="Of jets: particles kept for each."
@@ -133,6 +143,7 @@ def generate(
             seed=seed,
             processes=processes,
             n_constituents=n_constituents,
+            n_of=_task_options(n_of, name="--n-of"),
             progress=lambda n_done: bar.advance(job, n_done),
         )
     if as_json:
@@ -142,7 +153,7 @@ def generate(
 
 
 def _generate_jets(
-    output: Path, *, n: int, seed: int, processes: int, n_constituents: int, progress: Any
+    output: Path, *, n: int, seed: int, processes: int, n_constituents: int, progress: Any, **_: Any
 ) -> int:
     from codesign.tasks import _jetgen
 
@@ -152,14 +163,23 @@ def _generate_jets(
     return len(jets.y)
 
 
-def _generate_level1(output: Path, *, n: int, seed: int, progress: Any, **_: int) -> int:
+def _generate_level1(
+    output: Path,
+    *,
+    n: int,
+    seed: int,
+    processes: int,
+    progress: Any,
+    n_of: dict[str, int],
+    **_: Any,
+) -> int:
     from codesign.tasks import _level1_generator
     from codesign.tasks.level1 import is_trained_on, teacher_view
 
     settings = _level1_generator.Level1Settings(
-        n_events=dict.fromkeys(_level1_generator.PROCESSES, n), seed=seed
+        n_events=n_of or dict.fromkeys(_level1_generator.PROCESSES, n), seed=seed
     )
-    events = _level1_generator.generate(settings, progress=lambda _, n_done: progress(n_done))
+    events = _level1_generator.generate(settings, n_processes=processes, progress=progress)
     from codesign.tasks._anomaly_teacher import anomaly_scores
 
     x = teacher_view(events.x, _level1_generator.FEATURES)
@@ -169,7 +189,7 @@ def _generate_level1(output: Path, *, n: int, seed: int, progress: Any, **_: int
     return len(events.x)
 
 
-def _generate_muons(output: Path, *, n: int, seed: int, progress: Any, **_: int) -> int:
+def _generate_muons(output: Path, *, n: int, seed: int, progress: Any, **_: Any) -> int:
     from codesign.tasks import _muon_generator
 
     muons = _muon_generator.generate(n, seed=seed)
@@ -183,7 +203,7 @@ _GENERATORS = {"jets": _generate_jets, "level1": _generate_level1, "muons": _gen
 _READERS = {"jets": "npz", "level1": "level1", "muons": "muons"}
 
 
-def _task_options(pairs: list[str]) -> dict[str, Any]:
+def _task_options(pairs: list[str], *, name: str = "--option") -> dict[str, Any]:
     """Read KEY=VALUE pairs, values as YAML."""
     import yaml
 
@@ -193,11 +213,11 @@ def _task_options(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not (key and equals):
-            raise ConfigError(f"--option is {pair!r}; expected KEY=VALUE, such as seed=7")
+            raise ConfigError(f"{name} is {pair!r}; expected KEY=VALUE, such as seed=7")
         try:
             options[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise ConfigError(f"--option {key}: {value!r} is no YAML value; quote it") from error
+            raise ConfigError(f"{name} {key}: {value!r} is no YAML value; quote it") from error
     return options
 
 

@@ -117,9 +117,10 @@ class _Graph:
         return self.constant(np.asarray(values, dtype=np.int64), self._name("integers"))
 
     def indices(self, tensor: str) -> str:
-        import onnx
+        return self._cast(tensor, "", "int64")
 
-        return self.operator("Cast", tensor, to=onnx.TensorProto.INT64)
+    def reals(self, tensor: str) -> str:
+        return self._cast(tensor, "bool", self.arithmetic)
 
     def _cast(self, tensor: str, source: str, target: str) -> str:
         import onnx

@@ -31,6 +31,9 @@ class OnnxGraph(Protocol):
     def indices(self, tensor: str) -> str:
         """Convert a tensor of whole real numbers to int64 and return its name."""
 
+    def reals(self, tensor: str) -> str:
+        """Convert a tensor of truth values to real numbers, 0 and 1, and return its name."""
+
     def integers(self, values: Sequence[int]) -> str:
         """Add a constant int64 vector (shapes, axes) and return its name."""
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class GlobalPool(Layer):
-    """Interface of layers that reduce all positions to one."""
+    """Interface of layers that reduce all positions to one (or, of rank 1, all elements)."""
 
     ranks = (2, 3)
     #: How the primitive `reduce` calls it.
@@ -59,7 +59,7 @@ class GlobalPool(Layer):
 
 
 class Total(GlobalPool):
-    """Interface of sums over positions, which may move the binary point."""
+    """Interface of sums, over positions where nothing else is said, which may move the binary point."""
 
     kind = "mean"  # the hardware of a mean over a power of two: adders
 
@@ -75,45 +75,57 @@ class Total(GlobalPool):
 
         return TotalModule(nodes, self.shift(nodes.input_positions[0]))
 
+    def n_terms(self, site: Site) -> int:
+        """Return how many values each sum has."""
+        return n_positions(site)
+
+    def _terms(self, site: Site, words: NDArray[Any]) -> NDArray[Any]:
+        """Return words [*shape] as [terms, sums]."""
+        return words.reshape(self.n_terms(site), -1)
+
     def largest_sum(self, site: Site) -> int:
         words = np.maximum(np.abs(site.source.low), np.abs(site.source.high))
-        return int(_by_position(words.astype(object)).sum(axis=0).max())
+        return int(self._terms(site, words.astype(object)).sum(axis=0).max())
 
     def infer(self, site: Site) -> WordRange:
         if self.largest_sum(site).bit_length() >= MAX_BITS:
             raise DesignError(f"its sums need more than {MAX_BITS} bits; round before it")
         source = site.source
-        low, high = (_by_position(words).sum(axis=0) for words in (source.low, source.high))
+        low, high = (self._terms(site, words).sum(axis=0) for words in (source.low, source.high))
         return WordRange.exact(low, high, source.type.fraction_bits + self._shift(site))
 
     def _shift(self, site: Site) -> int:
-        return self.shift(n_positions(site))
+        return self.shift(self.n_terms(site))
 
     def run_words(self, site: Site, inputs: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-        words = inputs[0].reshape(len(inputs[0]), n_positions(site), -1)
+        words = inputs[0].reshape(len(inputs[0]), self.n_terms(site), -1)
         return np.asarray(words.sum(axis=1))
 
     def torch_exact(self, site: Site, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
-        return inputs[0].flatten(1, -2).sum(dim=1) * 2.0 ** -self._shift(site)
+        terms = inputs[0].reshape(len(inputs[0]), self.n_terms(site), -1)
+        return terms.sum(dim=1) * 2.0 ** -self._shift(site)
 
     def to_onnx(self, site: Site, graph: OnnxGraph, inputs: Sequence[str]) -> str:
-        axes = graph.integers(range(1, len(site.source.shape)))
-        total = graph.operator("ReduceSum", inputs[0], axes, keepdims=0)
+        rank = len(site.source.shape)
+        axes = graph.integers(range(1, max(rank, 2)))
+        total = graph.operator("ReduceSum", inputs[0], axes, keepdims=int(rank == 1))
         if self._shift(site) == 0:
             return total
         return graph.operator("Mul", total, graph.real(np.array(2.0 ** -self._shift(site))))
 
     def to_hls4ml(self, site: Site, graph: HlsGraph, inputs: Sequence[str]) -> str:
         # hls4ml has no sum over positions: a matrix of zeros and ones says it, and folds to adders
-        n, n_channels = n_positions(site), site.output.size
+        n, n_sums = self.n_terms(site), site.output.size
         name, accumulator = site.node.name, exact(site.output.format)
-        flat = graph.add(
-            "Reshape",
-            f"{name}_flat",
-            inputs,
-            precision={"result": exact(site.source.format)},
-            target_shape=[site.source.size],
-        )
+        flat = inputs[0]
+        if len(site.source.shape) > 1:
+            flat = graph.add(
+                "Reshape",
+                f"{name}_flat",
+                inputs,
+                precision={"result": exact(site.source.format)},
+                target_shape=[site.source.size],
+            )
         one = FixedPoint(bits=2, integer_bits=2 - self._shift(site))
         return graph.add(
             "Dense",
@@ -127,27 +139,22 @@ class Total(GlobalPool):
             },
             configuration={"Strategy": "latency", "ReuseFactor": 1},
             n_in=site.source.size,
-            n_out=n_channels,
+            n_out=n_sums,
             use_bias=True,
-            weight_data=np.tile(np.eye(n_channels), (n, 1)) * one.lsb,
-            bias_data=np.zeros(n_channels),
+            weight_data=np.tile(np.eye(n_sums), (n, 1)) * one.lsb,
+            bias_data=np.zeros(n_sums),
         )
 
     def to_rtl(self, site: Site, inputs: Sequence[FVArray]) -> FVArray:
-        lanes = inputs[0].reshape(n_positions(site), -1)
+        lanes = inputs[0].reshape(self.n_terms(site), -1)
         return np.sum(lanes, axis=0) * 2.0 ** -self._shift(site)
 
     def to_cpp(self, site: Site) -> str:
-        (name,), n_channels = site.node.inputs, site.output.size
-        terms = [cpp_word(name, position * n_channels) for position in range(n_positions(site))]
-        return cpp_loop(site.node.name, n_channels, " + ".join(terms))
+        (name,), n_sums = site.node.inputs, site.output.size
+        terms = [cpp_word(name, term * n_sums) for term in range(self.n_terms(site))]
+        return cpp_loop(site.node.name, n_sums, " + ".join(terms))
 
 
 def n_positions(site: Site) -> int:
     """Return how many positions a node reads."""
     return site.source.size // site.source.shape[-1]
-
-
-def _by_position(words: NDArray[Any]) -> NDArray[Any]:
-    """Return words [*shape] as [positions, channels]."""
-    return words.reshape(-1, words.shape[-1])

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 
 import torch
 
-from codesign.layers._training import NetworkDraft, Signal, TrainModule, TrainNodes, TrainStep
+from codesign.layers._training import (
+    NetworkDraft,
+    Signal,
+    TrainModule,
+    TrainNodes,
+    TrainStep,
+    lane_mask,
+)
 
 
 class _PoolModule(TrainModule):
@@ -53,3 +60,21 @@ class MaxModule(_PoolModule):
 
     def pooled(self, values: torch.Tensor) -> torch.Tensor:
         return values.amax(dim=2)
+
+
+class SumModule(TrainModule):
+    """k sums of all real lanes of a vector; nothing is trained, and formats follow."""
+
+    mask: torch.Tensor
+
+    def __init__(self, nodes: TrainNodes) -> None:
+        super().__init__()
+        (widths,), (padded,) = nodes.input_widths, nodes.padded_inputs
+        self.register_buffer("mask", lane_mask(widths, padded)[:, None, :], persistent=False)
+
+    def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
+        (source,) = inputs
+        return Signal(torch.bmm(self.mask, source.values), source.fraction_bits)
+
+    def export(self, index: int, name: str, draft: NetworkDraft) -> None:
+        """Nothing to write: the format follows."""

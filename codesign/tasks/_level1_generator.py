@@ -24,6 +24,7 @@ Needs the optional package pythia8mc (`pip install 'codesign[generate]'`), licen
 
 import io
 from collections.abc import Callable, Mapping
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from numpy.typing import NDArray
 
 from codesign.errors import ConfigError, ToolError
 from codesign.files import write_atomically
+from codesign.processes import worker_pool
 from codesign.tools import require_module
 
 #: Crossings per second, in kHz; every bunch is taken to be filled.
@@ -189,63 +191,102 @@ class _Collisions:
 
 
 def generate(
-    settings: Level1Settings, *, progress: Callable[[str, int], None] | None = None
+    settings: Level1Settings,
+    *,
+    n_processes: int = 1,
+    progress: Callable[[int], None] | None = None,
 ) -> Level1Events:
     """Simulate every process of the settings.
 
     Args:
         settings: what to generate.
-        progress: called with a process and the number of newly kept events.
+        n_processes: worker processes, each with a process of its own at a time.
+        progress: called with the number of newly kept events.
 
     Raises:
         ConfigError: pythia8mc is not installed.
         ToolError: Pythia refuses its settings.
     """
     pythia = _pythia(("SoftQCD:inelastic = on",), settings.seed * 100 + 1)
-    generator = np.random.default_rng([settings.seed, 0])
-    pool = _pool(pythia, settings.pool_size, generator)
+    pool = _pool(pythia, settings.pool_size, np.random.default_rng([settings.seed, 0]))
     inelastic_mb = pythia.infoPython().sigmaGen()
     names = tuple(name for name in PROCESSES if name in settings.n_events)
-    parts, collisions, rates, sections, simulated = [], [], [], [], []
-    for name in names:
-        seed = settings.seed * 100 + 2 + list(PROCESSES).index(name)
-        generator = np.random.default_rng([settings.seed, seed])
-        hard = None if name == "pile_up" else _pythia((*PROCESSES[name], *_HARD), seed)
-        n_wanted, n_tried, n_first = settings.n_events[name], 0, 0
-        kept: list[NDArray[np.int16]] = []
-        owners: list[NDArray[np.int64]] = []
-        while sum(len(part) for part in kept) < n_wanted:
-            batch = None if hard is None else _simulate(hard, _BATCH, generator)
-            chosen = np.arange(_BATCH)
-            for use in range(_USES.get(name, 1)):
-                x = _crossings(batch, chosen, pool, generator)
-                passing = _passes_filter(x)
-                kept.append(x[passing])
-                owners.append(n_tried + chosen[passing])
-                if use == 0:
-                    n_first += int(passing.sum())
-                    chosen = chosen[passing]
+    parts: dict[str, _Kept] = {}
+    with worker_pool(n_processes) as workers:
+        if workers is None:
+            for name in names:
+                parts[name] = _generate_one(settings, name, pool, inelastic_mb, progress)
+        else:
+            jobs = {
+                workers.submit(_generate_one, settings, n, pool, inelastic_mb): n for n in names
+            }
+            for job in as_completed(jobs):
+                parts[jobs[job]] = job.result()
                 if progress is not None:
-                    progress(name, int(passing.sum()))
-            n_tried += _BATCH
-        section = inelastic_mb if hard is None else hard.infoPython().sigmaGen()
-        per_crossing = 1.0 if hard is None else PILE_UP * section / inelastic_mb
-        rate = 0.0 if name in SIGNALS else CROSSING_RATE_KHZ * per_crossing * n_first / n_tried
-        rates.append(rate / n_wanted)  # the rate of all that pass is shared by those that are given
-        parts.append(np.concatenate(kept)[:n_wanted])
-        collisions.append(np.concatenate(owners)[:n_wanted])
-        sections.append(section)
-        simulated.append(n_tried)
-    process = np.repeat(np.arange(len(names), dtype=np.int8), [len(part) for part in parts])
+                    progress(len(parts[jobs[job]].x))
+    kept = [parts[name] for name in names]
+    process = np.repeat(np.arange(len(names), dtype=np.int8), [len(part.x) for part in kept])
     order = np.random.default_rng([settings.seed, 1]).permutation(len(process))
+    rates = [part.rate_khz / len(part.x) for part in kept]
     return Level1Events(
-        x=np.concatenate(parts)[order],
+        x=np.concatenate([part.x for part in kept])[order],
         process=process[order],
-        collision=np.concatenate(collisions).astype(np.int32)[order],
+        collision=np.concatenate([part.collision for part in kept])[order],
         rate_khz=np.array(rates, dtype=np.float32)[process[order]],
         process_names=names,
-        cross_section_mb=tuple(sections),
-        n_simulated=tuple(simulated),
+        cross_section_mb=tuple(part.cross_section_mb for part in kept),
+        n_simulated=tuple(part.n_simulated for part in kept),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    """The kept events of one process: see `Level1Events`; the rate is that of all of them together."""
+
+    x: NDArray[np.int16]
+    collision: NDArray[np.int32]
+    rate_khz: float
+    cross_section_mb: float
+    n_simulated: int
+
+
+def _generate_one(
+    settings: Level1Settings,
+    name: str,
+    pool: _Collisions,
+    inelastic_mb: float,
+    progress: Callable[[int], None] | None = None,
+) -> _Kept:
+    """Simulate one process until as many events as wanted pass the filter."""
+    seed = settings.seed * 100 + 2 + list(PROCESSES).index(name)
+    generator = np.random.default_rng([settings.seed, seed])
+    hard = None if name == "pile_up" else _pythia((*PROCESSES[name], *_HARD), seed)
+    n_wanted, n_tried, n_first = settings.n_events[name], 0, 0
+    kept: list[NDArray[np.int16]] = []
+    owners: list[NDArray[np.int64]] = []
+    while sum(len(part) for part in kept) < n_wanted:
+        batch = None if hard is None else _simulate(hard, _BATCH, generator)
+        chosen = np.arange(_BATCH)
+        for use in range(_USES.get(name, 1)):
+            x = _crossings(batch, chosen, pool, generator)
+            passing = _passes_filter(x)
+            kept.append(x[passing])
+            owners.append(n_tried + chosen[passing])
+            if use == 0:
+                n_first += int(passing.sum())
+                chosen = chosen[passing]
+            if progress is not None:
+                progress(int(passing.sum()))
+        n_tried += _BATCH
+    section = inelastic_mb if hard is None else hard.infoPython().sigmaGen()
+    per_crossing = 1.0 if hard is None else PILE_UP * section / inelastic_mb
+    return _Kept(
+        x=np.concatenate(kept)[:n_wanted],
+        collision=np.concatenate(owners)[:n_wanted].astype(np.int32),
+        # the rate of all that pass is shared by those that are given
+        rate_khz=0.0 if name in SIGNALS else CROSSING_RATE_KHZ * per_crossing * n_first / n_tried,
+        cross_section_mb=section,
+        n_simulated=n_tried,
     )
 
 

@@ -81,7 +81,9 @@ class DeepSets(Template):
             genes[f"width_{suffix}"] = _WIDTHS[suffix.rpartition("_")[0]]
             genes |= {f"{name}_{suffix}": name for name in _BLOCK}
         genes |= {f"{name}_head": name for name in HARDWARE}
-        pools = [layer.name for layer in LAYERS if isinstance(layer, GlobalPool)]
+        pools = [
+            layer.name for layer in LAYERS if isinstance(layer, GlobalPool) and 2 in layer.ranks
+        ]
         self._table = GeneTable.build(domains, genes, {"pool": pools})
 
     def _suffixes(self) -> list[str]:
