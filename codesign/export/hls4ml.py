@@ -143,8 +143,10 @@ class _HlsGraph:
                 f"{name}: back end {self._backend.name!r} computes its own table of {function}, whose words"
                 " differ from the network's; use vitis, vivado or RTL, or another activation"
             )
-        # hls4ml indexes this table with the raw bits of the word, read as unsigned
-        values = np.roll(result.values_from_words(words), len(words) // 2)
+        values = result.values_from_words(words)
+        if self.precision[source]["result"].signed:
+            # hls4ml indexes this table with the raw bits of the word, read as unsigned
+            values = np.roll(values, len(words) // 2)
         return self.add(
             "UnaryLUT",
             name,

@@ -7,13 +7,16 @@ other way round.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import ExportError
 from codesign.ir import FixedPoint, TensorType, Words
+
+if TYPE_CHECKING:
+    from alkaid.trace import FVArray
 
 
 class OnnxGraph(Protocol):
@@ -107,9 +110,90 @@ def exact(fmt: FixedPoint) -> FixedPoint:
     )
 
 
+def add_hls_matrix(
+    graph: HlsGraph,
+    name: str,
+    source: str,
+    matrix: NDArray[np.floating],
+    result: FixedPoint,
+    *,
+    one: float = 1.0,
+) -> str:
+    """Add a product with a matrix of zeros and `one`: hls4ml has no gather and no sum, and folds it to wires and adders.
+
+    Args:
+        graph: hls4ml layers so far.
+        name: unique name.
+        source: a layer of matrix.shape[0] values.
+        matrix: float64[n_in, n_out], entries 0 and 1.
+        result: format that holds every sum.
+        one: power of two that every 1 stands for.
+    """
+    weight = exact(FixedPoint(bits=2, integer_bits=2 + round(np.log2(one))))
+    return graph.add(
+        "Dense",
+        name,
+        [source],
+        precision={
+            "weight": weight,
+            "bias": weight,
+            "accum": exact(result),
+            "result": exact(result),
+        },
+        configuration={"Strategy": "latency", "ReuseFactor": 1},
+        n_in=matrix.shape[0],
+        n_out=matrix.shape[1],
+        use_bias=True,
+        weight_data=matrix * one,
+        bias_data=np.zeros(matrix.shape[1]),
+    )
+
+
+def add_hls_reshape(
+    graph: HlsGraph, name: str, source: str, shape: Sequence[int], result: FixedPoint
+) -> str:
+    """Add an hls4ml layer that gives the values of `source` another shape."""
+    return graph.add(
+        "Reshape", name, [source], precision={"result": exact(result)}, target_shape=list(shape)
+    )
+
+
 def refuse(*arguments: Any, **named: Any) -> NoReturn:
     """Stand in for a method that is never called: inputs are given, batch norms folded before."""
     raise AssertionError("this layer is not evaluated by itself")
+
+
+# ---- RTL ------------------------------------------------------------------------------------------
+def larger_rtl(first: Any, second: Any) -> Any:
+    """Return the larger of two of alkaid's lanes.
+
+    alkaid 0.8.2 takes the top bit of their difference for its sign, also where it knows that the difference
+    of two lanes with common inputs has none.
+    """
+    difference = first - second
+    if not hasattr(difference, "low"):  # both are constants
+        return max(first, second)
+    if difference.low >= 0:
+        return first
+    if difference.high <= 0:
+        return second
+    return first.max_of(second) if hasattr(first, "max_of") else second.max_of(first)
+
+
+def largest_rtl(lanes: FVArray) -> FVArray:
+    """Return the largest of alkaid's lanes along the first axis, by a balanced tree."""
+    rows = list(np.asarray(lanes).reshape(len(lanes), -1))
+    while len(rows) > 1:
+        rows = [
+            np.array(
+                [larger_rtl(*pair) for pair in zip(*rows[i : i + 2], strict=True)], dtype=object
+            )
+            if i + 1 < len(rows)
+            else rows[i]
+            for i in range(0, len(rows), 2)
+        ]
+    shaped = rows[0].reshape(lanes.shape[1:])
+    return type(lanes)(shaped, lanes.solver_options, hwconf=lanes.hwconf)
 
 
 # ---- C++ of the emulator --------------------------------------------------------------------------

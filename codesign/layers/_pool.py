@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError
-from codesign.ir import FixedPoint, Tensors
+from codesign.ir import Tensors
 from codesign.ir.fixed_point import MAX_BITS
-from codesign.layers._export import cpp_loop, cpp_word, exact
+from codesign.layers._export import add_hls_matrix, add_hls_reshape, cpp_loop, cpp_word
 from codesign.layers.base import FloatColumns, Layer, Site, WordRange
 from hw_models.lowering import Described, Pool
 
@@ -114,36 +114,12 @@ class Total(GlobalPool):
         return graph.operator("Mul", total, graph.real(np.array(2.0 ** -self._shift(site))))
 
     def to_hls4ml(self, site: Site, graph: HlsGraph, inputs: Sequence[str]) -> str:
-        # hls4ml has no sum over positions: a matrix of zeros and ones says it, and folds to adders
-        n, n_sums = self.n_terms(site), site.output.size
-        name, accumulator = site.node.name, exact(site.output.format)
-        flat = inputs[0]
-        if len(site.source.shape) > 1:
-            flat = graph.add(
-                "Reshape",
-                f"{name}_flat",
-                inputs,
-                precision={"result": exact(site.source.format)},
-                target_shape=[site.source.size],
-            )
-        one = FixedPoint(bits=2, integer_bits=2 - self._shift(site))
-        return graph.add(
-            "Dense",
-            name,
-            [flat],
-            precision={
-                "weight": exact(one),
-                "bias": exact(one),
-                "accum": accumulator,
-                "result": accumulator,
-            },
-            configuration={"Strategy": "latency", "ReuseFactor": 1},
-            n_in=site.source.size,
-            n_out=n_sums,
-            use_bias=True,
-            weight_data=np.tile(np.eye(n_sums), (n, 1)) * one.lsb,
-            bias_data=np.zeros(n_sums),
-        )
+        name, source, flat = site.node.name, site.source, inputs[0]
+        if len(source.shape) > 1:
+            flat = add_hls_reshape(graph, f"{name}_flat", flat, (source.size,), source.format)
+        ones = np.tile(np.eye(site.output.size), (self.n_terms(site), 1))
+        one = 2.0 ** -self._shift(site)
+        return add_hls_matrix(graph, name, flat, ones, site.output.format, one=one)
 
     def to_rtl(self, site: Site, inputs: Sequence[FVArray]) -> FVArray:
         lanes = inputs[0].reshape(self.n_terms(site), -1)

@@ -186,22 +186,8 @@ class TableActivation(Activation):
         looked_up: list[Any] = []
         for first, n_lanes, fmt in result.elements():
             table = tables[:, min(first, tables.shape[1] - 1)]
-
-            def look_up(
-                values: NDArray[np.float64], table: NDArray[np.float64] = table
-            ) -> NDArray[np.float64]:
-                return table[np.rint(values / index.lsb).astype(np.int64) - index.min_word]
-
             part = lanes[first : first + n_lanes]
-            bits = (
-                (fmt.signed, fmt.integer_bits - fmt.signed, fmt.fraction_bits) if fmt else (0,) * 3
-            )
-            looked_up += [  # alkaid 0.8.2 does not look constants up
-                float(look_up(np.array(float(lane.low)))) if lane.low == lane.high else entry
-                for lane, entry in zip(
-                    np.asarray(part), np.asarray(part.apply(look_up).quantize(*bits)), strict=True
-                )
-            ]
+            looked_up += list(np.asarray(look_up_rtl(part, index, table, fmt)))
         shaped = np.array(looked_up, dtype=object).reshape(result.shape)
         return type(lanes)(shaped, lanes.solver_options, hwconf=lanes.hwconf)
 
@@ -218,3 +204,30 @@ class TableActivation(Activation):
 
     def cpp_constants(self, site: Site) -> dict[str, NDArray[np.int64]]:
         return {_array(site.node): self.table_words(site.rounded)}
+
+
+def look_up_rtl(
+    lanes: FVArray, index: FixedPoint, table: NDArray[np.float64], result: FixedPoint | None
+) -> FVArray:
+    """Look alkaid's lanes up in one table.
+
+    Args:
+        lanes: any shape, rounded to `index`.
+        index: format of the lanes.
+        table: float64[n_entries], entry 0 for its least word.
+        result: format of the entries; None where they are all zero.
+    """
+
+    def look_up(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return table[np.rint(values / index.lsb).astype(np.int64) - index.min_word]
+
+    bits = (0, 0, 0)
+    if result is not None:
+        bits = (int(result.signed), result.integer_bits - result.signed, result.fraction_bits)
+    entries = np.asarray(lanes.apply(look_up).quantize(*bits))
+    looked_up = [  # alkaid 0.8.2 does not look constants up
+        float(look_up(np.array(float(lane.low)))) if lane.low == lane.high else entry
+        for lane, entry in zip(np.asarray(lanes).ravel(), entries.ravel(), strict=True)
+    ]
+    shaped = np.array(looked_up, dtype=object).reshape(lanes.shape)
+    return type(lanes)(shaped, lanes.solver_options, hwconf=lanes.hwconf)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from codesign.errors import ExportError
 from codesign.layers import LAYERS
-from codesign.layers._export import cpp_loop, cpp_word, exact
+from codesign.layers._export import cpp_loop, cpp_word, exact, largest_rtl
 from codesign.layers._pool import GlobalPool, n_positions
 from codesign.layers.base import Site, WordRange
 
@@ -79,7 +79,7 @@ class MaxPool(GlobalPool):
         )
 
     def to_rtl(self, site: Site, inputs: Sequence[FVArray]) -> FVArray:
-        return np.amax(inputs[0].reshape(n_positions(site), -1), axis=0)
+        return largest_rtl(inputs[0].reshape(n_positions(site), -1))
 
     def to_cpp(self, site: Site) -> str:
         (name,), n_channels, best = site.node.inputs, site.output.size, cpp_word(site.node.name)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError, ExportError
-from codesign.ir import FixedPoint, Node, Tensors
+from codesign.ir import Node, Tensors
 from codesign.layers import LAYERS
-from codesign.layers._export import cpp_loop, cpp_word, exact
+from codesign.layers._export import add_hls_matrix, add_hls_reshape, cpp_loop, cpp_word
 from codesign.layers.base import FloatColumns, Layer, Parameter, Site, WordRange
 from hw_models.lowering import Copy, Described
 
@@ -156,36 +156,12 @@ class Patches(Layer):
             raise ExportError(
                 f"{name}: hls4ml has no layer that streams patches; use io_parallel or plain RTL"
             )
-        # hls4ml has no gather: a matrix with a single one in each column says it, and folds to wires
-        one, result = FixedPoint(bits=2, integer_bits=2), exact(site.output.format)
         weights = np.zeros((site.source.size, elements.size))
         weights[elements, np.arange(elements.size)] = 1.0
-        flat = graph.add(
-            "Reshape",
-            f"{name}_flat",
-            inputs,
-            precision={"result": exact(site.source.format)},
-            target_shape=[site.source.size],
-        )
-        taken = graph.add(
-            "Dense",
-            f"{name}_taken",
-            [flat],
-            precision={"weight": exact(one), "bias": exact(one), "accum": result, "result": result},
-            configuration={"Strategy": "latency", "ReuseFactor": 1},
-            n_in=site.source.size,
-            n_out=elements.size,
-            use_bias=True,
-            weight_data=weights,
-            bias_data=np.zeros(elements.size),
-        )
-        return graph.add(
-            "Reshape",
-            name,
-            [taken],
-            precision={"result": result},
-            target_shape=list(site.output.shape),
-        )
+        source, result = site.source.format, site.output.format
+        flat = add_hls_reshape(graph, f"{name}_flat", inputs[0], (site.source.size,), source)
+        taken = add_hls_matrix(graph, f"{name}_taken", flat, weights, result)
+        return add_hls_reshape(graph, name, taken, site.output.shape, result)
 
     def to_rtl(self, site: Site, inputs: Sequence[FVArray]) -> FVArray:
         return inputs[0].reshape(-1)[self._elements(site).ravel()].reshape(site.output.shape)

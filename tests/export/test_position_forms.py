@@ -29,6 +29,8 @@ from tests.export.random_networks import write_emulator
         ("multiply", 1),
         ("square", 1),
         ("absolute", 2),
+        ("softmax", 1),
+        ("softmax", 2),
     ],
 )
 def test_compiled_forms_of_any_rank_equal_the_reference(name, rank, tmp_path):

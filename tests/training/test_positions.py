@@ -67,6 +67,8 @@ PARTICLES = [
     network(columns=4, width=2, skip="multiply", units=2),
     network(columns=5, width=3, skip="subtract", units=3, then={"square": {}}),
     network(columns=5, width=3, skip="subtract", units=3, then={"absolute": {}}),
+    network(columns=5, units=4, activation="softmax"),
+    network(columns=5, units=7, activation="softmax", norm=True),
 ]
 IMAGES = [
     network(rows=4, columns=3, width=2),
