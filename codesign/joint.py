@@ -22,7 +22,7 @@ from codesign.hardware.scorer import (
 from codesign.ir import Population
 from codesign.search.compose import Filter, Limit
 from codesign.search.problem import Evaluation, Problem
-from codesign.search.profilers import SpaceProfiler
+from codesign.search.profilers import SpaceProfiler, precompute_chain
 from codesign.search.rewards import (
     LexicographicContract,
     LinearPenaltyReward,
@@ -158,20 +158,14 @@ def limit_problem(
     """Put the cheap limits of a study before a problem.
 
     Raises:
-        DesignError: an unknown figure, or a limit that is not positive.
+        DesignError: an unknown figure, a limit that is not positive, or a figure that has no tables.
     """
-    return Filter(
-        problem=problem,
-        mode=section.mode,
-        limits=tuple(
-            Limit(
-                name=f"{figure} at most",
-                profiler=SpaceProfiler(space=space, scorer=scorer, figure=figure),
-                at_most=at_most,
-            )
-            for figure, at_most in section.at_most.items()
-        ),
-    )
+    limits = []
+    for figure, at_most in section.at_most.items():
+        profiler = SpaceProfiler(space=space, scorer=scorer, figure=figure)
+        chosen = precompute_chain(profiler) if section.tables else profiler
+        limits.append(Limit(name=f"{figure} at most", profiler=chosen, at_most=at_most))
+    return Filter(problem=problem, mode=section.mode, limits=tuple(limits))
 
 
 def hardware_objective(scores: HardwareScores, name: str, confidence: float) -> NDArray[np.float64]:

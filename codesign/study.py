@@ -131,11 +131,14 @@ class FilterSection(Strict):
 
     Attributes:
         mode: "drop": passed by, at no cost of the budget; "penalise": counts as an infeasible evaluation.
-        at_most: limit by figure (`codesign.search.profilers.FIGURES`), e.g. {bops: 50000, memory_bytes: 800}.
+        at_most: limit by figure (`codesign list profilers`), e.g. {bops: 50000, memory_bytes: 800}.
+        tables: look figures up in tables that are made once, where the space is a plain chain of layers and
+            the figure exactly a sum over them (counts, energy); refused otherwise.
     """
 
     mode: Literal["drop", "penalise"] = "drop"
     at_most: dict[str, float] = Field(min_length=1)
+    tables: bool = False
 
 
 class WeightSharingSection(Strict):
@@ -156,6 +159,36 @@ class WeightSharingSection(Strict):
     n_designs: int = Field(default=40, ge=1)
 
 
+class IslandsSection(Strict):
+    """Searches side by side that share the budget and exchange their best (docs/search.md).
+
+    They run on the study's workers: cores of this machine, or those of `--dask`.
+
+    Attributes:
+        n_islands: searches; the result depends on their number, not on who runs them.
+        n_exchanges: how often all start anew from the best of all, per round.
+        n_migrants: designs that they start from.
+    """
+
+    n_islands: int = Field(default=4, ge=2)
+    n_exchanges: int = Field(default=3, ge=1)
+    n_migrants: int = Field(default=40, ge=1)
+
+
+class ScalingSection(Strict):
+    """Compound scaling of what a round has found (docs/search.md).
+
+    Attributes:
+        rates: steps of all genes of a kind per step of the compound coefficient, e.g. {depth: 0.34, width: 1}.
+        n_designs: designs of the front that are scaled, evenly along it.
+        n_steps: steps of the coefficient, up and down; what meets the limits joins the front.
+    """
+
+    rates: dict[str, PositiveFloat] = Field(min_length=1)
+    n_designs: int = Field(default=20, ge=1)
+    n_steps: int = Field(default=6, ge=1)
+
+
 class SearchSection(Strict):
     """The search.
 
@@ -172,6 +205,8 @@ class SearchSection(Strict):
         hardware_of: "pessimistic": objectives count at the budget's confidence, as its limits always do;
             "mean": at the predicted value.
         weight_sharing: designs to start from.
+        islands: several searches that exchange their best; None: one.
+        scaling: compound scaling of the front after each round; its evaluations come on top.
         n_workers: processes that evaluate; the result does not depend on it.
     """
 
@@ -189,6 +224,8 @@ class SearchSection(Strict):
     score_confidence: float = Field(default=0.5, ge=0.5, lt=1)
     hardware_of: Literal["pessimistic", "mean"] = "pessimistic"
     weight_sharing: WeightSharingSection | None = None
+    islands: IslandsSection | None = None
+    scaling: ScalingSection | None = None
     n_workers: int = Field(default=1, ge=1)
 
 
@@ -321,7 +358,6 @@ def library_versions() -> dict[str, str]:
         "numpy",
         "scipy",
         "torch",
-        "torch_geometric",
         "pymoo",
         "onnx",
         "onnxruntime",

@@ -67,12 +67,3 @@ def legal_reuse_factors(n_in: int, n_out: int, strategy: str) -> NDArray[np.int6
     if strategy in CHECKED_STRATEGIES:
         return np.array(_resource_factors(int(n_in), int(n_out)), dtype=np.int64)
     return np.arange(1, n_in * n_out + 1, dtype=np.int64)
-
-
-def nearest_legal_reuse(n_in: int, n_out: int, reuse_factor: int, strategy: str) -> int:
-    """Return the factor that hls4ml builds when asked for `reuse_factor` (ties go to the smaller).
-
-    Source: hls4ml 1.3.0, `get_closest_reuse_factor`.
-    """
-    legal = legal_reuse_factors(n_in, n_out, strategy)
-    return int(legal[np.argmin(np.abs(legal - reuse_factor))])

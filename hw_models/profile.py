@@ -15,10 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hw_models.coefficients import Coefficients
-from hw_models.errors import ModelError
 from hw_models.primitives import get_primitive
-from hw_models.types import HardwareMetrics, OpBatch
+from hw_models.types import OpBatch
 from hw_models.units import pj_to_nj
 
 Array = NDArray[np.float64]
@@ -84,32 +82,6 @@ def count_operations(ops: Sequence[OpBatch], n_designs: int) -> OperationCounts:
         elif "n_lanes" in p and op.primitive != "merge":
             add("flops", op.design, p["n_lanes"] * p["n_positions"])
     return OperationCounts(**totals)
-
-
-def fit_energy_scale(
-    predicted: Sequence[HardwareMetrics], measured_nj: Sequence[Array], base: Coefficients
-) -> float:
-    """Return the multiplier of predicted energy that power reports ask for (median of the ratios).
-
-    Args:
-        predicted: estimates made with `base`.
-        measured_nj: measured energy per inference of the same designs, float[n] each.
-        base: coefficients whose scale was in the predictions.
-
-    Raises:
-        ModelError: nothing measured, or an energy that is not above 0.
-    """
-    ratios = [
-        np.asarray(truth, dtype=float) / estimate.energy_nj
-        for estimate, truth in zip(predicted, measured_nj, strict=True)
-    ]
-    joined = np.concatenate(ratios) if ratios else np.empty(0)
-    if joined.size == 0 or not np.all(np.isfinite(joined)) or np.any(joined <= 0):
-        raise ModelError(
-            "energy calibration needs measured energies above 0 for designs with a predicted energy; "
-            "give power (W) times interval (ns) per design"
-        )
-    return float(base.energy_scale * np.median(joined))
 
 
 #: Energy of one operation by width, picojoule at 45 nm and 0.9 V.

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,6 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "yaml": frozenset().union(*ROWS[1:]),
     "threadpoolctl": frozenset({"processes"}),
     "torch": frozenset().union(*ROWS[3:]),
-    "torch_geometric": frozenset({"encoding", "predictor"}),
     "sklearn": frozenset({"predictor", "stages"}),
     "pymoo": frozenset({"search"}),
     "moocore": frozenset({"search"}),  # pymoo's own dependency: hypervolume
@@ -84,7 +83,6 @@ VENDOR_XML = "hw_models/calibration/parsers/"
 #: Libraries that `import codesign` and `codesign --help` must not load.
 HEAVY = (
     "torch",
-    "torch_geometric",
     "pymoo",
     "hls4ml",
     "onnx",
@@ -297,6 +295,140 @@ def test_tests_import_only_what_the_project_declares() -> None:
     for rival in ("rule4ml", "hgq", "keras"):
         found.pop(rival, None)
     assert not found, f"declare these in pyproject.toml: {found}"
+
+
+# ---------------------------------------------------------------------- what a user can reach
+
+#: Functions that nothing but tests and benchmarks calls, and why they stand in the package all the same.
+REACHED_BY_TESTS_ONLY: dict[str, str] = {
+    **{
+        f"codesign/predictor/proxies.py: {name}": "no key of a study names a proxy yet"
+        for name in ("score_by_training", "score_modules", "vote")
+    },
+    "hw_models/calibration/stages.py: held_out_stage_error": "judges a law that ships beside it",
+    "hw_models/distributed.py: post_route_lut": "the published comparison that docs/hardware-models.md states",
+}
+#: Files that users import: all that they define is reached.
+FOR_USERS = ("codesign/api.py", "codesign/testing/")
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """A class, or a function of a module or class: where it stands and what it mentions."""
+
+    where: str
+    name: str
+    mentions: frozenset[str]
+    is_reached: bool
+
+
+def mentioned(nodes: Iterable[ast.AST]) -> frozenset[str]:
+    """Names, attributes and strings that look like names in some statements."""
+    found = set()
+    for node in (inner for outer in nodes for inner in ast.walk(outer)):
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        elif isinstance(node, ast.Constant) and str(node.value).isidentifier():
+            found.add(str(node.value))  # a name by which something is looked up
+    return frozenset(found)
+
+
+def definitions(root: Path) -> tuple[list[Definition], set[str]]:
+    """Return what both packages define, and the names that are mentioned outside of any definition.
+
+    Reached from outside are what users import, what runs on import (decorated by a call: a verb, a
+    validator) and methods that a class of another library calls.
+    """
+    trees = {
+        path.relative_to(root).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+        for package in ("codesign", "hw_models")
+        for path in sorted((root / package).rglob("*.py"))
+    }
+    own = {n.name for t in trees.values() for n in ast.walk(t) if isinstance(n, ast.ClassDef)}
+    found: list[Definition] = []
+    outside: set[str] = set()
+
+    def walk(body: Iterable[ast.stmt], file: str, prefix: str, is_called: bool) -> frozenset[str]:
+        """Collect the definitions of a body; return what its other statements mention."""
+        others: frozenset[str] = frozenset()
+        for node in body:
+            if not isinstance(node, DEFINITIONS):
+                others |= mentioned([node])
+                continue
+            if isinstance(node, ast.ClassDef):
+                bases = {
+                    ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases
+                }
+                foreign = not bases <= own | {"ABC", "Protocol", "Generic", "Enum", "NamedTuple"}
+                head = mentioned([*node.bases, *node.decorator_list, *node.keywords])
+                inner = walk(node.body, file, f"{prefix}{node.name}.", foreign) | head
+            else:
+                inner = mentioned(ast.iter_child_nodes(node))
+            is_run = any(isinstance(d, ast.Call) for d in node.decorator_list)
+            found.append(
+                Definition(
+                    where=f"{file}: {prefix}{node.name}",
+                    name=node.name,
+                    mentions=inner,
+                    is_reached=(isinstance(node, ast.FunctionDef) and is_run)
+                    or is_called
+                    or file.startswith(FOR_USERS)
+                    or node.name.startswith("__"),
+                )
+            )
+        return others
+
+    for file, tree in trees.items():
+        outside |= walk(tree.body, file, "", False)
+    for template in [*root.glob("codesign/**/*.j2"), *root.glob("hls_templates/**/*")]:
+        if template.is_file():
+            outside |= set(re.findall(r"\w+", template.read_text(encoding="utf-8")))
+    return found, outside
+
+
+def unreached(root: Path) -> list[str]:
+    """Name what nothing but tests can reach, following what is reached from name to name."""
+    left, names = definitions(root)
+    # the verbs and stages are called by the names of their modules' functions
+    names |= {"main", "register", "run"}
+    while True:
+        reached = [d for d in left if d.is_reached or d.name in names]
+        if not reached:
+            return sorted(d.where for d in left)
+        names |= frozenset().union(*(d.mentions for d in reached))
+        left = [d for d in left if d not in reached]
+
+
+def test_whatever_the_packages_define_is_reached_by_more_than_tests() -> None:
+    found = unreached(ROOT)
+    assert found == sorted(REACHED_BY_TESTS_ONLY), (
+        "let a study key or a verb reach these, or delete them: "
+        f"{sorted(set(found) ^ set(REACHED_BY_TESTS_ONLY))}"
+    )
+
+
+def test_what_only_the_unreached_call_is_found_too(tmp_path: Path) -> None:
+    (tmp_path / "codesign").mkdir()
+    (tmp_path / "codesign" / "a.py").write_text(
+        "import enum\n"
+        "from json import JSONEncoder\n"
+        "def used(): return helper()\n"
+        "def helper(): return Kept().figure\n"
+        "def forgotten(): return also_forgotten()\n"
+        "def also_forgotten(): pass\n"
+        "class Kept(JSONEncoder):\n    figure = 1\n    def default(self, o): return hook()\n"
+        "def hook(): pass\n"
+        "class Plain:\n    def never(self): pass\n    def asked(self): pass\n"
+        "TABLE = {'used': 1, 'asked': Plain()}\n"
+    )
+    assert unreached(tmp_path) == [
+        "codesign/a.py: Plain.never",
+        "codesign/a.py: also_forgotten",
+        "codesign/a.py: forgotten",
+    ]
 
 
 # ---------------------------------------------------------------------- fresh interpreters

@@ -21,7 +21,12 @@ def _labels_and_fronts(folder: Path, dask: str | None) -> tuple[list[object], li
             "name": "tiny",
             "space": "mlp_tiny",
             "labels": {"n_initial": 16, "n_per_round": 4, "epochs": 2, "predictor": "ridge"},
-            "search": {"n_evaluations": 400, "n_rounds": 2, "strategy": "nsga2"},
+            "search": {
+                "n_evaluations": 400,
+                "n_rounds": 2,
+                "strategy": "nsga2",
+                "islands": {"n_islands": 2},
+            },
         }
     )
     study = Study.create_or_open(folder, config)

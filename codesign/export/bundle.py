@@ -78,11 +78,6 @@ class ExportResult:
     logic: CombLogic | None
     skipped: Mapping[str, str]
 
-    @property
-    def rtl_sources(self) -> Path:
-        """Folder of the Verilog sources, testbench excluded: what open synthesis reads."""
-        return self.folder / "rtl" / "verilog" / "src"
-
 
 def _text(words: NDArray[np.int64]) -> bytes:
     return "".join(" ".join(map(str, row)) + "\n" for row in words.tolist()).encode()

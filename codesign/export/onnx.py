@@ -403,30 +403,6 @@ def onnx_session(content: bytes, origin: str) -> onnxruntime.InferenceSession:
         raise DesignError(f"{origin} is no ONNX model: {error}; export it again") from error
 
 
-def run_onnx(
-    export: OnnxExport, network: QuantizedNetwork, words: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Run standard ONNX in ONNX Runtime on raw input words.
-
-    Args:
-        export: what `export_onnx` returned.
-        network: its network.
-        words: int64[n, n_inputs].
-
-    Returns:
-        int64[n, n_outputs] raw output words.
-
-    Raises:
-        ToolError: ONNX Runtime cannot be loaded.
-        ExportError: the model computes values off the output grid.
-    """
-    session = onnx_session(export.content, "the export")
-    shaped = port_words(network, words)
-    values = network.input_type.values_from_words(shaped).astype(export.arithmetic)
-    (output,) = session.run(["output"], {"input": values})
-    return checked_words(output.reshape(len(words), -1), network.output_format, "ONNX Runtime")
-
-
 def checked_words(values: NDArray[Any], fmt: FixedPoint, origin: str) -> NDArray[np.int64]:
     """Return the words of real values that must lie on the grid of `fmt`.
 
@@ -448,7 +424,13 @@ def run_qonnx(
 
     (qonnx 1.0's own executor writes a file version for every node that ONNX Runtime 1.31 refuses.)
 
-    Args and Returns: as `run_onnx`.
+    Args:
+        export: what `export_qonnx` returned.
+        network: its network.
+        words: int64[n, n_inputs].
+
+    Returns:
+        int64[n, n_outputs] raw output words.
 
     Raises:
         ToolError: qonnx cannot be loaded.

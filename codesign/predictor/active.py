@@ -8,16 +8,6 @@ from codesign.errors import PredictorError
 Floats = NDArray[np.float64]
 
 
-def pareto_mask(points: Floats) -> NDArray[np.bool_]:
-    """Return which rows of points float[n, k] (all minimised) no other row dominates."""
-    keep = np.ones(len(points), bool)
-    for i in np.lexsort(points.T[::-1]):
-        if keep[i]:
-            worse = (points >= points[i]).all(axis=1) & (points > points[i]).any(axis=1)
-            keep &= ~worse
-    return keep
-
-
 def expected_improvement(mean: Floats, std: Floats, floor: Floats) -> Floats:
     """Return E[max(0, score - floor)] of normal predictions (Jones et al., 1998, eq. 15)."""
     from scipy.stats import norm
@@ -78,24 +68,3 @@ def select_informative(
         covered = (costs >= costs[pick]).all(axis=1)
         floor = np.where(covered, np.maximum(floor, mean[pick]), floor)
     return np.array(chosen, np.int64)
-
-
-def front_quality(score: Floats, costs: Floats, labelled: NDArray[np.integer]) -> float:
-    """Return the share, 0..1, of the true front's hypervolume that labelled candidates reach.
-
-    Args:
-        score: float[m], true.
-        costs: float[m], one cost.
-        labelled: candidates known so far.
-
-    The reference point is the worst score and the greatest cost of all candidates.
-    """
-
-    def volume(rows: NDArray[np.integer]) -> float:
-        order = rows[np.argsort(costs[rows], kind="stable")]
-        best = np.maximum.accumulate(score[order]) - score.min()
-        edges = np.append(costs[order], costs.max())
-        return float((best * np.diff(edges)).sum())
-
-    everything = volume(np.arange(len(score)))
-    return volume(np.asarray(labelled)) / everything if everything > 0 else 1.0

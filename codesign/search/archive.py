@@ -79,6 +79,12 @@ class Archive:
             n_feasible=self.n_feasible + other.n_feasible,
         )
 
+    def spread(self, n: int) -> Genomes:
+        """Return at most n genomes, int64[k, n_var], evenly along the first objective."""
+        order = np.argsort(self.objectives[:, 0], kind="stable")
+        picks = np.unique(np.linspace(0, len(order) - 1, n).round().astype(np.int64))
+        return self.genomes[order[picks]] if len(self) else self.genomes
+
     def _insert(
         self,
         genomes: Genomes,

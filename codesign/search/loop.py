@@ -1,7 +1,6 @@
 """The search loop: ask, evaluate, log, tell, archive; resumes by replaying the log."""
 
 import hashlib
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -20,27 +19,6 @@ from codesign.search.problem import (
 )
 from codesign.search.store import EvaluationStore
 from codesign.search.strategies.base import StrategySettings, make_strategy
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchProgress:
-    """How far a search has come.
-
-    Attributes:
-        n_evaluations: evaluations made, replayed ones included.
-        n_total: evaluations to make.
-        n_replayed: how many came from the log.
-        n_feasible: feasible ones among them.
-        n_front: size of the archive.
-        elapsed_s: seconds since this process began.
-    """
-
-    n_evaluations: int
-    n_total: int
-    n_replayed: int
-    n_feasible: int
-    n_front: int
-    elapsed_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +132,7 @@ def run_search(
     settings: StrategySettings | None = None,
     store: EvaluationStore | None = None,
     problem_digest: str = "",
-    progress: Callable[[SearchProgress], None] | None = None,
+    progress: Callable[[Archive], None] | None = None,
     parallel: Parallel | None = None,
 ) -> Archive:
     """Search a problem until the budget is spent or nothing is left to ask for.
@@ -171,7 +149,7 @@ def run_search(
         store: an open log; evaluations already in it are replayed, not repeated.
         problem_digest: identifies what `evaluate` computes (space, budget, predictor); a store
             made with another one is refused.
-        progress: called after every batch.
+        progress: told the archive so far, after every batch.
         parallel: where to evaluate; None: here, whole batches.
 
     Returns:
@@ -190,7 +168,6 @@ def run_search(
     if store is not None:
         store.begin(fingerprint(problem, strategy, seed, chosen, problem_digest))
     log = _Log(store, f"strategy {strategy!r} with seed {seed}")
-    started_s = time.monotonic()
     archive = empty_archive(problem)
     n_done = 0
     while n_done < n_evaluations:
@@ -212,14 +189,5 @@ def run_search(
         if len(genomes) == len(asked):
             agent.tell(asked, evaluation)
         if progress is not None:
-            progress(
-                SearchProgress(
-                    n_evaluations=n_done,
-                    n_total=n_evaluations,
-                    n_replayed=min(log.n_stored, n_done),
-                    n_feasible=archive.n_feasible,
-                    n_front=len(archive),
-                    elapsed_s=time.monotonic() - started_s,
-                )
-            )
+            progress(archive)
     return archive

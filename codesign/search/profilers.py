@@ -71,7 +71,7 @@ def memory_bytes(population: Population) -> Floats:
     return np.asarray((weights + largest) / 8.0)
 
 
-def precompute_chain(profiler: SpaceProfiler, *, tolerance: float = 0.0) -> SwitchedProfiler:
+def precompute_chain(profiler: SpaceProfiler) -> SwitchedProfiler:
     """Tabulate a figure over the plain chains of a multilayer-perceptron space, once.
 
     For each depth (and, for what is predicted, each flow and clock) the groups of `chain_groups`
@@ -79,17 +79,16 @@ def precompute_chain(profiler: SpaceProfiler, *, tolerance: float = 0.0) -> Swit
 
     Args:
         profiler: what to tabulate.
-        tolerance: greatest relative error accepted; counts are exact.
 
     Raises:
         DesignError: the space is no multilayer perceptron, its skips join layers, or the figure is
-            no sum over layers within the tolerance (rounding to whole blocks, shared stages).
+            no sum over layers (rounding to whole blocks, the widest layer, shared stages).
     """
     space = profiler.space
     names = [gene.name for gene in space.genes]
     if "depth" not in names or "width_1" not in names:
         raise DesignError(
-            f"space {space.name!r} is no chain of layers; use SpaceProfiler without tables"
+            f"space {space.name!r} is no chain of layers and has no tables of figures; leave tables out"
         )
     is_predicted = profiler.figure in PREDICTED
     switches = ("depth", "flow", "clock_mhz") if is_predicted else ("depth",)
@@ -99,9 +98,7 @@ def precompute_chain(profiler: SpaceProfiler, *, tolerance: float = 0.0) -> Swit
     for values in np.ndindex(*(int(space.upper[gene]) + 1 for gene in genes)):
         groups = chain_groups(space, int(depths[values[0]]), with_hardware=is_predicted)
         fixed = dict(zip(genes, values, strict=True))
-        tables.append(
-            precompute_profiler(profiler, space.upper, groups, fixed=fixed, tolerance=tolerance)
-        )
+        tables.append(precompute_profiler(profiler, space.upper, groups, fixed=fixed))
     return SwitchedProfiler(genes=genes, upper=space.upper[list(genes)], by_value=tuple(tables))
 
 

@@ -1,102 +1,79 @@
-"""Compound scaling: grow a found design in several dimensions at once until a limit binds.
+"""Compound scaling: grow found designs in several dimensions at once, until a limit binds.
 
 Source: Tan and Le, EfficientNet, ICML 2019, eq. 3: depth, width and resolution grow together as
-alpha ** phi, beta ** phi, gamma ** phi under one resource constraint.  Here a dimension is a set of
-ordered genes (depth; all widths; input particles), and its rate says how many steps of its genes
-one step of phi is worth.
+alpha ** phi, beta ** phi, gamma ** phi under one resource constraint.  Here a dimension is all ordered
+genes of one kind (depth; all widths; input particles), and its rate says how many steps of its genes one
+step of phi is worth.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.errors import DesignError
-from codesign.search.problem import Evaluation, Genomes, Problem
+from codesign.errors import DesignError, unknown_name
+from codesign.search.problem import Genomes, Problem
 
 
-@dataclass(frozen=True, kw_only=True)
-class Dimension:
-    """Genes that grow together.
-
-    Attributes:
-        name: "depth", "width", "particles".
-        genes: int64[k], their columns; ordered genes only.
-        rate: gene steps per step of phi, positive.
-    """
-
-    name: str
-    genes: NDArray[np.int64]
-    rate: float
-
-    def __post_init__(self) -> None:
-        if not self.rate > 0:
-            raise DesignError(f"dimension {self.name!r}: expected a positive rate, got {self.rate}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScaledDesigns:
-    """One design at growing scales.
-
-    Attributes:
-        phi: float[n], the compound coefficient of each.
-        genomes: int64[n, n_var], canonical, distinct, smallest first, all feasible.
-        evaluation: what they are worth.
-    """
-
-    phi: NDArray[np.float64]
-    genomes: Genomes
-    evaluation: Evaluation
-
-
-def scale_design(
-    problem: Problem,
-    genome: NDArray[np.int64],
-    dimensions: tuple[Dimension, ...],
-    *,
-    n_steps: int = 12,
-    step: float = 1.0,
-) -> ScaledDesigns:
-    """Scale a design up until its genes end or a constraint fails, and down as far.
+def dimensions_of(
+    names: tuple[str, ...], ordered: NDArray[np.bool_], rates: Mapping[str, float]
+) -> dict[float, NDArray[np.int64]]:
+    """Find the genes of each dimension.
 
     Args:
-        problem: says what is feasible; its constraints are the resource limit.
-        genome: int64[n_var], the design found by a search.
-        dimensions: what grows, and how fast relative to the others.
-        n_steps: how many steps of phi to try in each direction.
-        step: size of one.
+        names: of all genes, in genome order ("depth", "width_1", "weight_bits_head").
+        ordered: bool[n_var], whether neighbouring values of a gene are alike.
+        rates: gene steps per step of phi by kind of gene ("depth", "width"); positive.
 
     Returns:
-        The feasible scales, the design itself (phi = 0) among them if it is feasible.
+        The columns that move with each rate.
 
     Raises:
-        DesignError: a dimension has an unordered gene, or genes outside the genome.
+        DesignError: a kind that the space has no genes of, whose values are mere names, or whose rate is
+            not positive.
     """
-    for dimension in dimensions:
-        genes = dimension.genes
-        if len(genes) == 0 or genes.min() < 0 or genes.max() >= len(genome):
+    kinds = [name if name in rates else name.rpartition("_")[0] for name in names]
+    found: dict[float, NDArray[np.int64]] = {}
+    for kind, rate in rates.items():
+        columns = np.array([i for i, own in enumerate(kinds) if own == kind], dtype=np.int64)
+        if columns.size == 0:
+            known = {k for k, is_ordered in zip(kinds, ordered, strict=True) if k and is_ordered}
+            raise DesignError(unknown_name("dimension of compound scaling", kind, known))
+        if not ordered[columns].all():
             raise DesignError(
-                f"dimension {dimension.name!r} has genes {genes.tolist()}; expected columns from 0 "
-                f"to {len(genome) - 1}"
+                f"compound scaling: values of {kind!r} are mere names; scale ordered genes only"
             )
-        if not problem.ordered[genes].all():
+        if not rate > 0:
             raise DesignError(
-                f"dimension {dimension.name!r} has genes that are mere names; list ordered ones"
+                f"compound scaling: the rate of {kind!r} must be positive, got {rate}"
             )
-    phi = np.asarray(step * np.arange(-n_steps, n_steps + 1), dtype=np.float64)
-    genomes = np.repeat(genome[None, :], len(phi), axis=0)
-    for dimension in dimensions:
-        shift = np.round(dimension.rate * phi).astype(np.int64)
-        genomes[:, dimension.genes] += shift[:, None]
-    genomes = problem.canonicalize(np.clip(genomes, 0, problem.upper))
-    # of equal genomes the one nearest to the found design is kept
-    order = np.argsort(np.abs(phi), kind="stable")
-    _, first = np.unique(genomes[order], axis=0, return_index=True)
-    rows = np.sort(order[first])
-    evaluation = problem.evaluate(genomes[rows])
-    feasible = np.flatnonzero(evaluation.is_feasible)
-    return ScaledDesigns(
-        phi=phi[rows][feasible],
-        genomes=genomes[rows][feasible],
-        evaluation=evaluation.take(feasible),
-    )
+        found[rate] = np.concatenate([found.get(rate, columns[:0]), columns])
+    return found
+
+
+def scaled_genomes(
+    problem: Problem,
+    genomes: Genomes,
+    dimensions: Mapping[float, NDArray[np.int64]],
+    *,
+    n_steps: int,
+) -> Genomes:
+    """Scale designs up and down, as far as their genes go.
+
+    Args:
+        problem: says which genomes are the same design.
+        genomes: int64[n, n_var], designs found by a search.
+        dimensions: what grows together, of `dimensions_of`.
+        n_steps: steps of phi in each direction, at least 1.
+
+    Returns:
+        int64[m, n_var], canonical, distinct, none of them among `genomes`.
+    """
+    phi = np.concatenate([np.arange(-n_steps, 0), np.arange(1, n_steps + 1)])
+    scaled = np.repeat(genomes[:, None, :], len(phi), axis=1)
+    for rate, columns in dimensions.items():
+        scaled[:, :, columns] += np.round(rate * phi).astype(np.int64)[None, :, None]
+    flat = np.clip(scaled, 0, problem.upper).reshape(-1, genomes.shape[1])
+    distinct = np.unique(problem.canonicalize(flat), axis=0)
+    known = {row.tobytes() for row in np.ascontiguousarray(genomes)}
+    return distinct[[row.tobytes() not in known for row in distinct]]

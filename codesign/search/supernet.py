@@ -207,65 +207,6 @@ def train_supernet(
     )
 
 
-def train_alone(
-    layout: Layout,
-    genomes: Genomes,
-    task: TaskArrays,
-    *,
-    epochs: int,
-    seed: int,
-    start: Supernet | None = None,
-    learning_rate: float = 0.01,
-    batch_size: int = 128,
-) -> tuple[Floats, float]:
-    """Train sub-networks one by one, from a supernet's weights or from scratch.
-
-    Returns:
-        float64[n] scores on the last quarter of the training rows, and seconds of training.
-    """
-    scores, seconds = [], 0.0
-    for genome in genomes:
-        reached, took_s = _train_one(
-            layout, genome[None, :], task, epochs, seed, start, learning_rate, batch_size
-        )
-        scores.append(reached)
-        seconds += took_s
-    return np.array(scores), seconds
-
-
-def _train_one(
-    layout: Layout,
-    genome: Genomes,
-    task: TaskArrays,
-    epochs: int,
-    seed: int,
-    start: Supernet | None,
-    learning_rate: float,
-    batch_size: int,
-) -> tuple[float, float]:
-    started_s = time.perf_counter()
-    model = ElasticMLP(layout, seed=seed) if start is None else copy.deepcopy(start.model)
-    n_train = len(task.y_train) - len(task.y_train) // 4
-    inputs, labels = torch.tensor(task.x_train[:n_train]), torch.tensor(task.y_train[:n_train])
-    n_batches = max(1, n_train // batch_size)
-    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * n_batches + 1)
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
-        order = torch.randperm(n_train, generator=generator)
-        for i in range(n_batches):
-            rows = order[i * batch_size : (i + 1) * batch_size]
-            logits, _ = model.run_lanes(inputs[rows][None], genome)
-            loss = torch.nn.functional.cross_entropy(logits[0], labels[rows])
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
-    seconds = time.perf_counter() - started_s
-    held_out = torch.tensor(task.x_train[n_train:]), torch.tensor(task.y_train[n_train:])
-    return float(_score(model, genome, inputs[:2048], *held_out)[0]), seconds
-
-
 def _largest(layout: Layout) -> np.ndarray:
     genome = layout.base.copy()
     for name in layout.elastic:

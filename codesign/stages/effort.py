@@ -57,8 +57,13 @@ def expected_effort(setting: Setting, kind: str, round_index: int) -> Effort:
         )
     if kind == "search":
         n = n_evaluations_of(search, round_index)
-        seconds = n * _PAIR_S / min(search.n_workers, n_workers)
-        return Effort(what=f"{search.strategy}: evaluate {n:,} pairs", seconds=seconds)
+        what, n_searches = f"{search.strategy}: evaluate {n:,} pairs", search.n_workers
+        if search.islands is not None:
+            n_searches = search.islands.n_islands
+            what += f" on {n_searches} islands"
+        if search.scaling is not None:
+            what += f", scale {' and '.join(search.scaling.rates)} of the front"
+        return Effort(what=what, seconds=n * _PAIR_S / min(n_searches, n_workers))
     if kind == "share" and search.weight_sharing is not None:
         methods = search.weight_sharing.methods
         epochs = search.weight_sharing.epochs * len(search.weight_sharing.prices)

@@ -13,6 +13,7 @@ from codesign.joint import check_budget
 from codesign.predictor.base import METHODS
 from codesign.results import BudgetFacts, Preparation, Results, SpaceFacts
 from codesign.search.strategies.base import make_strategy
+from codesign.stages.search import island_plan, scaling_dimensions
 from codesign.stages.setting import (
     Setting,
     make_problem,
@@ -85,6 +86,10 @@ def check(setting: Setting) -> None:
         )
     if labels.n_shipped:
         shipped_labels(setting.task.benchmark, space=setting.space.name, n=labels.n_shipped)
+    if config.search.islands is not None:
+        island_plan(config.search, config.search.n_rounds)
+    if config.search.scaling is not None:
+        scaling_dimensions(setting.space, config.search.scaling)
     problem = make_problem(setting, unknown_score)
     settings = strategy_settings(setting, None)
     make_strategy(config.search.strategy, problem, seed=0, settings=settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import nullcontext
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -16,12 +17,15 @@ from codesign.predictor.active import select_informative
 from codesign.predictor.base import Predictor, load_predictor
 from codesign.results import FrontPoint, Results, Search, Sharing
 from codesign.search.archive import Archive
-from codesign.search.loop import Parallel, run_search
+from codesign.search.islands import IslandPlan, run_islands
+from codesign.search.loop import Parallel, evaluate, run_search
+from codesign.search.problem import Problem
+from codesign.search.scaling import dimensions_of, scaled_genomes
 from codesign.search.store import EvaluationStore
-from codesign.space import population_from_candidates
+from codesign.space import SearchSpace, population_from_candidates
 from codesign.stages.fit import labelled
 from codesign.stages.setting import PredictorScore, Setting, make_problem, strategy_settings
-from codesign.study import SearchSection
+from codesign.study import ScalingSection, SearchSection, Study
 from codesign.training.options import architecture_digest
 from hw_models.units import period_to_mhz
 
@@ -32,6 +36,8 @@ KEYS = (
     "search.strategy",
     "search.population_size",
     "search.reward",
+    "search.islands",
+    "search.scaling",
 )
 #: Pairs scored at once: few enough that two workers share a batch, enough for arrays to pay.
 EVALUATION_CHUNK: Final = 200
@@ -99,30 +105,103 @@ def _search(
             setting.scorer.stage,
             setting.coefficients_origin,
             search.model_dump(
-                mode="json", include={*_SCORING, "strategy", "population_size", "reward"}
+                mode="json", include={*_SCORING, "strategy", "population_size", "reward", "islands"}
             ),
         ],
         sort_keys=True,
     )
     digest = hashlib.sha256(identity.encode()).hexdigest()
     n_evaluations = n_evaluations_of(search, round_index)
+    started = strategy_settings(setting, initial if len(initial) else None)
+    log = partial(_open_log, study, f"round_{round_index}_{digest[:12]}")
+    # a chunk takes milliseconds: a cluster pays only where many workers are asked for, or for islands
+    pool = setting.pool() if search.islands else setting.pool(search.n_workers)
     with (
         setting.reporter.stage(f"round {round_index}: searching pairs", n_evaluations) as stage,
-        EvaluationStore(study.search_store, run=f"round_{round_index}_{digest[:12]}") as store,
-        # a chunk takes milliseconds: a cluster pays only where many workers are asked for
-        setting.pool(search.n_workers) if search.n_workers > 1 else nullcontext() as pool,
+        pool if search.islands or search.n_workers > 1 else nullcontext() as executor,
     ):
-        return run_search(
-            problem,
-            search.strategy,
-            n_evaluations=n_evaluations,
-            seed=study.config.seed + round_index,
-            settings=strategy_settings(setting, initial if len(initial) else None),
-            store=store,
-            problem_digest=digest,
-            progress=lambda p: stage.update(p.n_evaluations, f"{p.n_front} on the front"),
-            parallel=Parallel(executor=pool, chunk_size=EVALUATION_CHUNK),
-        )
+
+        def tell(archive: Archive) -> None:
+            stage.update(archive.n_evaluations, f"{len(archive)} on the front")
+
+        if search.islands is not None:
+            archive = run_islands(
+                problem,
+                search.strategy,
+                island_plan(search, round_index),
+                seed=study.config.seed + round_index,
+                executor=executor,
+                settings=started,
+                store=lambda name: log(f"_{name}"),
+                problem_digest=digest,
+                progress=tell,
+                chunk_size=EVALUATION_CHUNK,
+            )
+        else:
+            with log("") as store:
+                archive = run_search(
+                    problem,
+                    search.strategy,
+                    n_evaluations=n_evaluations,
+                    seed=study.config.seed + round_index,
+                    settings=started,
+                    store=store,
+                    problem_digest=digest,
+                    progress=tell,
+                    parallel=Parallel(executor=executor, chunk_size=EVALUATION_CHUNK),
+                )
+    return archive if search.scaling is None else _scaled(setting, problem, archive)
+
+
+def _open_log(study: Study, run: str, suffix: str) -> EvaluationStore:
+    return EvaluationStore(study.search_store, run=run + suffix)
+
+
+def island_plan(search: SearchSection, round_index: int) -> IslandPlan:
+    """Return how one round's budget is spread over islands.
+
+    Raises:
+        DesignError: there are fewer evaluations than islands and exchanges.
+    """
+    section = search.islands
+    assert section is not None, "asked for by who has checked"
+    return IslandPlan(
+        n_islands=section.n_islands,
+        n_epochs=section.n_exchanges + 1,
+        n_evaluations=n_evaluations_of(search, round_index),
+        n_migrants=section.n_migrants,
+    )
+
+
+def scaling_dimensions(
+    space: SearchSpace, section: ScalingSection
+) -> dict[float, NDArray[np.int64]]:
+    """Return the genes that compound scaling moves, by their rate.
+
+    Raises:
+        DesignError: a kind of genes that the space does not have, or whose values are mere names.
+    """
+    ordered = np.array([gene.is_ordered for gene in space.genes])
+    return dimensions_of(tuple(gene.name for gene in space.genes), ordered, section.rates)
+
+
+def _scaled(setting: Setting, problem: Problem, archive: Archive) -> Archive:
+    """Add what compound scaling makes of designs along the front."""
+    section = setting.study.config.search.scaling
+    assert section is not None, "asked for by who has checked"
+    genomes = scaled_genomes(
+        problem,
+        archive.spread(section.n_designs),
+        scaling_dimensions(setting.space, section),
+        n_steps=section.n_steps,
+    )
+    parallel = Parallel(executor=None, chunk_size=EVALUATION_CHUNK)
+    grown = archive.add(genomes, evaluate(problem, genomes, parallel))
+    setting.reporter.message(
+        f"compound scaling: {int((grown.found_at >= archive.n_evaluations).sum())} of {len(genomes)} scaled"
+        " designs join the front"
+    )
+    return grown
 
 
 def front_points(setting: Setting, archive: Archive) -> list[FrontPoint]:

@@ -17,10 +17,9 @@ amount (`split_offset`).
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from scipy.stats import kendalltau
 from codesign.encoding.batch import NEUTRAL
 from codesign.encoding.population import encode_population
 from codesign.errors import ConfigError, DataError, unknown_name
-from codesign.files import replacing, write_atomically
+from codesign.files import replacing
 from codesign.ir import Candidate, HardwareConfig, Network, Node, Population
 from codesign.layers import LAYERS
 from codesign.space import population_from_candidates
@@ -445,42 +444,3 @@ def split_offset(entries: Sequence[BenchmarkEntry]) -> float:
     return float(
         np.mean([np.mean(e.split_accuracy) - np.mean(e.validation_accuracy) for e in both])
     )
-
-
-def describe_benchmark(path: Path, *, how: dict[str, Any]) -> dict[str, Any]:
-    """Write what a benchmark holds, and how it was made, beside it (`.json` instead of `.jsonl.gz`).
-
-    Args:
-        path: the benchmark file.
-        how: provenance: task, space, training options, code version.
-
-    Returns:
-        What was written.
-    """
-    entries = load_benchmark(path)
-    spaces = sorted({e.space for e in entries})
-    description = {
-        "schema": 1,
-        "how": how,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "statistics": _statistics_json(entries),
-        "statistics_by_space": {
-            space: _statistics_json([e for e in entries if e.space == space])
-            for space in spaces
-            if len(spaces) > 1
-        },
-    }
-    text = json.dumps(description, indent=1, allow_nan=False)
-    write_atomically(description_path(path), text + "\n")
-    return description
-
-
-def _statistics_json(entries: Sequence[BenchmarkEntry]) -> dict[str, Any]:
-    """Return statistics as JSON values; null: one that needs two seeds, where no pair has them."""
-    found = asdict(benchmark_statistics(entries))
-    return {k: None if v != v else v for k, v in found.items()}
-
-
-def description_path(path: Path) -> Path:
-    """Return where a benchmark's description lies."""
-    return path.with_name(path.name.removesuffix(".jsonl.gz") + ".json")

@@ -38,7 +38,7 @@ class Coefficients:
         ranges: ranges[parameter] = [low, high] of the fitted records.
         stages: stages[stage][target] = {"factor": ..., "low": ..., "high": ...}, the step from csynth.
         achieved_clock: constants of the achieved-clock law.
-        energy_scale: multiplier of predicted energy, set from power reports.
+        energy_scale: multiplier of predicted energy, for whoever has measured power.
         scope: designs that the fit speaks for, as `scope_name` spells them; everything when empty.
         outside: coefficients for all other designs; those that ship by default.
         own_intervals: own_intervals[target][class], of intervals fitted to one user's designs: whether the

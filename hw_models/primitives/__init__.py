@@ -9,7 +9,8 @@ from hw_models.primitives.base import Primitive
 
 
 @cache
-def _primitives() -> dict[str, Primitive]:
+def primitives() -> dict[str, Primitive]:
+    """Return all primitives by name."""
     found: dict[str, Primitive] = {}
     for info in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
         if info.name.startswith("_") or info.name == "base":
@@ -27,15 +28,10 @@ def get_primitive(name: str) -> Primitive:
     Raises:
         UnsupportedError: no such primitive.
     """
-    primitives = _primitives()
-    if name not in primitives:
+    known = primitives()
+    if name not in known:
         raise UnsupportedError(
-            f"unknown primitive {name!r}; expected one of {', '.join(primitives)}; "
+            f"unknown primitive {name!r}; expected one of {', '.join(known)}; "
             "lower the layer to these, or add a file to hw_models/primitives"
         )
-    return primitives[name]
-
-
-def primitive_names() -> tuple[str, ...]:
-    """Return the names of all primitives, sorted."""
-    return tuple(sorted(_primitives()))
+    return known[name]

@@ -30,10 +30,10 @@ from codesign.ir import (
     TensorType,
     Words,
 )
+from codesign.testing.twins import tcp_twin
 from codesign.validate import DeviceContext, open_device
 from codesign.validate.forms import reference_form
 from codesign.validate.run import DeviceReport, validate_device
-from codesign.validate.twins import tcp_twin
 from tests.export.random_networks import write_emulator
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from codesign.encoding.batch import GraphBatch, concatenate
 from codesign.encoding.graph import load_graphs
-from codesign.predictor.active import front_quality, select_informative
+from codesign.predictor.active import select_informative
 from codesign.predictor.base import METHODS
 from codesign.predictor.evaluate import LabelledGraphs, _medians, evaluate, split
 from codesign.predictor.metrics import PredictedScores, measure
@@ -32,6 +33,29 @@ BARS = {78: 0.84, 156: 0.875, 469: 0.905, 781: 0.91, 1563: 0.925}
 #: Kendall tau published by Lu et al. (PINAT, AAAI 2023), table 1; not run here.
 PINAT = {78: 0.549, 156: 0.631, 469: 0.706, 781: 0.761, 1563: 0.784}
 CHEAP_RIVALS = ("ridge_raw", "kernel_ridge_raw", "ridge", "kernel_ridge", "random_forest", "gp_raw")
+
+
+def front_quality(
+    score: NDArray[np.float64], costs: NDArray[np.float64], labelled: NDArray[np.integer]
+) -> float:
+    """Return the share, 0..1, of the true front's hypervolume that labelled candidates reach.
+
+    Args:
+        score: float[m], true.
+        costs: float[m], one cost.
+        labelled: candidates known so far.
+
+    The reference point is the worst score and the greatest cost of all candidates.
+    """
+
+    def volume(rows: NDArray[np.integer]) -> float:
+        order = rows[np.argsort(costs[rows], kind="stable")]
+        best = np.maximum.accumulate(score[order]) - score.min()
+        edges = np.append(costs[order], costs.max())
+        return float((best * np.diff(edges)).sum())
+
+    everything = volume(np.arange(len(score)))
+    return volume(np.asarray(labelled)) / everything if everything > 0 else 1.0
 
 
 def ranking(

@@ -27,6 +27,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _front_metrics import (
+    attainment_surface,
+    feasible_history,
+    hypervolume_curve,
+    regret,
+    share_of_front_found,
+)
 from _search_page import markdown, page
 from _weight_sharing import compare_one_seed, summarise_weight_sharing
 from numpy.typing import NDArray
@@ -41,14 +48,7 @@ from codesign.predictor.base import METHODS, Predictor
 from codesign.predictor.pretrained import encode_entries, load_pretrained
 from codesign.search.archive import Archive, archive_of
 from codesign.search.loop import run_search
-from codesign.search.metrics import (
-    attainment_surface,
-    feasible_history,
-    hypervolume_curve,
-    normalized_hypervolume,
-    regret,
-    share_of_front_found,
-)
+from codesign.search.metrics import normalized_hypervolume
 from codesign.search.problem import Booleans, Evaluation, Floats, Genomes, concatenate
 from codesign.search.strategies.base import STRATEGIES
 from codesign.space import SearchSpace, candidates_from_population

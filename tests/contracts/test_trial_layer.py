@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from codesign.encoding.population import encode_population
-from codesign.export.onnx import export_onnx, run_onnx
+from codesign.export.onnx import export_onnx
 from codesign.export.rtl import run_trace, trace_network
 from codesign.hardware.device import load_budget, load_device
 from codesign.hardware.scorer import HardwareScorer
@@ -20,6 +20,7 @@ from codesign.space import candidates_from_population, load_space, population_fr
 from codesign.space.templates import TEMPLATES
 from codesign.training.options import TaskArrays, TrainingOptions
 from codesign.training.train import train_population
+from codesign.validate.forms import onnx_form
 
 SPACE = {
     "schema": 1,
@@ -111,5 +112,7 @@ def test_it_is_trained_and_exported(space):
     words = network.input_words(x[600:])
     expected = run_words(network, words)
     assert np.array_equal(run_torch(network, words), expected)
-    assert np.array_equal(run_onnx(export_onnx(network), network, words), expected)
+    assert np.array_equal(
+        onnx_form(export_onnx(network).content, "the export").run(words), expected
+    )
     assert np.array_equal(run_trace(trace_network(network), network, words), expected)

@@ -14,11 +14,11 @@ import pytest
 
 from codesign.export.emulator import build_emulator, emulator_prefix
 from codesign.export.hls4ml import build_c_simulation, export_hls4ml
-from codesign.export.onnx import export_onnx, export_qonnx, run_onnx, run_qonnx
+from codesign.export.onnx import export_onnx, export_qonnx, run_qonnx
 from codesign.export.rtl import export_rtl, run_trace, trace_network
 from codesign.layers import run_torch, typed
 from codesign.processes import n_worker_processes
-from codesign.validate.forms import verilog_form
+from codesign.validate.forms import onnx_form, verilog_form
 from codesign.validate.vectors import corner_words
 from tests.export.random_networks import random_network, random_words, reference, write_emulator
 
@@ -41,7 +41,7 @@ def test_forms_that_need_no_compiler(first):
         expected = reference(network, words)
         found = {
             "torch": run_torch(network, words),
-            "onnxruntime": run_onnx(export_onnx(network), network, words),
+            "onnxruntime": onnx_form(export_onnx(network).content, "the export").run(words),
             "qonnx": run_qonnx(export_qonnx(network), network, words),
             "alkaid": run_trace(trace_network(network), network, words),
         }

@@ -6,7 +6,7 @@ import pytest
 from codesign.errors import DesignError, ExportError
 from codesign.export.emulator import emulator_files
 from codesign.export.hls4ml import export_hls4ml
-from codesign.export.onnx import export_onnx, export_qonnx, run_onnx, run_qonnx
+from codesign.export.onnx import export_onnx, export_qonnx, run_qonnx
 from codesign.export.rtl import run_trace, trace_network
 from codesign.ir import (
     Candidate,
@@ -19,6 +19,7 @@ from codesign.ir import (
     Words,
 )
 from codesign.layers import run_torch, run_words, typed
+from codesign.validate.forms import onnx_form
 
 PART = "xcvu13p-flga2577-2-e"
 
@@ -94,7 +95,9 @@ def test_edges_are_exact_in_every_form(name):
     expected = run_words(network, words)
     assert (expected != expected[0]).any()
     assert np.array_equal(run_torch(network, words), expected)
-    assert np.array_equal(run_onnx(export_onnx(network), network, words), expected)
+    assert np.array_equal(
+        onnx_form(export_onnx(network).content, "the export").run(words), expected
+    )
     assert np.array_equal(run_qonnx(export_qonnx(network), network, words), expected)
     assert np.array_equal(run_trace(trace_network(network), network, words), expected)
     assert export_hls4ml(network).plan.files and emulator_files(network, name="edge", version=1)
@@ -123,7 +126,7 @@ def test_a_network_of_zeros_is_exact_and_has_no_logic():
     )
     words = network.input_type.draw(np.random.default_rng(0), 50).reshape(50, -1)
     assert not run_words(network, words).any() and not run_torch(network, words).any()
-    assert not run_onnx(export_onnx(network), network, words).any()
+    assert not onnx_form(export_onnx(network).content, "the export").run(words).any()
     with pytest.raises(ExportError, match="depend on no input"):
         trace_network(network)
 

@@ -14,12 +14,12 @@ from codesign.errors import ExportError
 from codesign.export.bundle import _ports
 from codesign.export.emulator import build_emulator, emulator_files
 from codesign.export.hls4ml import build_c_simulation, export_hls4ml
-from codesign.export.onnx import export_onnx, export_qonnx, run_onnx, run_qonnx
+from codesign.export.onnx import export_onnx, export_qonnx, run_qonnx
 from codesign.export.rtl import export_rtl, run_trace, trace_network
 from codesign.ir import FixedPoint, TensorType
 from codesign.layers import run_torch, run_words, typed
 from codesign.layers._activation import quantize_rtl, quantize_torch
-from codesign.validate.forms import reference_form, torch_form, verilog_form
+from codesign.validate.forms import onnx_form, reference_form, torch_form, verilog_form
 from codesign.validate.implementation import InProcess
 from codesign.validate.run import validate_device
 from codesign.validate.vectors import corner_words
@@ -38,7 +38,7 @@ def different_forms(seed):
     expected = reference(network, words)
     found = {
         "torch": run_torch(network, words),
-        "onnx": run_onnx(export_onnx(network), network, words),
+        "onnx": onnx_form(export_onnx(network).content, "the export").run(words),
         "qonnx": run_qonnx(export_qonnx(network), network, words),
         "alkaid": run_trace(trace_network(network), network, words),
     }

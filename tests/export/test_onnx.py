@@ -14,12 +14,12 @@ from codesign.export.onnx import (
     checked_words,
     export_onnx,
     export_qonnx,
-    run_onnx,
     run_qonnx,
     words_needed_bits,
 )
 from codesign.ir import FixedPoint, Words
 from codesign.layers import run_torch
+from codesign.validate.forms import onnx_form
 from tests.export.random_networks import random_network, random_words, reference
 
 N_VECTORS = 1000
@@ -31,7 +31,9 @@ def test_torch_onnx_and_qonnx_equal_the_reference(seed):
     words = random_words(network, N_VECTORS, seed)
     expected = reference(network, words)
     assert np.array_equal(run_torch(network, words), expected)
-    assert np.array_equal(run_onnx(export_onnx(network), network, words), expected)
+    assert np.array_equal(
+        onnx_form(export_onnx(network).content, "the export").run(words), expected
+    )
     assert np.array_equal(run_qonnx(export_qonnx(network), network, words), expected)
 
 
@@ -44,9 +46,11 @@ def wide_network():
 def test_wide_words_are_exact_in_float64():
     network = wide_network()
     words = random_words(network, N_VECTORS)
-    for export, run in ((export_onnx(network), run_onnx), (export_qonnx(network), run_qonnx)):
-        assert export.arithmetic == "float64"
-        assert np.array_equal(run(export, network, words), reference(network, words))
+    expected = reference(network, words)
+    plain, export = export_onnx(network), export_qonnx(network)
+    assert plain.arithmetic == export.arithmetic == "float64"
+    assert np.array_equal(onnx_form(plain.content, "the export").run(words), expected)
+    assert np.array_equal(run_qonnx(export, network, words), expected)
 
 
 def test_words_that_no_float_holds_are_refused():
@@ -72,7 +76,9 @@ def test_rounding_over_16_bits_goes_without_a_pair_and_is_named():
     export = export_onnx(wide)
     assert export.without_pair == (last,)
     words = random_words(wide, 200)
-    assert np.array_equal(run_onnx(export, wide, words), reference(wide, words))
+    assert np.array_equal(
+        onnx_form(export.content, "the export").run(words), reference(wide, words)
+    )
 
 
 def test_inputs_off_the_grid_are_rounded_down_and_saturated():

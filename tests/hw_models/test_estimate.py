@@ -10,7 +10,7 @@ from hw_models.coefficients import Coefficients
 from hw_models.compose import estimate
 from hw_models.errors import ModelError, UnsupportedError
 from hw_models.legality import legal_reuse_factors
-from hw_models.primitives import get_primitive, primitive_names
+from hw_models.primitives import get_primitive, primitives
 from hw_models.types import MATVEC_STRATEGIES, METRICS, DesignBatch, OpBatch
 from hw_models.weights import (
     count_weights,
@@ -197,7 +197,7 @@ def test_bad_batches_are_refused():
         get_primitive("attention")
 
 
-@pytest.mark.parametrize("name", primitive_names())
+@pytest.mark.parametrize("name", primitives())
 @pytest.mark.parametrize("io_type", ["io_parallel", "io_stream"])
 @pytest.mark.parametrize("tool", ["vivado_hls", "vitis_hls", "alkaid"])
 def test_every_primitive_gives_finite_costs(name, io_type, tool):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hw_models.errors import ModelError
-from hw_models.legality import is_legal_reuse, legal_reuse_factors, nearest_legal_reuse
+from hw_models.legality import is_legal_reuse, legal_reuse_factors
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +22,6 @@ def test_legal_factors_are_those_of_hls4ml(backend, n_in, n_out):
 
     expected = Rule().get_valid_reuse_factors(n_in, n_out)
     assert legal_reuse_factors(n_in, n_out, "resource").tolist() == expected
-
-
-@pytest.mark.parametrize("wanted", [1, 3, 7, 17, 100, 10_000])
-def test_nearest_factor_is_the_one_that_hls4ml_builds(backend, wanted):
-    class Rule:
-        get_closest_reuse_factor = backend.get_closest_reuse_factor
-
-    legal = legal_reuse_factors(16, 64, "resource").tolist()
-    assert nearest_legal_reuse(16, 64, wanted, "resource") == Rule().get_closest_reuse_factor(
-        legal, wanted
-    )
 
 
 def test_latency_strategy_takes_every_factor():

@@ -9,14 +9,14 @@ import pytest
 
 from hw_models.coefficients import Coefficients
 from hw_models.compose import estimate
-from hw_models.primitives import get_primitive, primitive_names
+from hw_models.primitives import get_primitive, primitives
 from hw_models.types import METRICS, DesignBatch, OpBatch
 
 GOLDEN = Path(__file__).parent / "golden" / "primitives.json"
 PART = "xcvu13p-flga2577-2-e"
 CASES = [
     f"{name} {io_type} {tool}"
-    for name in primitive_names()
+    for name in primitives()
     for io_type in ("io_parallel", "io_stream")
     for tool in ("vivado_hls", "alkaid")
 ]

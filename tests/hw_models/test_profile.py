@@ -5,12 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hw_models.coefficients import Coefficients
 from hw_models.compose import estimate
-from hw_models.errors import ModelError
 from hw_models.profile import (
     count_operations,
-    fit_energy_scale,
     processor_energy_nj,
 )
 from hw_models.types import DesignBatch, OpBatch
@@ -56,14 +53,6 @@ def test_wider_words_need_more_energy():
     wide = DesignBatch(**{**narrow.__dict__, "ops": (OpBatch(**{**op.__dict__, "parameters": {
         **op.parameters, "weight_bits": op.parameters["weight_bits"] + 6}}),)})  # fmt: skip
     assert estimate(wide).energy_nj[0] > estimate(narrow).energy_nj[0] > 0
-
-
-def test_power_reports_scale_the_energy():
-    base = Coefficients(energy_scale=2.0)
-    predicted = estimate(two_layers(), base)
-    assert fit_energy_scale([predicted], [predicted.energy_nj * 3], base) == pytest.approx(6.0)
-    with pytest.raises(ModelError, match="above 0"):
-        fit_energy_scale([predicted], [np.array([0.0])], base)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -192,20 +192,20 @@ def is_python(mutant: Mutant) -> bool:
     return mutated not in (None, source)
 
 
-def sample(n_mutants: int, seed: int) -> list[Mutant]:
+def sample(packages: Sequence[str], n_mutants: int, seed: int) -> list[Mutant]:
     """Draw the same number of mutants from every package: a line first, then one of its mutants.
 
     Lines with many operators would otherwise crowd out those with one.
     """
     rng = np.random.default_rng(seed)
     drawn: list[Mutant] = []
-    for package in PACKAGES:
+    for package in packages:
         by_line: dict[tuple[str, int], list[Mutant]] = {}
         for path in sorted((ROOT / package).rglob("*.py")):
             for mutant in mutants_of(path, package):
                 by_line.setdefault((mutant.path, mutant.line), []).append(mutant)
         keys = sorted(by_line)
-        count = min(len(keys), n_mutants // len(PACKAGES))
+        count = min(len(keys), n_mutants // len(packages))
         for i in rng.choice(len(keys), size=count, replace=False):
             choices = [m for m in by_line[keys[i]] if is_python(m)]
             if choices:
@@ -263,6 +263,9 @@ class Reach:
         rows = (folder / "times.jsonl").read_text(encoding="utf-8").splitlines()
         self._seconds: dict[str, float] = dict(json.loads(row) for row in rows)
         self._existing = {t for t in self._seconds if (tree / t.partition("::")[0]).is_file()}
+        self._by_module: dict[str, set[str]] = {}
+        for test in self._existing:
+            self._by_module.setdefault(test.partition("::")[0], set()).add(test)
         self._lines: dict[str, dict[int, set[str]]] = {}
         for file in data.measured_files():
             name = Path(file).as_posix()
@@ -276,9 +279,21 @@ class Reach:
             )
             if relative is not None:
                 self._lines[relative] = {
-                    line: {context.partition("|")[0] for context in contexts}
+                    line: self._tests_of(contexts)
                     for line, contexts in data.contexts_by_lineno(file).items()
                 }
+
+    def _tests_of(self, contexts: Sequence[str]) -> set[str]:
+        """Return the tests that see what ran in some contexts ("test|phase").
+
+        What a fixture of a whole module runs is recorded for the first test only, but all tests of the
+        module look at it.
+        """
+        seen = set()
+        for test, _, phase in (context.partition("|") for context in contexts):
+            module = test.partition("::")[0]
+            seen |= self._by_module.get(module, set()) if phase == "setup" else {test}
+        return seen
 
     def tests(self, mutant: Mutant, limit_s: float) -> list[str]:
         """Return the tests to run, shortest first, together at most `limit_s` seconds as a rule.
@@ -428,6 +443,7 @@ def main() -> None:
     """Draw, judge, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--n-mutants", type=int, default=150)
+    parser.add_argument("--packages", nargs="+", choices=PACKAGES, default=list(PACKAGES))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--n-workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--tests-s", type=float, default=30.0, help="seconds of tests per mutant")
@@ -448,7 +464,7 @@ def main() -> None:
             everything = mutants_of(ROOT / name, name)
             mutants = [m for m in everything if m.line == int(line)]
         else:
-            mutants = sample(options.n_mutants, options.seed)
+            mutants = sample(options.packages, options.n_mutants, options.seed)
         verdicts: list[Verdict] = []
         for verdict in judge_all(mutants, trees, reach, options.tests_s):
             verdicts.append(verdict)

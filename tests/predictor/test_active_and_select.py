@@ -5,12 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from codesign.errors import PredictorError
-from codesign.predictor.active import (
-    expected_improvement,
-    front_quality,
-    pareto_mask,
-    select_informative,
-)
+from codesign.predictor.active import expected_improvement, select_informative
 from codesign.predictor.base import PredictedScores
 from codesign.predictor.metrics import conformal_scale, kendall_tau, measure, top_regret
 from codesign.predictor.scores import NormalScores
@@ -54,20 +49,6 @@ def test_selection_gives_every_candidate_when_asked_for_more_and_refuses_nonsens
         select_informative(np.array([0.7, np.nan]), std, costs, np.zeros((0, 2)), 1)
     with pytest.raises(PredictorError, match="at least 1"):
         select_informative(mean, std, costs, np.zeros((0, 2)), 0)
-
-
-def test_pareto_mask_equals_the_definition() -> None:
-    points = np.random.default_rng(0).integers(0, 6, (60, 3)).astype(float)
-    dominated = [any((q <= p).all() and (q < p).any() for q in points) for p in points]
-    assert (pareto_mask(points) == ~np.array(dominated)).all()
-
-
-def test_front_quality_is_one_for_all_labels_and_grows() -> None:
-    random = np.random.default_rng(0)
-    score, costs = random.random(50), random.random(50)
-    order = random.permutation(50)
-    curve = [front_quality(score, costs, order[:n]) for n in (5, 20, 50)]
-    assert curve == sorted(curve) and curve[-1] == pytest.approx(1.0)
 
 
 def test_conformal_scale_widens_overconfident_and_narrows_timid_intervals() -> None:

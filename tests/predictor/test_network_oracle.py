@@ -40,7 +40,7 @@ def test_stack_equals_message_passing() -> None:
     with warnings.catch_warnings():
         # torch_geometric 2.8 calls torch.jit.script, which torch 2.13 deprecates, at import.
         warnings.simplefilter("ignore", DeprecationWarning)
-        from codesign.predictor.message_passing import TwoWayGin, to_torch_geometric
+        from tests.predictor.message_passing import TwoWayGin, to_torch_geometric
     batch = batch_from_graphs(graphs())
     schema = FeatureSchema.fit(batch)
     encoded = schema.encode(batch)

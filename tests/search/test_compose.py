@@ -7,7 +7,7 @@ from codesign.errors import DesignError
 from codesign.search.compose import Filter, Limit, precompute_profiler
 from codesign.search.loop import run_search
 from codesign.search.problem import Problem
-from codesign.search.scaling import Dimension, scale_design
+from codesign.search.scaling import dimensions_of, scaled_genomes
 from codesign.testing.synthetic import SyntheticProblem
 
 PROBLEM = SyntheticProblem()
@@ -55,19 +55,40 @@ def test_a_precomputed_profiler_answers_like_the_original():
         )
 
 
-def test_compound_scaling_grows_together_and_stays_feasible():
-    genome = np.array([0, 1, 1, 0, 1, 1, 1, 1, 1, 1])
-    dimensions = (
-        Dimension(name="depth", genes=np.array([0]), rate=0.34),
-        Dimension(name="width", genes=np.array([4, 7]), rate=1.0),
-    )
-    scaled = scale_design(PROBLEM, genome, dimensions)
-    assert scaled.evaluation.is_feasible.all()
-    assert (np.diff(scaled.phi) > 0).all()
-    assert 0.0 in scaled.phi
-    assert (np.diff(scaled.genomes[:, [0, 4]], axis=0) >= 0).all()
-    assert len(np.unique(scaled.genomes, axis=0)) == len(scaled.genomes)
-    # larger is dearer
-    assert (np.diff(scaled.evaluation.objectives[:, 1]) > 0).all()
-    with pytest.raises(DesignError, match="mere names"):
-        scale_design(PROBLEM, genome, (Dimension(name="x", genes=np.array([2]), rate=1.0),))
+NAMES = ("depth", "clock", "strategy", "activation") + tuple(
+    f"{kind}_{i}" for i in (1, 2) for kind in ("width", "bits", "reuse")
+)
+
+
+def test_compound_scaling_moves_all_genes_of_a_kind_together():
+    genomes = np.array([[0, 1, 1, 0, 1, 1, 1, 0, 0, 0], [1, 1, 1, 0, 3, 1, 1, 2, 1, 1]])
+    dimensions = dimensions_of(NAMES, PROBLEM.ordered, {"depth": 0.34, "width": 1.0})
+    assert {rate: columns.tolist() for rate, columns in dimensions.items()} == {
+        0.34: [0],
+        1.0: [4, 7],
+    }
+    scaled = scaled_genomes(PROBLEM, genomes, dimensions, n_steps=3)
+    expected = set()
+    for depth, first, second, rest in ((0, 1, 0, 0), (1, 3, 2, 1)):
+        for phi in (-3, -2, -1, 1, 2, 3):
+            grown = np.array(
+                [[depth + round(0.34 * phi), 1, 1, 0, first + phi, 1, 1, second + phi, rest, rest]]
+            )
+            expected.add(tuple(PROBLEM.canonicalize(np.clip(grown, 0, PROBLEM.upper))[0].tolist()))
+    assert {tuple(row) for row in scaled.tolist()} == expected - {
+        tuple(g) for g in genomes.tolist()
+    }
+    assert len(scaled) == len({tuple(row) for row in scaled.tolist()})
+
+
+@pytest.mark.parametrize(
+    ("rates", "said"),
+    [
+        ({"heigth": 1.0}, "unknown dimension of compound scaling"),
+        ({"strategy": 1.0}, "mere names"),
+        ({"depth": 0.0}, "must be positive"),
+    ],
+)
+def test_dimensions_that_cannot_grow_are_refused(rates, said):
+    with pytest.raises(DesignError, match=said):
+        dimensions_of(NAMES, PROBLEM.ordered, rates)

@@ -70,23 +70,15 @@ def test_a_tabulated_figure_is_the_figure(figure):
     table = precompute_chain(profiler(figure))
     sample = TINY.sample(500, np.random.default_rng(2))
     assert table(sample) == pytest.approx(profiler(figure)(sample), rel=1e-9)
-    assert table.relative_error < 1e-9
-
-
-def test_a_figure_that_is_nearly_a_sum_says_by_how_much_it_is_off():
-    table = precompute_chain(profiler("lut"), tolerance=0.05)
-    sample = TINY.sample(500, np.random.default_rng(3))
-    off = np.abs(table(sample) / profiler("lut")(sample) - 1.0)
-    assert 0 < table.relative_error < 0.05
-    assert np.quantile(off, 0.95) < 0.05  # it was checked on other designs than these
-    with pytest.raises(DesignError, match="not a sum"):
-        precompute_chain(profiler("memory_bytes"))
 
 
 def test_spaces_and_figures_that_have_no_tables_are_refused():
     with pytest.raises(DesignError, match="not a sum"):
         # skips that concatenate make a layer's inputs depend on all layers before it
         precompute_chain(profiler("macs", _small_space_with_skips()))
+    for figure in ("lut", "memory_bytes"):  # whole blocks, the widest layer
+        with pytest.raises(DesignError, match="not a sum"):
+            precompute_chain(profiler(figure))
     with pytest.raises(DesignError, match="no chain"):
         precompute_chain(profiler("macs", load_space("cell_l1", n_inputs=16, n_outputs=5)))
     with pytest.raises(DesignError, match="did you mean 'bops'"):

@@ -5,13 +5,7 @@ import pytest
 
 from codesign.errors import DesignError
 from codesign.search.archive import archive_of
-from codesign.search.metrics import (
-    attainment_surface,
-    hypervolume_curve,
-    normalized_hypervolume,
-    regret,
-    share_of_front_found,
-)
+from codesign.search.metrics import normalized_hypervolume
 from codesign.search.problem import Evaluation
 from codesign.search.rewards import (
     LexicographicContract,
@@ -20,6 +14,12 @@ from codesign.search.rewards import (
     MnasnetReward,
 )
 from codesign.testing.synthetic import SyntheticProblem, enumerate_space
+from tests.benchmarks._front_metrics import (
+    attainment_surface,
+    hypervolume_curve,
+    regret,
+    share_of_front_found,
+)
 
 NAMES = ("error", "latency_ns", "share")
 

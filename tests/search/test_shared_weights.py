@@ -21,7 +21,7 @@ from codesign.search.differentiable import (  # noqa: E402
     search_differentiable,
 )
 from codesign.search.expected_cost import tabulate_cost  # noqa: E402
-from codesign.search.supernet import SupernetOptions, train_alone, train_supernet  # noqa: E402
+from codesign.search.supernet import SupernetOptions, train_supernet  # noqa: E402
 from codesign.space.space import load_space  # noqa: E402
 from codesign.training.options import TaskArrays  # noqa: E402
 
@@ -166,14 +166,16 @@ def test_a_sharply_rising_eigenvalue_stops_the_search():
 
 @pytest.mark.slow
 def test_a_supernet_evaluates_without_training_and_helps_fine_tuning(task):
+    from tests.benchmarks._weight_sharing import train_alone
+
     options = SupernetOptions(epochs=(3, 1, 1, 4), n_samples=7, batch_size=50)
     supernet = train_supernet(LAYOUT, task, options, seed=0)
     genomes = random_genomes(12, seed=5)
     shared = supernet.score(genomes, task)
     assert np.array_equal(shared, supernet.score(genomes, task))
     assert shared.mean() > 0.4  # five classes: chance is 0.2
-    scratch, _ = train_alone(LAYOUT, genomes[:3], task, epochs=1, seed=0)
-    tuned, _ = train_alone(
+    scratch = train_alone(LAYOUT, genomes[:3], task, epochs=1, seed=0)
+    tuned = train_alone(
         LAYOUT, genomes[:3], task, epochs=1, seed=0, start=supernet, learning_rate=0.003
     )
     assert tuned.mean() > scratch.mean()

@@ -1,7 +1,10 @@
 """What a study's YAML can ask of the search: rewards, filters, attitudes to uncertainty, workers."""
 
 import pickle
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -11,10 +14,11 @@ from codesign.errors import ConfigError, DesignError
 from codesign.hardware.device import load_budget, load_device
 from codesign.hardware.scorer import HardwareScorer
 from codesign.joint import JointProblem, limit_problem, make_reward
-from codesign.pipeline import run_study
-from codesign.predictor.base import METHODS
+from codesign.pipeline import plan_study, run_study
+from codesign.predictor.base import METHODS, load_predictor
 from codesign.predictor.pretrained import load_pretrained
-from codesign.search.loop import run_search
+from codesign.results import Labels, Search
+from codesign.search.loop import Parallel, run_search
 from codesign.search.profilers import SpaceProfiler
 from codesign.search.strategies.base import StrategySettings
 from codesign.space import load_space
@@ -92,6 +96,16 @@ def test_a_filter_of_the_study_limits_the_archive():
     assert SpaceProfiler(space=SPACE, scorer=SCORER, figure="bops")(free.genomes).max() > 30_000
 
 
+def test_tables_of_figures_change_no_search():
+    section = FilterSection(mode="drop", at_most={"bops": 30_000.0, "energy_nj": 2.0})
+    tabled = section.model_copy(update={"tables": True})
+    found = [
+        run_search(limit_problem(joint(), s, SPACE, SCORER), "nsga2", n_evaluations=300, seed=0)
+        for s in (section, tabled)
+    ]
+    assert np.array_equal(found[0].genomes, found[1].genomes)
+
+
 @pytest.mark.parametrize(
     "section",
     [
@@ -118,18 +132,19 @@ def test_every_reward_of_a_study_finds_its_own_best_design(section):
     assert (values > found).mean() < 0.002
 
 
-def test_worker_processes_change_nothing_and_get_the_predictor():
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+@pytest.fixture(scope="module")
+def pool():
+    """Two worker processes; starting them takes most of the time."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+        yield executor
 
-    from codesign.search.loop import Parallel
 
+def test_worker_processes_change_nothing_and_get_the_predictor(pool):
     problem = replace(joint(), score=PredictorScore(predictor=load_pretrained()))
     alone = Parallel(executor=None, chunk_size=16)
     serial = run_search(problem, "directed_nsga2", n_evaluations=120, seed=0, parallel=alone)
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        parallel = Parallel(executor=pool, chunk_size=16)
-        spread = run_search(problem, "directed_nsga2", n_evaluations=120, seed=0, parallel=parallel)
+    parallel = Parallel(executor=pool, chunk_size=16)
+    spread = run_search(problem, "directed_nsga2", n_evaluations=120, seed=0, parallel=parallel)
     assert np.array_equal(serial.genomes, spread.genomes)
     assert np.array_equal(serial.objectives, spread.objectives)
 
@@ -166,6 +181,10 @@ def study_of(tmp_path, **search):
         ),
         ({"filter": {"at_most": {"bop": 1.0}}}, "did you mean 'bops'"),
         ({"filter": {"at_most": {"bops": -1.0}}}, "expected a positive number"),
+        ({"filter": {"at_most": {"lut": 900.0}, "tables": True}}, "leave tables out"),
+        ({"islands": {"n_islands": 40}, "n_evaluations": 100, "n_rounds": 1}, "raise the budget"),
+        ({"scaling": {"rates": {"wdith": 1.0}}}, "did you mean 'width'"),
+        ({"scaling": {"rates": {"strategy": 1.0}}}, "mere names"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_before_any_label_is_trained(tmp_path, search, said):
@@ -183,6 +202,9 @@ def test_options_that_do_not_fit_are_refused_before_any_label_is_trained(tmp_pat
         ({"filter": {"at_most": {}}}, "at_most"),
         ({"score_confidence": 1.0}, "score_confidence"),
         ({"weight_sharing": {"methods": ["darts"]}}, "weight_sharing"),
+        ({"islands": {"n_islands": 1}}, "n_islands"),
+        ({"scaling": {"rates": {}}}, "rates"),
+        ({"scaling": {"rates": {"depth": -1}}}, "rates"),
     ],
 )
 def test_incomplete_sections_are_named(search, said):
@@ -206,3 +228,76 @@ def test_the_settings_of_a_study_reach_the_search(tmp_path):
     problem = make_problem(setting, unknown_score)
     assert problem.constraint_names[0] == "parameters at most"
     assert problem.problem.hardware_confidence == 0.5
+
+
+def searched(folder, executor, *, seed=1, **search):
+    """Run a small study up to its front with the given search, on an executor."""
+    config = StudyConfig.model_validate(
+        {
+            "name": "s",
+            "seed": seed,
+            "space": "mlp_tiny",
+            "task": {"options": {"n_train_max": 600, "n_test_max": 200}},
+            "labels": {"n_initial": 12, "n_per_round": 3, "epochs": 1, "predictor": "ridge"},
+            "search": {"n_evaluations": 600, "n_rounds": 2, "strategy": "nsga2", **search},
+        }
+    )
+    study = Study.create_or_open(folder, config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("codesign.pipeline.open_pool", lambda *_, **__: nullcontext(executor))
+        patch.setattr("codesign.stages.setting.open_pool", lambda *_, **__: nullcontext(executor))
+        run_study(study, until="search")
+    return study
+
+
+def test_islands_of_a_study_find_the_same_whoever_runs_them(tmp_path, pool):
+    islands = {"n_islands": 3, "n_exchanges": 1, "n_migrants": 10}
+    alone = searched(tmp_path / "alone", None, islands=islands).results()
+    spread = searched(tmp_path / "spread", pool, islands=islands).results()
+    assert alone.of(Labels)[1].scores == spread.of(Labels)[1].scores
+    for one, other in zip(alone.of(Search), spread.of(Search), strict=True):
+        assert one.front_genomes == other.front_genomes and one.points == other.points
+        assert one.n_evaluations == other.n_evaluations == 300
+    single = searched(tmp_path / "single", None).results()
+    assert single.of(Search)[0].front_genomes != alone.of(Search)[0].front_genomes
+
+
+def test_same_seed_same_archive_with_one_worker_and_with_two(tmp_path, pool):
+    first, again = (searched(tmp_path / name, None) for name in ("first", "again"))
+    two = searched(tmp_path / "two", pool, n_workers=2)
+    for other in (again, two):
+        for mine, its in zip(first.results().of(Search), other.results().of(Search), strict=True):
+            assert mine.front_genomes == its.front_genomes and mine.points == its.points
+            assert mine.to_label == its.to_label and mine.n_feasible == its.n_feasible
+    other_seed = searched(tmp_path / "other", None, seed=2).results()
+    assert other_seed.of(Search)[0].front_genomes != first.results().of(Search)[0].front_genomes
+
+
+def test_a_study_scales_its_front_within_the_budget(tmp_path):
+    plain = searched(tmp_path / "plain", None)
+    scaled = searched(
+        tmp_path / "scaled", None, scaling={"rates": {"depth": 0.5, "width": 1.0}, "n_steps": 3}
+    )
+    before, after = (study.results().of(Search)[0] for study in (plain, scaled))
+    assert after.n_evaluations > before.n_evaluations == 300
+    # one front holds the other's points, or what dominates them: nothing found is lost
+    problem = make_problem(
+        open_setting(scaled), PredictorScore(predictor=load_predictor(scaled.predictor_file(1))[0])
+    )
+    old, new = (problem.evaluate(np.array(r.front_genomes)) for r in (before, after))
+    assert new.is_feasible.all()
+    covered = (new.objectives[:, None] <= old.objectives[None]).all(axis=2).any(axis=0)
+    assert covered.all()
+    assert {tuple(g) for g in after.front_genomes} - {tuple(g) for g in before.front_genomes}
+    # the budget binds: scaled designs that miss it were seen and left out
+    assert after.n_feasible < after.n_evaluations
+
+
+def test_the_plan_says_islands_and_scaling(tmp_path):
+    config = StudyConfig.model_validate(
+        {"name": "s", "space": "mlp_tiny", "search": {
+            "islands": {"n_islands": 3}, "scaling": {"rates": {"depth": 1, "width": 1}}}}
+    )  # fmt: skip
+    planned = plan_study(tmp_path / "s", config)
+    (what, *_) = [p.effort.what for p in planned if p.name == "search_1"]
+    assert what.endswith("on 3 islands, scale depth and width of the front")

@@ -4,10 +4,10 @@ import pytest
 
 from codesign.errors import ToolError
 from codesign.export.emulator import build_emulator
+from codesign.testing.twins import tcp_twin
 from codesign.tools import require_tool
 from codesign.validate import DeviceContext
 from codesign.validate.forms import reference_form
-from codesign.validate.twins import tcp_twin
 from tests.export.random_networks import random_network, random_words, write_emulator
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from codesign.resources import data_root
+from codesign.testing.ipbus_twin import RegisterFile, Target, ipbus_twin
 from codesign.validate import DeviceFault, ipbus, open_device, wire
 from codesign.validate.emp_files import PatternFile, pack_events
-from codesign.validate.ipbus_twin import RegisterFile, Target, ipbus_twin
 from codesign.validate.run import validate_device
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from codesign.errors import DesignError
+from codesign.testing.emp_twin import emp_twin
+from codesign.testing.ipbus_twin import ipbus_twin
+from codesign.testing.twins import tcp_twin, uart_twin
 from codesign.validate import open_device, wire
 from codesign.validate.boards import board_names, board_server_files
 from codesign.validate.emp_files import PatternFile, pack_events, unpack_events
-from codesign.validate.emp_twin import emp_twin
-from codesign.validate.ipbus_twin import ipbus_twin
 from codesign.validate.run import validate_device
-from codesign.validate.twins import tcp_twin, uart_twin
 from codesign.validate.url import DEVICES, DeviceUrl
 from tests.validate.faulty import read_frame
 
@@ -363,7 +363,7 @@ def test_ipbus_agrees_with_uhal(library, context, reference, words):
     """uHAL, CERN's own client, talks to the twin; it holds the interpreter, so the twin is a process."""
     pytest.importorskip("uhal", reason="uhal is not installed")
     process = subprocess.Popen(
-        [sys.executable, "-m", "codesign.validate.ipbus_twin", f"emulator:{library}"],
+        [sys.executable, "-m", "codesign.testing.ipbus_twin", f"emulator:{library}"],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

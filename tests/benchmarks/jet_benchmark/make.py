@@ -11,6 +11,7 @@ pairs have.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import os
@@ -25,11 +26,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from codesign.files import write_atomically
 from codesign.ir import Candidate
 from codesign.space import load_space
 from codesign.tasks import dataset_arrays, fit_scaling, load_task
 from codesign.training import TaskArrays, TrainingOptions, integer_accuracy, train_population
-from codesign.training.benchmark import BENCHMARK_PATH, describe_benchmark, write_benchmark
+from codesign.training.benchmark import (
+    BENCHMARK_PATH,
+    BenchmarkEntry,
+    benchmark_statistics,
+    load_benchmark,
+    write_benchmark,
+)
 from codesign.training.options import architecture_digest
 from codesign.training.sampling import sample_candidates
 from codesign.training.store import Label
@@ -238,6 +246,31 @@ def assemble(arguments: argparse.Namespace) -> None:
         },
     )
     print(f"{n} pairs with seeds {seeds} written to {arguments.output}")
+
+
+def describe_benchmark(path: Path, *, how: dict[str, Any]) -> None:
+    """Write what a benchmark holds, and how it was made, beside it (`.json` instead of `.jsonl.gz`)."""
+    entries = load_benchmark(path)
+    spaces = sorted({e.space for e in entries})
+    description = {
+        "schema": 1,
+        "how": how,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "statistics": statistics_json(entries),
+        "statistics_by_space": {
+            space: statistics_json([e for e in entries if e.space == space])
+            for space in spaces
+            if len(spaces) > 1
+        },
+    }
+    text = json.dumps(description, indent=1, allow_nan=False)
+    write_atomically(path.with_name(path.name.removesuffix(".jsonl.gz") + ".json"), text + "\n")
+
+
+def statistics_json(entries: list[BenchmarkEntry]) -> dict[str, Any]:
+    """Return statistics as JSON values; null: one that needs two seeds, where no pair has them."""
+    found = asdict(benchmark_statistics(entries))
+    return {k: None if v != v else v for k, v in found.items()}
 
 
 def main() -> None:

@@ -1,8 +1,4 @@
-"""One member of the ensemble as a torch_geometric module, for graphs of any size.
-
-The search uses the padded twin in `codesign.predictor.network`, which is faster on small graphs; this
-one is its oracle, takes sparse batches and feeds explainers, exporters and users of torch_geometric.
-"""
+"""The oracle of `codesign.predictor.network`: one member of its ensemble, as a torch_geometric module."""
 
 import numpy as np
 import torch
@@ -39,7 +35,7 @@ def to_torch_geometric(batch: GraphBatch, schema: FeatureSchema) -> Batch:
     return Batch.from_data_list(graphs)
 
 
-class TwoWayGinConv(MessagePassing):  # type: ignore[misc]  # untyped library
+class TwoWayGinConv(MessagePassing):
     """MLP([h, sum over predecessors, sum over successors]): GIN with the two directions apart."""
 
     def __init__(self, width: int) -> None:
