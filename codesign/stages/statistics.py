@@ -176,6 +176,17 @@ def _trivial(arrays: TaskArrays, train: NDArray[np.int64]) -> dict[str, Answer]:
                 values=lambda x: np.broadcast_to(mean, (len(x), *shape)),
             )
         }
+    if head.kind == "anomaly":  # nothing here may have learned from the stand-ins
+        centre = x[arrays.target.is_trained_on(truth)].mean(axis=0)
+        return {
+            "constant": Answer(
+                description="the same score always", values=lambda x: np.zeros((len(x), 1))
+            ),
+            "distance": Answer(
+                description="the squared distance from the mean background event",
+                values=lambda x: ((x - centre) ** 2).reshape(len(x), -1).sum(axis=1, keepdims=True),
+            ),
+        }
     rows = np.random.default_rng(0).permutation(len(x))[:_LINEAR_ROWS]
     flat = x[rows].reshape(len(rows), -1)
     if head.kind == "values":

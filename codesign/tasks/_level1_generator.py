@@ -108,7 +108,7 @@ _DECAY_LENGTH_M = 1.3  # free path of a pion or kaon in front of the calorimeter
 #: mass (GeV) over c tau (m) of charged pions and kaons, and the share of kaons that give a muon.
 _DECAYS = {211: (0.1396 / 7.805, 1.0), 321: (0.4937 / 3.712, 0.64)}
 _FILTER_ELECTRON_GEV, _FILTER_MUON_GEV = 12.0, 8.0
-_PT_WORD_MAX = 1023
+PT_WORD_MAX = 1023
 _BATCH = 256
 #: How often a hard collision that passes is used: turned, mirrored and with other pile-up each time.
 #: Jets pass the lepton filter once in thirty times, so that another pass costs less than another jet.
@@ -545,7 +545,7 @@ def _leading(
     kept = place < n_slots
     fields = zip((pt, eta, phi), UNITS.values(), strict=True)
     values = [np.floor(value[order][kept] / unit) for value, unit in fields]
-    values[0] = np.minimum(values[0], _PT_WORD_MAX)
+    values[0] = np.minimum(values[0], PT_WORD_MAX)
     values[2] %= round(2 * np.pi / UNITS["phi"])
     words[event[kept], place[kept]] = np.stack(values, 1).astype(np.int64)
     return words.reshape(n_events, -1)

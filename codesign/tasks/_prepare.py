@@ -13,7 +13,7 @@ from codesign.tasks._labels import reorder_classes
 from codesign.tasks._options import SplitOptions, TaskOptions
 from codesign.tasks._splits import sklearn_split, stratified_split
 from codesign.tasks.base import RESERVED_BENCHMARKS, Check, Events, TaskData, build_task_data
-from codesign.tasks.target import HeadOptions, Target, make_head
+from codesign.tasks.target import OF_CLASSES, HeadOptions, Target, make_head
 
 
 def require_path(path: Path, *, kind: str, where: str) -> Path:
@@ -90,20 +90,20 @@ class Truth:
 
     Attributes:
         name: of the head.
-        kind: "classes" (one column of indices) or "values" (one column each).
+        kind: "classes" or "anomaly" (one column of indices), or "values" (one column each).
         names: of the classes or values.
         units: of the values.
     """
 
     name: str
-    kind: Literal["classes", "values"]
+    kind: Literal["classes", "values", "anomaly"]
     names: tuple[str, ...]
     units: tuple[str, ...] = ()
 
     @property
     def n_columns(self) -> int:
         """Columns of the truth."""
-        return 1 if self.kind == "classes" else len(self.names)
+        return len(self.names) if self.kind == "values" else 1
 
 
 def drop_non_finite(
@@ -324,7 +324,7 @@ def _target(
 
 def _balanced(target: Target, parts: dict[str, Any], where: str) -> np.ndarray:
     """Return training weights with which every class of the first head of classes has the same total."""
-    heads = [i for i, head in enumerate(target.heads) if head.kind in ("classes", "binary")]
+    heads = [i for i, head in enumerate(target.heads) if head.kind in OF_CLASSES]
     if not heads:
         raise ConfigError(
             f"{where}.class_weights: no head has classes to balance; leave class_weights out"

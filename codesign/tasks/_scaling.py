@@ -130,7 +130,8 @@ def fit_scaling(task_data: TaskData, *, method: str = "standard") -> InputScalin
         DataError: unknown method.
     """
     n = task_data.n_features
-    flat = task_data.x_train.reshape(-1, n)
+    trained_on = task_data.target.is_trained_on(task_data.y_train)
+    flat = task_data.x_train[trained_on].reshape(-1, n)
     is_constant = flat.max(axis=0) == flat.min(axis=0)
     if method == "none":
         mean, scale = np.zeros(n), np.ones(n)
@@ -151,7 +152,7 @@ def fit_scaling(task_data: TaskData, *, method: str = "standard") -> InputScalin
         mean=mean,
         scale=scale,
         constant_features=tuple(np.array(task_data.feature_names)[is_constant].tolist()),
-        n_fitted_rows=0 if method == "none" else len(task_data.y_train),
+        n_fitted_rows=0 if method == "none" else int(trained_on.sum()),
         task_digest=task_data.digest,
     )
 

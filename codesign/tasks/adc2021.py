@@ -18,6 +18,7 @@ from codesign.tasks._hdf5 import dataset_of, open_hdf5
 from codesign.tasks._level1_generator import FEATURES
 from codesign.tasks._options import TaskOptions
 from codesign.tasks._prepare import Truth, from_parts, require_path
+from codesign.tasks._stand_ins import CLASSES, merged_crossings, wants_stand_ins, with_stand_ins
 from codesign.tasks.base import TASKS, Events, Task, TaskData
 from codesign.tasks.level1 import teacher_view
 
@@ -74,16 +75,25 @@ class Adc2021(Task):
             np.arange(1 + len(parts)), [len(background) - n_train, *(len(p) for p in parts)]
         )
         x_train = background[:n_train]
-        both = teacher_view(np.concatenate([x_train, x_test]), FEATURES)
-        score = anomaly_scores(both[: min(n_train, _TEACHER_ROWS)], both)[:, None]
+        checks = []
+        if wants_stand_ins(options.heads):
+            truth = Truth(name="anomaly", kind="anomaly", names=CLASSES)
+            merged = merged_crossings(x_train, FEATURES, turn=2 * np.pi)
+            x_train, y_train, _, said = with_stand_ins(x_train, merged, None)
+            y_test, checks = (labels[:, None] > 0).astype(np.int64), [said]
+        else:
+            truth = Truth(name="score", kind="values", names=("anomaly",), units=("log2 error",))
+            both = teacher_view(np.concatenate([x_train, x_test]), FEATURES)
+            score = anomaly_scores(both[: min(n_train, _TEACHER_ROWS)], both)[:, None]
+            y_train, y_test = score[:n_train], score[n_train:]
         files = {"background": options.path, **options.signals}
         return from_parts(
             name=self.name,
             benchmark=None,
             x_train=x_train,
-            y_train=score[:n_train],
+            y_train=y_train,
             x_test=x_test,
-            y_test=score[n_train:],
+            y_test=y_test,
             feature_names=FEATURES,
             class_names=(),
             options=options,
@@ -93,7 +103,8 @@ class Adc2021(Task):
                 "files": {name: path.name for name, path in files.items()},
                 "sha256": {name: sha256_of(path) for name, path in files.items()},
             },
-            truths=(Truth(name="score", kind="values", names=("anomaly",), units=("log2 error",)),),
+            checks=checks,
+            truths=(truth,),
             events=Events(
                 labels=labels.astype(np.int64),
                 names=("background", *options.signals),

@@ -20,7 +20,7 @@ from codesign.errors import CodesignWarning, DataError
 from codesign.metrics import Metric
 from codesign.registry import Registry
 from codesign.tasks._options import TaskOptions
-from codesign.tasks.target import Head, Target, classes_target
+from codesign.tasks.target import OF_CLASSES, Head, Target, classes_target
 
 #: Benchmark ids that only the loader of that very benchmark may give to data it has verified.
 RESERVED_BENCHMARKS = (
@@ -347,7 +347,7 @@ def _checked_truth(y: np.ndarray, n_rows: int, target: Target, where: str) -> np
                 f"{where}: {int(bad.sum())} of {n_rows} targets of head {head.name!r} are NaN or infinite (first: row"
                 f" {int(bad.argmax())}); expected finite numbers; clean the data"
             )
-        if head.kind in ("classes", "binary"):
+        if head.kind in OF_CLASSES:
             _checked_labels(values[:, columns][:, 0].astype(np.int64), n_rows, head.names, where)
     return values
 
@@ -376,7 +376,7 @@ def _truth_checks(
         train, test = (
             target.truth(index, y, np.zeros((0, 0), dtype=np.float32)) for y in (y_train, y_test)
         )
-        if head.kind in ("classes", "binary"):
+        if head.kind in OF_CLASSES:
             found += _class_checks(train, test, head.names, name)
         elif head.kind == "values":
             ranges = [

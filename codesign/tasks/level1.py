@@ -8,13 +8,17 @@ import numpy as np
 from codesign.errors import ConfigError, DataError, unknown_name
 from codesign.metrics import load_metric
 from codesign.tasks._bundled import BundledOptions, read_archive
+from codesign.tasks._level1_generator import PT_WORD_MAX, UNITS
 from codesign.tasks._prepare import Truth, from_parts
+from codesign.tasks._stand_ins import CLASSES, merged_crossings, wants_stand_ins, with_stand_ins
 from codesign.tasks.base import TASKS, Events, Task, TaskData
 
 _KEYS = ("x", "process", "collision", "rate_khz_of_process", "process_names")
 #: Of every five hard collisions of a background, so many are for training.
 _TRAIN_OF_FIVE = 3
 SIGNALS = ("h_tautau", "h_4l", "leptoquark", "charged_higgs")
+#: Words of a full turn.
+PHI_TURN = round(2 * np.pi / UNITS["phi"])
 
 
 class Level1Options(BundledOptions):
@@ -75,24 +79,36 @@ class Level1(Task):
         if options.background == "rates":
             weights = np.where(labels == 0, rates, 1.0)
         x = arrays["x"].astype(np.float32)
+        features = arrays["feature_names"].tolist()
         y = arrays["teacher_score"].astype(np.float32)[:, None]
+        truths = [Truth(name="score", kind="values", names=("anomaly",), units=("log2 error",))]
+        x_train, y_train, y_test, checks = x[is_train], y[is_train], y[is_test], []
+        weights_train = None if weights is None else weights[is_train]
+        if wants_stand_ins(options.heads):
+            truths = [Truth(name="anomaly", kind="anomaly", names=CLASSES)]
+            merged = merged_crossings(
+                x_train, features, turn=PHI_TURN, pt_max=PT_WORD_MAX, is_integer=True
+            )
+            x_train, y_train, weights_train, said = with_stand_ins(x_train, merged, weights_train)
+            y_test, checks = (labels[is_test, None] > 0).astype(np.int64), [said]
         metric = options.judged_by
         if isinstance(metric, dict) and metric.get("name") == "efficiency_at_rate":
             metric = {"input_rate_khz": total_khz, **metric}
         return from_parts(
             name=self.name,
             benchmark=None if options.path else _benchmark(options),
-            x_train=x[is_train],
-            y_train=y[is_train],
+            x_train=x_train,
+            y_train=y_train,
             x_test=x[is_test],
-            y_test=y[is_test],
-            feature_names=arrays["feature_names"].tolist(),
+            y_test=y_test,
+            feature_names=features,
             class_names=(),
             options=options,
             split=f"by hard collision: {_TRAIN_OF_FIVE} of 5 backgrounds train, the rest and all signals test",
             provenance=provenance,
-            truths=(Truth(name="score", kind="values", names=("anomaly",), units=("log2 error",)),),
-            weights_train=None if weights is None else weights[is_train],
+            checks=checks,
+            truths=truths,
+            weights_train=weights_train,
             weights_test=None if weights is None else weights[is_test],
             events=Events(
                 labels=labels[is_test],

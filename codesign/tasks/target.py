@@ -25,15 +25,21 @@ LOSSES: Mapping[str, tuple[str, ...]] = {
     "binary": ("binary_cross_entropy",),
     "values": ("huber", "squared", "absolute"),
     "reconstruction": ("squared", "huber", "absolute"),
+    "anomaly": ("own",),
 }
 _METRICS: Mapping[str, str] = {
     "classes": "accuracy",
     "binary": "auc",
     "values": "mean_absolute_error",
     "reconstruction": "mean_squared_error",
+    "anomaly": "auc",
 }
+#: Kinds whose truth is one class index per row.
+OF_CLASSES = ("classes", "binary", "anomaly")
+#: Kinds with one output, a score of class 1 against class 0.
+_ONE_SCORE: Mapping[str, str] = {"binary": "logit", "anomaly": "score"}
 
-Kind = Literal["classes", "binary", "values", "reconstruction"]
+Kind = Literal["classes", "binary", "values", "reconstruction", "anomaly"]
 
 
 class HeadOptions(Strict):
@@ -43,7 +49,8 @@ class HeadOptions(Strict):
         name: of the head; of a source that has heads of its own, which of them.
         columns: where the source is a table: the column of the classes, or those of the values.
         kind: "classes" (one output per class), "binary" (one logit: class 1 against class 0), "values"
-            (regression) or "reconstruction" (of the inputs; no labels).
+            (regression), "reconstruction" (of the inputs; no labels) or "anomaly" (one score, trained on class
+            0 alone by what the network's end says, `codesign.training.anomaly`; no labels).
         units: of the values, one for all or one for each; must be those of the source where it states some.
         loss: see docs/tasks.md; the kind's own when left out.
         weight: of this head's loss in the sum.
@@ -65,7 +72,7 @@ class Head:
 
     Attributes:
         name: of the head.
-        kind: "classes", "binary", "values" or "reconstruction".
+        kind: "classes", "binary", "values", "reconstruction" or "anomaly".
         names: class names, or names of the values.
         metric: what it is judged by.
         loss: what it is trained with.
@@ -88,7 +95,7 @@ class Head:
     @property
     def n_outputs(self) -> int:
         """How many outputs of the network are this head's."""
-        return 1 if self.kind == "binary" else len(self.names)
+        return 1 if self.kind in _ONE_SCORE else len(self.names)
 
     @property
     def n_columns(self) -> int:
@@ -112,7 +119,7 @@ class Head:
         return {
             "name": self.name,
             "kind": self.kind,
-            "outputs": ["logit"] if self.kind == "binary" else list(self.names),
+            "outputs": [_ONE_SCORE[self.kind]] if self.kind in _ONE_SCORE else list(self.names),
             "loss": self.loss,
             "weight": self.weight,
             "metric": {"name": self.metric.name, **self.metric.model_dump()},
@@ -132,6 +139,10 @@ class Target:
         names = [head.name for head in self.heads]
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"a target needs heads with names of their own, got {names}")
+        if len(names) > 1 and any(head.kind == "anomaly" for head in self.heads):
+            raise ConfigError(
+                f"heads {names}: an anomaly score is the only output of its network; leave the other heads out"
+            )
 
     @property
     def n_outputs(self) -> int:
@@ -146,7 +157,7 @@ class Target:
     @property
     def is_one_class_label(self) -> bool:
         """Whether the truth is one class index per row, int64 [n] rather than float32 [n, n_columns]."""
-        return len(self.heads) == 1 and self.heads[0].kind in ("classes", "binary")
+        return len(self.heads) == 1 and self.heads[0].kind in OF_CLASSES
 
     @property
     def score(self) -> Head:
@@ -180,6 +191,10 @@ class Target:
         if head.kind == "values":
             return columns.astype(np.float64)
         return columns[:, 0].astype(np.int64)
+
+    def is_trained_on(self, y: NDArray[Any]) -> NDArray[np.bool_]:
+        """Say which rows of a training set are learned from, bool[n]: of anomaly scores the background alone."""
+        return (y == 0) if self.score.kind == "anomaly" else np.ones(len(y), dtype=bool)
 
     def statement(self) -> list[dict[str, Any]]:
         """Return all heads as JSON values."""
@@ -238,7 +253,7 @@ def make_head(
     if loss not in LOSSES[kind]:
         raise ConfigError(f"{where}: {unknown_name(f'loss of {kind}', loss, LOSSES[kind])}")
     metric = load_metric(wish.metric or _METRICS[kind], where=f"{where}.metric")
-    truth = "classes" if kind in ("classes", "binary") else "values"
+    truth = "classes" if kind in OF_CLASSES else "values"
     if metric.truth != truth:
         raise ConfigError(
             f"{where}: metric {metric.name!r} judges {metric.truth}, but the head answers {truth}; choose another"

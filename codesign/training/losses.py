@@ -46,10 +46,15 @@ class TargetLoss:
         options: label smoothing and distillation.
 
     Raises:
-        DesignError: the networks have too few or too many outputs.
+        DesignError: the networks have too few or too many outputs; an anomaly score.
     """
 
     def __init__(self, target: Target, n_outputs: int, options: TrainingOptions) -> None:
+        if target.score.kind == "anomaly":  # `codesign.training.anomaly`
+            raise DesignError(
+                "an anomaly score is trained at the widths of its candidates: learned widths would make inputs coarse"
+                " until there is no error left; set train.precision: uniform"
+            )
         may_spare = len(target.heads) == 1 and target.heads[0].kind == "classes"
         if n_outputs < target.n_outputs or (n_outputs > target.n_outputs and not may_spare):
             raise DesignError(

@@ -51,6 +51,8 @@ class PopulationModule(torch.nn.Module):
             total += groups[group].nodes.k
         order = [first[group] + index for group, index in schedule.outputs]
         self.register_buffer("_order", torch.tensor(order), persistent=False)
+        #: float32[n_taps, width of the widest, batch]: what tapped nodes said in the last pass.
+        self.tapped = torch.zeros(0)
 
     def forward(self, data: torch.Tensor, step: TrainStep) -> torch.Tensor:
         """Compute the outputs of every network.
@@ -79,6 +81,12 @@ class PopulationModule(torch.nn.Module):
                 if self._is_on_tape[index]:
                     token = write(done[-1].values, self._tape, rows, self._starts[index])
             tokens.append(token)
+        if self.schedule.taps:
+            taps = [done[group].values[index] for group, index in self.schedule.taps]
+            width = max(len(values) for values in taps)
+            self.tapped = torch.stack(
+                [torch.nn.functional.pad(v, (0, 0, 0, width - len(v))) for v in taps]
+            )
         heads = [done[i].values[:, : self.schedule.n_outputs] for i in self._heads]
         joined = heads[0] if len(heads) == 1 else torch.cat(heads)
         return joined.index_select(0, self._order)  # type: ignore[arg-type]

@@ -55,6 +55,7 @@ class Schedule:
         candidate: int64 per population row.
         outputs: per candidate: (group, index in it) of its last node.
         n_outputs: width of every network's last node.
+        taps: (group, index in it) of nodes whose values are kept for the loss.
     """
 
     groups: tuple[Group, ...]
@@ -62,6 +63,12 @@ class Schedule:
     candidate: NDArray[np.int64]
     outputs: tuple[tuple[int, int], ...]
     n_outputs: int
+    taps: tuple[tuple[int, int], ...] = ()
+
+    def width(self, place: tuple[int, int]) -> int:
+        """Return the width of the node at (group, index in it)."""
+        group, index = place
+        return int(self.groups[group].nodes.columns["n_out"][index])
 
 
 def folded_network(network: Network) -> Network:
@@ -95,6 +102,7 @@ def build_schedule(
     seeds: Sequence[int],
     *,
     granularity: Granularity | None = None,
+    tapped: Sequence[str | None] | None = None,
 ) -> Schedule:
     """Group the nodes of many networks.
 
@@ -102,6 +110,7 @@ def build_schedule(
         candidates: the networks.
         seeds: per candidate: seed of its initial weights.
         granularity: what shares one learned width; None where widths are those of the candidates.
+        tapped: per candidate: a node whose values the loss reads, or None.
 
     Raises:
         DesignError: an illegal network, networks with different numbers of outputs, or a network
@@ -110,7 +119,7 @@ def build_schedule(
     if not candidates:
         raise DesignError("no candidates to train; give at least one")
     population = population_from_candidates(candidates)
-    return _Scheduler(population, candidates, seeds, granularity).run()
+    return _Scheduler(population, candidates, seeds, granularity).run(tapped or ())
 
 
 class _Scheduler:
@@ -166,7 +175,7 @@ class _Scheduler:
         self._groups: list[Group] = []
         self._place: dict[int, tuple[int, int]] = {}
 
-    def run(self) -> Schedule:
+    def run(self, tapped: Sequence[str | None]) -> Schedule:
         waiting = [row for row in range(len(self._names)) if not self._folded[row]]
         while waiting:
             ready = [r for r in waiting if all(i in self._place for i in self._inputs[r])]
@@ -191,7 +200,15 @@ class _Scheduler:
             candidate=self._population.candidate,
             outputs=tuple(self._place[int(row)] for row in self._last),
             n_outputs=widths.pop(),
+            taps=tuple(
+                self._place[self._row(i, name)] for i, name in enumerate(tapped) if name is not None
+            ),
         )
+
+    def _row(self, candidate: int, name: str) -> int:
+        """Return the population row of a candidate's node."""
+        first, stop = np.searchsorted(self._population.candidate, [candidate, candidate + 1])
+        return int(first) + self._names[first:stop].index(name)
 
     def _family(self, row: int) -> str:
         return self._layers[row].train_family or self._layers[row].name

@@ -20,6 +20,7 @@ from codesign.layers._training import TrainStep
 from codesign.layers.input import input_shape
 from codesign.processes import n_worker_processes
 from codesign.space import population_from_candidates
+from codesign.training.anomaly import AnomalyLoss, evidence_of
 from codesign.training.judge import head_values, merit_of
 from codesign.training.losses import TargetLoss, row_weights
 from codesign.training.options import TaskArrays, TrainingOptions, TrainingResult, initial_seeds
@@ -258,12 +259,27 @@ class _Training:
         self._seeds = initial_seeds(candidates, seed)
         self._active = list(range(len(candidates)))
         self._finished: dict[int, QuantizedNetwork] = {}
-        schedule = build_schedule(candidates, self._seeds)
         self._task = task
-        self._loss = TargetLoss(task.target, schedule.n_outputs, options)
+        evidence = None
+        if task.target.score.kind == "anomaly":
+            evidence = [evidence_of(candidate.network) for candidate in candidates]
+        tapped = None if evidence is None else [of_one.tapped for of_one in evidence]
+        schedule = build_schedule(candidates, self._seeds, tapped=tapped)
+        self._loss: TargetLoss | AnomalyLoss
+        if evidence is None:
+            self._loss = TargetLoss(task.target, schedule.n_outputs, options)
+        else:
+            taps = iter(schedule.taps)
+            self._loss = AnomalyLoss(
+                evidence,
+                widths=[0 if e.tapped is None else schedule.width(next(taps)) for e in evidence],
+                n_inputs=math.prod(task.x_train.shape[1:]),
+                seeds=self._seeds,
+            ).to(device)
         rows, self.validation_rows = split_rows(
             len(task.y_train), options.validation_fraction, options.split
         )
+        rows = rows[task.target.is_trained_on(task.y_train[rows])]
         self._data = _features_first(task.x_train[rows]).to(device)
         self._targets = self._loss.targets(task.y_train[rows], task.x_train[rows]).to(device)
         weights = row_weights(task, rows)
@@ -282,8 +298,9 @@ class _Training:
         with torch.no_grad():
             first = self._data[..., : self._batch_size]
             self._model(first, TrainStep(selects_ranges=True, updates_moments=True))
+        decoders = self._loss.parameters() if isinstance(self._loss, AnomalyLoss) else ()
         self._optimiser = torch.optim.AdamW(
-            self._model.parameters(),
+            [*self._model.parameters(), *decoders],
             lr=options.learning_rate,
             weight_decay=options.weight_decay,
             fused=True,
@@ -316,7 +333,10 @@ class _Training:
             teacher = None if soft is None else soft[:, window]
             logits = self._model(data[..., window], plan)
             weight = None if weights is None else weights[window]
-            loss = self._loss(logits, targets[:, window], teacher, weight)
+            if isinstance(self._loss, AnomalyLoss):
+                loss = self._loss(logits, targets[:, window], self._model.tapped, weight)
+            else:
+                loss = self._loss(logits, targets[:, window], teacher, weight)
             self._optimiser.zero_grad(set_to_none=True)
             loss.sum().backward()  # type: ignore[no-untyped-call]
             self._optimiser.step()
@@ -326,6 +346,8 @@ class _Training:
 
     def drop_hopeless(self) -> None:
         """Stop networks that have learned far less than their chunk's median; keep what they are."""
+        if isinstance(self._loss, AnomalyLoss):
+            return  # their decoders would have to be thinned, too
         with torch.no_grad():
             outputs = (
                 self._model(self._held_out, TrainStep()).permute(0, 2, 1).double().cpu().numpy()

@@ -30,7 +30,18 @@ HARDWARE = ("weight_bits", "pruned_fraction", "strategy", "reuse_factor")
 OPTIONAL = ("io_type",)
 #: Strategies whose multipliers can be shared; all others use every multiplier once per event.
 _SHARING = ("resource", "resource_unrolled")
-_CATEGORICAL = {"activation", "skip", "strategy", "flow", "io_type", "batch_norm", "wiring", "pool"}
+_CATEGORICAL = {
+    "activation",
+    "skip",
+    "strategy",
+    "flow",
+    "io_type",
+    "batch_norm",
+    "wiring",
+    "pool",
+    "score",
+    "error",
+}
 
 
 def greatest(domains: Mapping[str, Sequence[Value]], name: str) -> int:
