@@ -343,7 +343,7 @@ def _fields(item: Described) -> dict[str, Value]:
 
 #: Functions that compare, shift or round: kind of lanes of each.
 _COMPARED = {
-    "relu": "relu", "relu6": "relu", "clip": "relu", "leaky_relu": "leaky_relu", "leakyrelu": "leaky_relu",
+    "relu": "relu", "relu1": "relu", "relu6": "relu", "clip": "relu", "leaky_relu": "leaky_relu", "leakyrelu": "leaky_relu",
     "prelu": "relu", "parametrizedactivation": "leaky_relu", "thresholded_relu": "relu", "thresholdedrelu": "relu",
     "linear": "quantize", "ternary_tanh": "relu", "binary_tanh": "relu", "hard_sigmoid": "hard_sigmoid",
     "hard_tanh": "hard_sigmoid",

@@ -193,12 +193,16 @@ class Activation(Layer):
     def to_rtl(self, site: Site, inputs: Sequence[FVArray]) -> FVArray:
         return quantize_rtl(self.rtl_function(inputs[0]), site.rounded)
 
+    def cpp_value(self, site: Site, word: str, fmt: FixedPoint) -> str:
+        """Return the C++ expression of the word of one element of format `fmt`."""
+        return self.cpp_function(word, _rounder(site, fmt))
+
     def to_cpp(self, site: Site) -> str:
         (name,), result, lines = site.node.inputs, site.rounded, []
         for first, n_lanes, fmt in result.elements():
             value = "0"
             if fmt is not None:
-                value = self.cpp_function(cpp_word(name, first), _rounder(site, fmt))
+                value = self.cpp_value(site, cpp_word(name, first), fmt)
                 if zeros := result.fraction_bits - fmt.fraction_bits:
                     value = f"shift_left({value}, {zeros})"
             lines.append(cpp_loop(site.node.name, n_lanes, value, first_lane=first))

@@ -119,3 +119,28 @@ class ChosenModule(MovingModule):
 
     def elements(self, nodes: TrainNodes) -> NDArray[np.int64]:
         return self._chosen
+
+
+class PaddedModule(TrainModule):
+    """k choices of elements, some of which are zero (-1)."""
+
+    rows: torch.Tensor
+    is_chosen: torch.Tensor
+
+    def __init__(self, nodes: TrainNodes, chosen: NDArray[np.int64]) -> None:
+        super().__init__()
+        self._shape = (nodes.k, nodes.padded_output)
+        n_rows = nodes.padded_inputs[0] * nodes.input_positions[0]
+        rows = np.maximum(chosen, 0) + n_rows * np.arange(nodes.k)[:, None]
+        self.register_buffer("rows", torch.from_numpy(rows.reshape(-1)), persistent=False)
+        is_chosen = torch.from_numpy((chosen >= 0).astype(np.float32)).reshape(-1, 1)
+        self.register_buffer("is_chosen", is_chosen, persistent=False)
+        self._n_rows = nodes.k * n_rows
+
+    def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
+        (source,) = inputs
+        rows = source.values.reshape(self._n_rows, -1).index_select(0, self.rows)
+        return Signal((rows * self.is_chosen).view(*self._shape, -1), source.fraction_bits)
+
+    def export(self, index: int, name: str, draft: NetworkDraft) -> None:
+        """Nothing to write: the format follows."""

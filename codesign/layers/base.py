@@ -349,6 +349,10 @@ class Layer(ABC):
     def examples(self) -> list[dict[str, Any]]:
         """Return parameter sets that contract tests build this layer with."""
 
+    def ranks_of(self, parameters: Mapping[str, Any]) -> tuple[int, ...]:
+        """Return the numbers of axes, of `ranks`, at which an example is legal."""
+        return self.ranks
+
     # ---- shared checks ------------------------------------------------------------------------
     def check(self, node: Node) -> None:
         """Check a node's parameters and number of inputs.

@@ -45,7 +45,7 @@ def network_with(layer: Layer, parameters: Parameters, rank: int = 1) -> Network
     """Build a small network around one node, "probe", that reads tensors of a rank.
 
     input -> dense -> relu -> dense -> the layer -> flatten -> dense -> linear.  A layer of two inputs
-    reads what the ReLU writes, too; features are not flattened.
+    reads what the ReLU writes, too; what only ever was features is not flattened.
     """
 
     def node(name: str, layer: str, *inputs: str, **parameters: Any) -> Node:
@@ -59,7 +59,12 @@ def network_with(layer: Layer, parameters: Parameters, rank: int = 1) -> Network
         node("dense_2", "dense", "relu_1", units=5, weight_bits=4),
         node("probe", layer.name, *sources, **parameters),
     ]
-    if rank > 1:
+    columns = {
+        p.column: np.array([float(parameters.get(p.name, p.default) or 0)])
+        for p in layer.parameters
+    }
+    written = layer.propagate(columns, [tensors(1, rank, width=5)] * layer.n_inputs[0])
+    if max(rank, written.rank[0]) > 1:
         nodes.append(node("flat", "flatten", "probe"))
     nodes.append(node("head", "dense", nodes[-1].name, units=3, weight_bits=6))
     nodes.append(node("output", "linear", "head", result_bits=10))
@@ -114,12 +119,12 @@ def quantized(network: Network, seed: int) -> QuantizedNetwork:
     )
 
 
-def tensors(k: int, rank: int) -> Tensors:
-    """Return what k nodes read: tensors of a rank, with 8 channels of 6 bits."""
+def tensors(k: int, rank: int, width: int = 8) -> Tensors:
+    """Return what k nodes read: tensors of a rank, with channels of 6 bits."""
     return Tensors(
         n_rows=np.full(k, 4.0 * (rank > 2)),
         n_columns=np.full(k, 5.0 * (rank > 1)),
-        n_channels=np.full(k, 8.0),
+        n_channels=np.full(k, float(width)),
         bits=np.full(k, 6.0),
         is_signed=np.ones(k),
     )
@@ -151,15 +156,15 @@ class LayerContract:
 
     def graphs(self, layer: Layer) -> Iterator[Network]:
         """Yield a network around every example, at every rank."""
-        for rank in layer.ranks:
-            for parameters in layer.examples():
+        for parameters in layer.examples():
+            for rank in layer.ranks_of(parameters):
                 yield network_with(layer, parameters, rank)
 
     def networks(self, layer: Layer) -> Iterator[QuantizedNetwork]:
         """Yield quantized networks for the exports, whose outputs depend on their inputs."""
-        for rank in layer.ranks:
-            if rank in EXPORTED_RANKS:
-                for parameters in layer.examples():
+        for parameters in layer.examples():
+            for rank in layer.ranks_of(parameters):
+                if rank in EXPORTED_RANKS:
                     yield network_of(layer, parameters, rank)
 
     # ---- the exact reference --------------------------------------------------------------------
@@ -222,14 +227,18 @@ class LayerContract:
             assert np.array_equal(population.edges, again.edges)
 
     def test_propagation_works_on_arrays(self, layer: Layer) -> None:
-        k, examples = 7, layer.examples()
-        columns = {
-            p.column: np.array(
-                [float(examples[i % len(examples)].get(p.name, p.default) or 0) for i in range(k)]
-            )
-            for p in layer.parameters
-        }
+        k = 7
         for rank in layer.ranks if layer.n_inputs[1] else (1,):
+            examples = [e for e in layer.examples() if rank in layer.ranks_of(e)]
+            columns = {
+                p.column: np.array(
+                    [
+                        float(examples[i % len(examples)].get(p.name, p.default) or 0)
+                        for i in range(k)
+                    ]
+                )
+                for p in layer.parameters
+            }
             output = layer.propagate(columns, [tensors(k, rank)] * layer.n_inputs[0])
             values = [getattr(output, f.name) for f in fields(Tensors)]
             assert all(v.shape == (k,) and np.isfinite(v).all() for v in values)

@@ -16,26 +16,35 @@ from tests.export.random_networks import write_emulator
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "rank"),
+    ("name", "rank", "example"),
     [
-        ("sum_pool", 2),
-        ("mean_pool", 3),
-        ("max_pool", 2),
-        ("max_pool", 3),
-        ("concat", 2),
-        ("patches", 2),
-        ("patches", 3),
-        ("subtract", 1),
-        ("multiply", 1),
-        ("square", 1),
-        ("absolute", 2),
-        ("softmax", 1),
-        ("softmax", 2),
+        ("sum_pool", 2, 0),
+        ("mean_pool", 3, 0),
+        ("max_pool", 2, 0),
+        ("max_pool", 3, 0),
+        ("concat", 2, 0),
+        ("patches", 2, 0),
+        ("patches", 3, 0),
+        ("subtract", 1, 0),
+        ("multiply", 1, 0),
+        ("square", 1, 0),
+        ("absolute", 2, 0),
+        ("patches", 3, 4),
+        ("slice", 2, 2),
+        ("reshape", 2, 1),
+        ("transpose", 2, 0),
+        ("broadcast", 1, 0),
+        ("softmax", 1, 0),
+        ("softmax", 2, 0),
+        ("hard_tanh", 1, 1),
+        ("hard_sigmoid", 1, 1),
+        ("clipped_relu", 1, 0),
+        ("sign", 1, 1),
     ],
 )
-def test_compiled_forms_of_any_rank_equal_the_reference(name, rank, tmp_path):
+def test_compiled_forms_of_any_rank_equal_the_reference(name, rank, example, tmp_path):
     layer = LAYERS.get(name)
-    network = network_of(layer, layer.examples()[0], rank)
+    network = network_of(layer, layer.examples()[example], rank)
     words = vectors(network)
     expected = run_words(network, words)
     simulation = build_c_simulation(

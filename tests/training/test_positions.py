@@ -69,6 +69,16 @@ PARTICLES = [
     network(columns=5, width=3, skip="subtract", units=3, then={"absolute": {}}),
     network(columns=5, units=4, activation="softmax"),
     network(columns=5, units=7, activation="softmax", norm=True),
+    network(columns=5, activation="hard_tanh"),
+    network(columns=5, activation="hard_sigmoid"),
+    network(columns=5, activation="clipped_relu"),
+    network(columns=5, activation="sign"),
+    network(columns=5, width=2, window={"kernel": 3, "padding": 1}),
+    network(
+        columns=4, units=4, then={"slice": {"axis": 1, "first": 1, "size": 2}, "transpose": {}}
+    ),
+    network(columns=5, then={"mean_pool": {}, "broadcast": {"columns": 3, "rows": 2}}),
+    network(columns=3, units=4, then={"reshape": {"width": 2, "rows": 3}, "slice": {"size": 1}}),
 ]
 IMAGES = [
     network(rows=4, columns=3, width=2),
@@ -76,6 +86,8 @@ IMAGES = [
     network(rows=3, columns=2, width=1, skip="concat", units=4),
     network(rows=4, columns=3, width=2, window={"kernel": 2, "stride": 1, "dilation": 1}),
     network(rows=4, columns=3, width=1, window={"kernel": 2, "stride": 2, "dilation": 1}),
+    network(rows=4, columns=3, width=2, window={"kernel": 3, "padding": 1, "stride": 2}),
+    network(rows=4, columns=3, width=2, then={"transpose": {}}),
 ]
 
 

@@ -53,7 +53,7 @@ LOSS = training_loss(TASK, np.arange(len(TASK.y_train)))
 
 def network(kind: str) -> Candidate:
     """A network with one of each kind of topology or activation."""
-    activation = kind if kind in ("relu", "tanh", "leaky_relu", "linear") else "relu"
+    activation = "relu" if kind in ("add", "concat") else kind
 
     def dense(name: str, source: str, units: int) -> Node:
         sizes = {"units": units, "weight_bits": 6}
@@ -90,7 +90,8 @@ def network(kind: str) -> Candidate:
     return Candidate(network=Network(nodes=tuple(nodes)), hardware=hardware)
 
 
-KINDS = ("relu", "tanh", "leaky_relu", "linear", "concat", "add")
+HARD = ("hard_tanh", "hard_sigmoid", "clipped_relu", "sign")
+KINDS = ("relu", "tanh", "leaky_relu", "linear", "concat", "add", *HARD)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,40 @@
+"""Hard sigmoid of slope 1/4, that of the sigmoid at zero: a shift, exact without a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from codesign.ir import FixedPoint
+from codesign.layers import LAYERS
+from codesign.layers._hard import HardActivation
+
+if TYPE_CHECKING:
+    from codesign.layers._export import HlsGraph
+
+
+class HardSigmoid(HardActivation):
+    """max(0, min(x / 4 + 1 / 2, 1)); Keras' own has the slope 1/5, which no shift is."""
+
+    name = "hard_sigmoid"
+    result_is_signed = False
+    log2_slope = -2
+    log2_offset = -1
+    low = 0
+    hls_name = "hard_sigmoid"
+
+    def hls_function(
+        self, graph: HlsGraph, name: str, source: str, n_lanes: int, result: FixedPoint
+    ) -> str:
+        return graph.add(
+            "HardActivation",
+            name,
+            [source],
+            precision={"result": result},
+            activation="hard_sigmoid",
+            slope=2.0**self.log2_slope,
+            shift=self._offset,
+            n_in=n_lanes,
+        )
+
+
+LAYERS.add(HardSigmoid.name, HardSigmoid())
