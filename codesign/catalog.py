@@ -94,6 +94,14 @@ def _figures() -> list[Row]:
     return [(name, f"{text}.", {}) for name, text in says.items()]
 
 
+def _proxies() -> list[Row]:
+    from codesign.training.proxies import CHOICES, PROXIES
+
+    texts = {name: (proxy.__doc__ or "").partition("\n")[0] for name, proxy in PROXIES.items()}
+    texts["vote"] = "Pairwise majority of all of these (arXiv 2101.08134)."
+    return [(name, texts[name], {}) for name in CHOICES]
+
+
 KINDS: Final[Mapping[str, Kind]] = {
     "devices": Kind(use="`device:` of a study", rows=lambda: _files("devices", _device_figures)),
     "budgets": Kind(use="`budget:` of a study", rows=lambda: _files("budgets", _budget_figures)),
@@ -122,6 +130,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         use="`search.weight_sharing.methods` of a study", rows=_words(WEIGHT_SHARING)
     ),
     "rewards": Kind(use="`search.reward.kind` of a study", rows=_words(REWARDS)),
+    "proxies": Kind(use="`labels.proxy` of a study", rows=_proxies),
     "profilers": Kind(use="`search.filter.at_most` of a study", rows=_figures),
     "methods": Kind(
         use="`labels.predictor` of a study; `codesign predictor train --method`",

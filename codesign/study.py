@@ -62,6 +62,8 @@ class LabelSection(Strict):
 
     Attributes:
         n_initial: candidates trained before the first search; 0 starts from the labels that ship.
+        proxy: zero-cost proxy that chooses the first candidates, of a spread four times as large: the best of
+            every four of like size (`codesign list proxies`); None: the spread itself.
         n_shipped: labels of the jet benchmark that ships (docs/training.md), added to those made
             here; for the bundled jets only.
         n_per_round: most informative candidates trained after each search round but the last.
@@ -72,6 +74,7 @@ class LabelSection(Strict):
     """
 
     n_initial: int = Field(default=96, ge=0)
+    proxy: str | None = None
     n_shipped: int = Field(default=0, ge=0)
     n_per_round: int = Field(default=32, ge=1)
     epochs: int = Field(default=8, ge=1)

@@ -301,10 +301,6 @@ def test_tests_import_only_what_the_project_declares() -> None:
 
 #: Functions that nothing but tests and benchmarks calls, and why they stand in the package all the same.
 REACHED_BY_TESTS_ONLY: dict[str, str] = {
-    **{
-        f"codesign/predictor/proxies.py: {name}": "no key of a study names a proxy yet"
-        for name in ("score_by_training", "score_modules", "vote")
-    },
     "hw_models/calibration/stages.py: held_out_stage_error": "judges a law that ships beside it",
     "hw_models/distributed.py: post_route_lut": "the published comparison that docs/hardware-models.md states",
 }

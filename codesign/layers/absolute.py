@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Absolute(EvenFunction):
-    """|x|."""
+    """|x| of every element, exact."""
 
     name = "absolute"
     power = 1

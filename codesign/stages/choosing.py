@@ -22,6 +22,14 @@ _OF_ERRORS: Final = 4.0
 NEARLY_AS_DEAR: Final = 1.12
 
 
+def bit_operations(population: Population) -> NDArray[np.float64]:
+    """Return float64[n_candidates], products of kept weights, each as wide as both its factors."""
+    columns = population.columns
+    operations = columns["n_in"] * columns["n_out"] * (1 - columns["pruned_fraction"])
+    operations = operations * columns["weight_bits"] * columns["input_bits"]
+    return np.bincount(population.candidate, operations, minlength=population.n_candidates)
+
+
 def choose_spread(
     population: Population, n: int, generator: np.random.Generator
 ) -> NDArray[np.int64]:
@@ -35,12 +43,7 @@ def choose_spread(
     Returns:
         int64[min(n, n_candidates)] distinct indices, in random order.
     """
-    columns = population.columns
-    operations = columns["n_in"] * columns["n_out"] * (1 - columns["pruned_fraction"])
-    operations = operations * columns["weight_bits"] * columns["input_bits"]
-    cost = np.log2(
-        1 + np.bincount(population.candidate, operations, minlength=population.n_candidates)
-    )
+    cost = np.log2(1 + bit_operations(population))
     order = np.argsort(cost + 1e-6 * generator.random(cost.size))
     targets = np.linspace(cost[order[0]], cost[order[-1]], n)
     chosen: list[int] = []

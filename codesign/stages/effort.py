@@ -23,6 +23,8 @@ _LANE_STEP_S: Final = 7e-6
 _LEARNED_FACTOR: Final = 0.25
 #: Trainings of a finalist on all rows, beside those of the splits.
 _N_RESTARTS: Final = 2
+#: Seconds of a vote of the proxies on the four networks that each first label is chosen from.
+_PROXY_S: Final = 0.08
 #: Seconds per evaluated pair, per label of a fit and for each fit, per synthesis and for an export.
 _PAIR_S, _LABEL_FIT_S, _FIT_S, _SYNTHESIS_S, _EXPORT_S = 1.2e-3, 0.03, 4.0, 12.0, 25.0
 
@@ -48,7 +50,11 @@ def expected_effort(setting: Setting, kind: str, round_index: int) -> Effort:
     if kind == "label":
         n = labels.n_initial if round_index == 1 else labels.n_per_round
         seconds = n * labels.epochs * _epoch_s(setting) / n_workers
-        return Effort(what=f"train up to {n} labels for {labels.epochs} epochs", seconds=seconds)
+        what = f"train up to {n} labels for {labels.epochs} epochs"
+        if labels.proxy is not None and round_index == 1:
+            what = f"choose by the proxy {labels.proxy}, {what}"
+            seconds += _PROXY_S * n
+        return Effort(what=what, seconds=seconds)
     if kind == "fit":
         n = labels.n_initial + (round_index - 1) * labels.n_per_round + labels.n_shipped
         return Effort(

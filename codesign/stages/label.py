@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +11,16 @@ from numpy.typing import NDArray
 from codesign.hardware.scorer import violations
 from codesign.ir import Candidate
 from codesign.results import Labels, Results, Search
-from codesign.stages.choosing import choose_spread
+from codesign.stages.choosing import bit_operations, choose_spread
 from codesign.stages.setting import MAX_CHUNK, Setting
 from codesign.training.labels import label_candidates
 from codesign.training.options import TrainingOptions
+from codesign.training.proxies import score_untrained
 from codesign.training.store import LabelStore
 
-KEYS = ("labels.n_initial", "labels.epochs")
+KEYS = ("labels.n_initial", "labels.epochs", "labels.proxy")
+#: Candidates that a zero-cost proxy looks at for each label.
+_PER_LABEL: Final = 4
 
 
 def run(setting: Setting, earlier: Results, *, round_index: int) -> Labels:
@@ -41,7 +45,16 @@ def initial_genomes(setting: Setting, n: int) -> NDArray[np.int64]:
         axis=1
     )
     genomes = genomes[fits] if fits.sum() >= n else genomes
-    return genomes[choose_spread(setting.space.decode(genomes), n, generator)]
+    proxy = setting.study.config.labels.proxy
+    if proxy is None:
+        return genomes[choose_spread(setting.space.decode(genomes), n, generator)]
+    pool = genomes[np.sort(choose_spread(setting.space.decode(genomes), _PER_LABEL * n, generator))]
+    candidates, seed = setting.candidates(pool), setting.study.config.seed
+    with setting.reporter.stage(f"asking the proxy {proxy} of {len(pool)} networks", 1.0):
+        scores = score_untrained(candidates, setting.arrays(), proxy, seed=seed)
+    by_size = np.argsort(bit_operations(setting.space.decode(pool)), kind="stable")
+    best = [part[np.argmax(scores[part])] for part in np.array_split(by_size, min(n, len(pool)))]
+    return np.asarray(pool[generator.permutation(np.array(best))])
 
 
 def _train(

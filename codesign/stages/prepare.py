@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from codesign.errors import ConfigError
+from codesign.errors import ConfigError, unknown_name
 from codesign.export.backends import BACKENDS
 from codesign.hardware.scorer import limits
 from codesign.joint import check_budget
@@ -23,6 +23,7 @@ from codesign.stages.setting import (
 )
 from codesign.stages.share import open_sharing
 from codesign.training.benchmark import shipped_labels
+from codesign.training.proxies import CHOICES
 
 #: Where the result comes from is what the whole study is about.
 KEYS = ("seed",)
@@ -83,6 +84,12 @@ def check(setting: Setting) -> None:
     elif labels.predictor == "transfer" and labels.start_from is None:
         raise ConfigError(
             "labels.predictor: 'transfer' needs labels.start_from: a checkpoint, or 'shipped'"
+        )
+    if labels.proxy is not None and labels.proxy not in CHOICES:
+        raise ConfigError(f"labels.proxy: {unknown_name('proxy', labels.proxy, CHOICES)}")
+    if labels.proxy is not None and labels.n_initial == 0:
+        raise ConfigError(
+            "labels.proxy chooses the first labels, but labels.n_initial is 0; leave one out"
         )
     if labels.n_shipped:
         shipped_labels(setting.task.benchmark, space=setting.space.name, n=labels.n_shipped)

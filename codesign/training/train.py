@@ -280,11 +280,11 @@ class _Training:
             len(task.y_train), options.validation_fraction, options.split
         )
         rows = rows[task.target.is_trained_on(task.y_train[rows])]
-        self._data = _features_first(task.x_train[rows]).to(device)
+        self._data = features_first(task.x_train[rows]).to(device)
         self._targets = self._loss.targets(task.y_train[rows], task.x_train[rows]).to(device)
         weights = row_weights(task, rows)
         self._weights = None if weights is None else weights.to(device)
-        self._held_out = _features_first(task.x_train[self.validation_rows]).to(device)
+        self._held_out = features_first(task.x_train[self.validation_rows]).to(device)
         self._soft = None
         if teacher_logits is not None:
             logits = torch.from_numpy(np.ascontiguousarray(teacher_logits[rows].T))
@@ -395,7 +395,7 @@ class _Training:
         return tuple(self._finished[i] for i in range(len(self._all)))
 
 
-def _features_first(x: NDArray[np.float32]) -> torch.Tensor:
+def features_first(x: NDArray[np.float32]) -> torch.Tensor:
     """Return float32[n, ..., n_features] as float32[n_features, ..., n]."""
     axes = (x.ndim - 1, *range(1, x.ndim - 1), 0)
     return torch.from_numpy(np.ascontiguousarray(x.transpose(axes)))
