@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from codesign.ir import FixedPoint, Words, covering_format
+from codesign.layers import LAYERS
 from codesign.layers._training import (
     INTEGER_BITS,
     NetworkDraft,
@@ -22,9 +23,9 @@ from codesign.layers._training import (
     TrainModule,
     TrainNodes,
     TrainStep,
-    lane_mask,
     round_symmetric,
 )
+from codesign.layers.dense import Dense
 
 #: Share of the old input statistics that each look at a batch keeps.
 _MOMENT_MEMORY = 0.85
@@ -70,6 +71,33 @@ class _Fold(torch.autograd.Function):
         return result.mul_(kept), of_bias, of_gain, None, None, None, None
 
 
+def connection_mask(nodes: TrainNodes) -> torch.Tensor:
+    """float32[k, padded_output, padded_input], 1 where a weight may differ from zero."""
+    layer = LAYERS.get(nodes.layers[0])
+    assert isinstance(layer, Dense), f"{layer.name} has no weights"
+    n_outputs, n_inputs = nodes.columns["n_out"].astype(np.int64), nodes.input_widths[0]
+    mask = torch.zeros(nodes.k, nodes.padded_output, nodes.padded_inputs[0])
+    for i, (n_out, n_in) in enumerate(zip(n_outputs.tolist(), n_inputs.tolist(), strict=True)):
+        mask[i, :n_out, :n_in] = torch.from_numpy(layer.connections(n_in, n_out).T)
+    return mask
+
+
+def initial_weights(nodes: TrainNodes, mask: torch.Tensor) -> torch.Tensor:
+    """Draw weights of variance 1.5 / (connections of an output), from the seed of each node.
+
+    Args:
+        nodes: the nodes.
+        mask: what `connection_mask` returned for them.
+    """
+    weights = np.zeros(mask.shape, dtype=np.float32)
+    fan_in = mask.sum(dim=2).amax(dim=1).tolist()
+    for i, n_out in enumerate(nodes.columns["n_out"].astype(np.int64).tolist()):
+        shape = (n_out, int(nodes.input_widths[0][i]))
+        drawn = np.random.default_rng(nodes.seeds[i]).normal(0, np.sqrt(1.5 / fan_in[i]), shape)
+        weights[i, : shape[0], : shape[1]] = drawn
+    return torch.from_numpy(weights)
+
+
 class DenseModule(TrainModule):
     """k dense layers, y = W x + b, each followed by a batch norm or none."""
 
@@ -89,12 +117,8 @@ class DenseModule(TrainModule):
         k, n_out, n_in = nodes.k, nodes.padded_output, nodes.padded_inputs[0]
         real_out = nodes.columns["n_out"].astype(np.int64)
         real_in = nodes.input_widths[0]
-        weights = np.zeros((k, n_out, n_in), dtype=np.float32)
-        for i in range(k):
-            generator = np.random.default_rng(nodes.seeds[i])
-            shape = (real_out[i], real_in[i])
-            weights[i, : shape[0], : shape[1]] = generator.normal(0, np.sqrt(1.5 / shape[1]), shape)
-        self.weight = torch.nn.Parameter(torch.from_numpy(weights))
+        mask = connection_mask(nodes)
+        self.weight = torch.nn.Parameter(initial_weights(nodes, mask))
         self.bias = torch.nn.Parameter(torch.zeros(k, n_out))
         self._any_normalised = bool(nodes.is_normalised.any())
         if self._any_normalised:
@@ -103,7 +127,6 @@ class DenseModule(TrainModule):
             self.gain = torch.nn.Parameter(torch.ones(k, n_out))
             self.register_buffer("mean", torch.full((k, n_in), float("nan")))
             self.register_buffer("second_moment", torch.full((k, n_in, n_in), float("nan")))
-        mask = lane_mask(real_out, n_out)[:, :, None] * lane_mask(real_in, n_in)[:, None, :]
         self.register_buffer("real", mask, persistent=False)
         self.register_buffer("kept", mask.clone())
         self._real_shape = [(int(o), int(i)) for o, i in zip(real_out, real_in, strict=True)]
@@ -116,7 +139,7 @@ class DenseModule(TrainModule):
         self.register_buffer(
             "pruned_fraction", column(nodes.columns["pruned_fraction"]), persistent=False
         )
-        self.register_buffer("size", column(real_out * real_in), persistent=False)
+        self.register_buffer("size", mask.sum(dim=(1, 2)), persistent=False)
         self.register_buffer("bias_fraction_bits", torch.full((k,), float("nan")))
         self._covariance: torch.Tensor | None = None
         self._grids: tuple[torch.Tensor, ...] | None = None

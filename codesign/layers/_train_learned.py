@@ -26,6 +26,7 @@ from codesign.ir import TensorType, Words
 from codesign.layers import LAYERS
 from codesign.layers._activation import Activation
 from codesign.layers._table import TableActivation
+from codesign.layers._train_dense import connection_mask, initial_weights
 from codesign.layers._training import (
     Granularity,
     NetworkDraft,
@@ -33,7 +34,6 @@ from codesign.layers._training import (
     TrainModule,
     TrainNodes,
     TrainStep,
-    lane_mask,
 )
 
 #: Fraction bits that training starts from.
@@ -314,11 +314,8 @@ class LearnedDense(LearnedModule):
         k, n_out, n_in = nodes.k, nodes.padded_output, nodes.padded_inputs[0]
         real_out = nodes.columns["n_out"].astype(np.int64)
         self._real_shape = list(zip(real_out.tolist(), nodes.input_widths[0].tolist(), strict=True))
-        weights = np.zeros((k, n_out, n_in), dtype=np.float32)
-        for i, shape in enumerate(self._real_shape):
-            generator = np.random.default_rng(nodes.seeds[i])
-            weights[i, : shape[0], : shape[1]] = generator.normal(0, np.sqrt(1.5 / shape[1]), shape)
-        self.weight = torch.nn.Parameter(torch.from_numpy(weights))
+        mask = connection_mask(nodes)
+        self.weight = torch.nn.Parameter(initial_weights(nodes, mask))
         self.bias = torch.nn.Parameter(torch.zeros(k, n_out, 1))
         widths: dict[Granularity, tuple[int, int, int]] = {
             "element": (k, n_out, n_in),
@@ -327,9 +324,6 @@ class LearnedDense(LearnedModule):
         }
         chosen = widths[nodes.granularity or "element"]
         self.fraction_bits = torch.nn.Parameter(torch.full(chosen, _WEIGHT_START))
-        mask = (
-            lane_mask(real_out, n_out)[:, :, None] * lane_mask(nodes.input_widths[0], n_in)[:, None]
-        )
         self.register_buffer("mask", mask, persistent=False)
 
     mask: torch.Tensor

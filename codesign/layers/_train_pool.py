@@ -1,12 +1,14 @@
-"""Training of layers that reduce all positions to one."""
+"""Training of layers that reduce positions to fewer."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
+from codesign.layers._pool import pool_taps
 from codesign.layers._training import (
     NetworkDraft,
     Signal,
@@ -22,11 +24,21 @@ class _PoolModule(TrainModule):
 
     def __init__(self, nodes: TrainNodes) -> None:
         super().__init__()
-        (self._n_positions,) = nodes.input_positions
+        (self._n_positions,), (axes,) = nodes.input_positions, nodes.input_axes
+        windows = np.stack([nodes.columns["kernel"], nodes.columns["stride"]], axis=1).astype(int)
+        kinds, kind = np.unique(windows, axis=0, return_inverse=True)
+        #: Per kind of window: whose it is, and int64[n_windows, n_taps], the positions under each.
+        self._windows: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for i, (kernel, stride) in enumerate(kinds.tolist()):
+            members = np.flatnonzero(kind.ravel() == i)
+            positions = [n for n in axes[members[0]].tolist() if n]
+            taps = pool_taps(positions, kernel, stride or kernel)
+            self._windows.append((torch.from_numpy(members), torch.from_numpy(taps)))
+        self._is_global = not windows.any()
 
     @abstractmethod
     def pooled(self, values: torch.Tensor) -> torch.Tensor:
-        """Reduce float32[k, width, positions, batch] along the positions."""
+        """Reduce float32[k, width, windows, taps, batch] along the taps."""
 
     def fraction_bits(self, source: torch.Tensor) -> torch.Tensor:
         """Return the fraction bits of the results, from those of the inputs."""
@@ -34,8 +46,16 @@ class _PoolModule(TrainModule):
 
     def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
         (source,) = inputs
-        values = self.pooled(source.values.view(*source.values.shape[:2], self._n_positions, -1))
-        return Signal(values.contiguous(), self.fraction_bits(source.fraction_bits))
+        values = source.values.view(*source.values.shape[:2], self._n_positions, -1)
+        if self._is_global:
+            values = self.pooled(values[:, :, None])
+        elif len(self._windows) == 1:
+            values = self.pooled(values[:, :, self._windows[0][1].to(values.device)])
+        else:
+            parts = [self.pooled(values[m][:, :, taps]) for m, taps in self._windows]
+            order = torch.cat([members for members, _ in self._windows]).argsort()
+            values = torch.cat(parts)[order]
+        return Signal(values.flatten(2).contiguous(), self.fraction_bits(source.fraction_bits))
 
     def export(self, index: int, name: str, draft: NetworkDraft) -> None:
         """Nothing to write: the format follows."""
@@ -44,22 +64,28 @@ class _PoolModule(TrainModule):
 class TotalModule(_PoolModule):
     """k sums, each divided by 2**shift."""
 
-    def __init__(self, nodes: TrainNodes, shift: int) -> None:
+    shift: torch.Tensor
+
+    def __init__(self, nodes: TrainNodes, shift: Callable[[int], int]) -> None:
         super().__init__(nodes)
         self._shift = shift
+        shifts = torch.zeros(nodes.k)
+        for members, taps in self._windows:
+            shifts[members] = float(shift(taps.shape[1]))
+        self.register_buffer("shift", shifts, persistent=False)
 
     def pooled(self, values: torch.Tensor) -> torch.Tensor:
-        return values.sum(dim=2) * 2.0**-self._shift
+        return values.sum(dim=3) * 2.0 ** -self._shift(values.shape[3])
 
     def fraction_bits(self, source: torch.Tensor) -> torch.Tensor:
-        return source + self._shift
+        return source + self.shift
 
 
 class MaxModule(_PoolModule):
     """k maxima."""
 
     def pooled(self, values: torch.Tensor) -> torch.Tensor:
-        return values.amax(dim=2)
+        return values.amax(dim=3)
 
 
 class SumModule(TrainModule):

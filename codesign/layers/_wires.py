@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from codesign.errors import DesignError, ExportError
 from codesign.layers._export import add_hls_matrix, add_hls_reshape, cpp_loop, cpp_word
+from codesign.layers._windows import ZERO
 from codesign.layers.base import FloatColumns, Layer, Site, WordRange
 from hw_models.lowering import Copy, Described
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
     from codesign.layers._export import HlsGraph, OnnxGraph
     from codesign.layers._training import TrainModule, TrainNodes
-
-#: Stands for a zero among the elements of the input.
-ZERO = -1
 
 
 class Wires(Layer):

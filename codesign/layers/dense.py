@@ -94,6 +94,10 @@ class Dense(Layer):
             is_signed=np.ones_like(source.bits),
         )
 
+    def zero_fraction(self, columns: FloatColumns) -> NDArray[np.float64]:
+        """Return the share of the whole matrix that is zero, float64[k]."""
+        return columns["pruned_fraction"]
+
     def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
         return (
             Product(
@@ -109,10 +113,14 @@ class Dense(Layer):
                 input_is_signed=columns["input_signed"],
                 accumulator_bits=columns["output_bits"],
                 output_bits=columns["output_bits"],
-                zero_fraction=columns["pruned_fraction"],
+                zero_fraction=self.zero_fraction(columns),
                 facts={name: columns[name] for name in WEIGHT_FACTS if name in columns},
             ),
         )
+
+    def connections(self, n_in: int, n_out: int) -> NDArray[np.bool_]:
+        """Return bool[n_in, n_out], the weights that may differ from zero: all, unless a layer is sparse by kind."""
+        return np.ones((n_in, n_out), dtype=bool)
 
     def train_module(self, nodes: TrainNodes) -> TrainModule:
         from codesign.layers._train_dense import DenseModule

@@ -1,4 +1,4 @@
-"""Maximum over all positions."""
+"""Maximum over positions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from codesign.errors import ExportError
 from codesign.layers import LAYERS
 from codesign.layers._export import cpp_loop, cpp_word, exact, largest_rtl
-from codesign.layers._pool import GlobalPool, n_positions
+from codesign.layers._pool import Pool, windows_of
 from codesign.layers.base import Site, WordRange
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from codesign.layers._training import TrainModule, TrainNodes
 
 
-class MaxPool(GlobalPool):
-    """The largest value of each channel over all positions, exact."""
+class MaxPool(Pool):
+    """The largest value of each channel over the positions of a window, or over all, exact."""
 
     name = "max_pool"
     kind = "max"
 
-    def extra_bits(self, n_positions: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.zeros_like(n_positions)
+    def extra_bits(self, n_terms: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.zeros_like(n_terms)
 
     def train_module(self, nodes: TrainNodes) -> TrainModule:
         from codesign.layers._train_pool import MaxModule
@@ -37,8 +37,9 @@ class MaxPool(GlobalPool):
         return MaxModule(nodes)
 
     def infer(self, site: Site) -> WordRange:
+        shape, terms = self.shape(site), self.terms(site)
         low, high = (
-            words.reshape(-1, words.shape[-1]).max(axis=0)
+            words.ravel()[terms].max(axis=0).reshape(shape)
             for words in (site.source.low, site.source.high)
         )
         return WordRange.exact(low, high, site.source.type.fraction_bits)
@@ -47,15 +48,14 @@ class MaxPool(GlobalPool):
         return site.source.largest
 
     def run_words(self, site: Site, inputs: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-        words = inputs[0].reshape(len(inputs[0]), n_positions(site), -1)
-        return np.asarray(words.max(axis=1))
+        flat = inputs[0].reshape(len(inputs[0]), -1)
+        return np.asarray(flat[:, self.terms(site)].max(axis=1).reshape(-1, *site.output.shape))
 
     def torch_exact(self, site: Site, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
-        return inputs[0].flatten(1, -2).amax(dim=1)
+        return windows_of(inputs[0], *self.window(site)).amax(dim=-1)
 
     def to_onnx(self, site: Site, graph: OnnxGraph, inputs: Sequence[str]) -> str:
-        axes = graph.integers(range(1, len(site.source.shape)))
-        return graph.operator("ReduceMax", inputs[0], axes, keepdims=0)
+        return self.onnx_reduced("ReduceMax", site, graph, inputs[0])
 
     def to_hls4ml(self, site: Site, graph: HlsGraph, inputs: Sequence[str]) -> str:
         shape, result = site.source.shape, exact(site.source.format)
@@ -67,8 +67,17 @@ class MaxPool(GlobalPool):
         axes: dict[str, Any] = (
             {"n_in": shape[0]} if len(shape) == 2 else {"in_height": shape[0], "in_width": shape[1]}
         )
+        kernel, stride = self.window(site)
+        if kernel:
+            *windows, _ = site.output.shape
+            names = ("n_out",) if len(shape) == 2 else ("out_height", "out_width")
+            axes |= dict(zip(names, windows, strict=True))
+            for side in ("width",) if len(shape) == 2 else ("height", "width"):
+                axes |= {f"pool_{side}": kernel, f"stride_{side}": stride}
+            sides = ("left", "right") if len(shape) == 2 else ("left", "right", "top", "bottom")
+            axes |= {f"pad_{side}": 0 for side in sides} | {"padding": "valid"}
         return graph.add(
-            f"GlobalMaxPooling{len(shape) - 1}D",
+            f"{'' if kernel else 'Global'}MaxPooling{len(shape) - 1}D",
             site.node.name,
             inputs,
             precision={"result": result, "accum": result},
@@ -79,14 +88,16 @@ class MaxPool(GlobalPool):
         )
 
     def to_rtl(self, site: Site, inputs: Sequence[FVArray]) -> FVArray:
-        return largest_rtl(inputs[0].reshape(n_positions(site), -1))
+        terms = self.terms(site)
+        lanes = inputs[0].reshape(-1)[terms.ravel()].reshape(terms.shape)
+        return largest_rtl(lanes).reshape(site.output.shape)
 
     def to_cpp(self, site: Site) -> str:
-        (name,), n_channels, best = site.node.inputs, site.output.size, cpp_word(site.node.name)
-        lines = [cpp_loop(site.node.name, n_channels, cpp_word(name))]
-        for position in range(1, n_positions(site)):
-            word = cpp_word(name, position * n_channels)
-            lines.append(cpp_loop(site.node.name, n_channels, f"{word} > {best} ? {word} : {best}"))
+        lines = []
+        for first, n_lanes, words in self.cpp_runs(site):
+            best = cpp_word(site.node.name, first)
+            values = [words[0], *(f"{word} > {best} ? {word} : {best}" for word in words[1:])]
+            lines += [cpp_loop(site.node.name, n_lanes, v, first_lane=first) for v in values]
         return "\n    ".join(lines)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from codesign.ir import Tensors
 from codesign.layers import LAYERS
@@ -15,6 +16,9 @@ from codesign.layers.base import FloatColumns, Site
 from hw_models.lowering import Described, Pool
 
 if TYPE_CHECKING:
+    import torch
+
+    from codesign.layers._export import OnnxGraph
     from codesign.layers._training import TrainModule, TrainNodes
 
 
@@ -23,12 +27,25 @@ class SumElements(Total):
 
     name = "sum_elements"
     ranks = (1,)
+    parameters = ()
 
-    def shift(self, n_positions: int) -> int:
+    def shift(self, n_terms: int) -> int:
         return 0
 
-    def n_terms(self, site: Site) -> int:
-        return site.source.size
+    def terms(self, site: Site) -> NDArray[np.int64]:
+        return np.arange(site.source.size)[:, None]
+
+    def shape(self, site: Site) -> tuple[int, ...]:
+        return (1,)
+
+    def torch_exact(self, site: Site, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        return inputs[0].sum(dim=1, keepdim=True)
+
+    def onnx_reduced(self, operator: str, site: Site, graph: OnnxGraph, source: str) -> str:
+        return graph.operator(operator, source, graph.integers([1]), keepdims=1)
+
+    def examples(self) -> list[dict[str, Any]]:
+        return [{}]
 
     def propagate(self, parameters: FloatColumns, inputs: Sequence[Tensors]) -> Tensors:
         (source,) = inputs

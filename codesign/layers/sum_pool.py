@@ -1,4 +1,4 @@
-"""Sum over all positions: what a set of particles adds up to, in any order."""
+"""Sum over positions: what a set of particles adds up to, in any order."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from codesign.layers._pool import Total
 
 
 class SumPool(Total):
-    """The sum of each channel over all positions, exact."""
+    """The sum of each channel over the positions of a window, or over all, exact."""
 
     name = "sum_pool"
 
-    def shift(self, n_positions: int) -> int:
+    def shift(self, n_terms: int) -> int:
         return 0
 
 

@@ -27,6 +27,7 @@ from codesign.ir import (
 )
 from codesign.layers import LAYERS, run_torch, run_words, typed
 from codesign.layers.base import Layer
+from codesign.layers.dense import Dense
 from codesign.space import candidates_from_population, population_from_candidates
 from codesign.validate.forms import adder_graph_form, onnx_form, qonnx_form
 from codesign.validate.vectors import corner_words, random_words
@@ -74,7 +75,7 @@ def network_with(layer: Layer, parameters: Parameters, rank: int = 1) -> Network
 def quantized(network: Network, seed: int) -> QuantizedNetwork:
     """Give a network random formats and weights; unrolled, as distributed arithmetic."""
     generator = np.random.default_rng(seed)
-    dense = [n for n in network.nodes if n.layer == "dense"]
+    dense = [n for n in network.nodes if isinstance(LAYERS.get(n.layer), Dense)]
     candidate = Candidate(
         network=network,
         hardware=HardwareConfig(
@@ -108,11 +109,14 @@ def quantized(network: Network, seed: int) -> QuantizedNetwork:
     constants = {}
     for node in dense:
         fmt = FixedPoint(bits=int(node.parameters["weight_bits"]), integer_bits=1)
-        n_out = int(node.parameters["units"])
-        weights = generator.integers(fmt.min_word, fmt.max_word + 1, (n_in[node.name], n_out))
+        shape = (n_in[node.name], shapes[node.name][-1])
+        weights = generator.integers(fmt.min_word, fmt.max_word + 1, shape)
+        layer = LAYERS.get(node.layer)
+        assert isinstance(layer, Dense)
+        weights *= layer.connections(*shape)
         constants[node.name] = {"weight": Words.of(weights, fmt)}
     for node in dense:
-        biases = generator.integers(-100, 100, int(node.parameters["units"]))
+        biases = generator.integers(-100, 100, shapes[node.name][-1])
         constants[node.name]["bias"] = Words.of(biases, FixedPoint(bits=8, integer_bits=2))
     return QuantizedNetwork(
         candidate=candidate, network=network, result=result, constants=constants

@@ -50,3 +50,20 @@ def test_padding_goes_round_what_is_read_without():
 def test_what_does_not_fit_is_refused_in_one_sentence(name, parameters, rank, message):
     with pytest.raises(DesignError, match=message):
         quantized(network_with(LAYERS.get(name), parameters, rank), 0)
+
+
+def test_patches_and_a_depthwise_product_are_a_depthwise_convolution():
+    generator = np.random.default_rng(3)
+    image = generator.integers(-8, 8, (4, 5, 2))
+    kernel = generator.integers(-8, 8, (3, 3, 2))
+    window = {"kernel": 3, "stride": 1, "dilation": 1, "padding": 0}
+    taps = image.ravel()[LAYERS.get("patches").sources(image.shape, window)]
+    connections = LAYERS.get("depthwise").connections(18, 2)
+    found = taps @ np.where(connections, kernel.reshape(18, 1), 0)
+    expected = np.array(
+        [
+            [(image[i : i + 3, j : j + 3] * kernel).sum(axis=(0, 1)) for j in range(3)]
+            for i in range(2)
+        ]
+    )
+    assert np.array_equal(found, expected)

@@ -36,6 +36,8 @@ from tests.export.random_networks import write_emulator
         ("broadcast", 1, 0),
         ("softmax", 1, 0),
         ("softmax", 2, 0),
+        ("max_pool", 3, 1),
+        ("mean_pool", 2, 2),
         ("hard_tanh", 1, 1),
         ("hard_sigmoid", 1, 1),
         ("clipped_relu", 1, 0),

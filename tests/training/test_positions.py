@@ -31,6 +31,8 @@ def network(
     source = add("input", width=width, result_bits=7, **axes)
     if window := kind.get("window"):
         source = add("patches", source, **window)
+    if taps := kind.get("taps"):
+        source = add("depthwise", source, taps=taps, weight_bits=6, pruned_fraction=0.25)
     hidden = add("dense", source, units=units, weight_bits=6, pruned_fraction=kind.get("pruned", 0))
     if kind.get("norm"):
         hidden = add("batch_norm", hidden)
@@ -42,7 +44,7 @@ def network(
     flat = add("flatten", hidden)
     head = add("dense", flat, units=3, weight_bits=6, pruned_fraction=0.0)
     add("linear", head, result_bits=12)
-    dense = [n.name for n in nodes if n.layer == "dense"]
+    dense = [n.name for n in nodes if n.layer in ("dense", "depthwise")]
     hardware = HardwareConfig(
         part="xcvu13p-flga2577-2-e",
         clock_period_ns=2.5,
@@ -69,6 +71,9 @@ PARTICLES = [
     network(columns=5, width=3, skip="subtract", units=3, then={"absolute": {}}),
     network(columns=5, units=4, activation="softmax"),
     network(columns=5, units=7, activation="softmax", norm=True),
+    network(columns=5, width=3, window={"kernel": 3, "padding": 1}, taps=3),
+    network(columns=5, then={"sum_pool": {"kernel": 2}}),
+    network(columns=5, then={"sum_pool": {"kernel": 3, "stride": 2}}),
     network(columns=5, activation="hard_tanh"),
     network(columns=5, activation="hard_sigmoid"),
     network(columns=5, activation="clipped_relu"),
@@ -88,6 +93,8 @@ IMAGES = [
     network(rows=4, columns=3, width=1, window={"kernel": 2, "stride": 2, "dilation": 1}),
     network(rows=4, columns=3, width=2, window={"kernel": 3, "padding": 1, "stride": 2}),
     network(rows=4, columns=3, width=2, then={"transpose": {}}),
+    network(rows=4, columns=3, width=2, then={"max_pool": {"kernel": 2}}),
+    network(rows=4, columns=3, width=2, then={"mean_pool": {"kernel": 2, "stride": 1}}),
 ]
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from codesign.errors import ConfigError
 from codesign.ir import Population
 from codesign.layers import LAYERS
-from codesign.layers._pool import GlobalPool
+from codesign.layers._pool import Pool
 from codesign.space.templates import TEMPLATES
 from codesign.space.templates._shared import (
     HARDWARE,
@@ -81,9 +81,7 @@ class DeepSets(Template):
             genes[f"width_{suffix}"] = _WIDTHS[suffix.rpartition("_")[0]]
             genes |= {f"{name}_{suffix}": name for name in _BLOCK}
         genes |= {f"{name}_head": name for name in HARDWARE}
-        pools = [
-            layer.name for layer in LAYERS if isinstance(layer, GlobalPool) and 2 in layer.ranks
-        ]
+        pools = [layer.name for layer in LAYERS if isinstance(layer, Pool) and 2 in layer.ranks]
         self._table = GeneTable.build(domains, genes, {"pool": pools})
 
     def _suffixes(self) -> list[str]:
