@@ -271,11 +271,14 @@ class ExportSection(Strict):
         backends: hls4ml back ends.
         rtl: emit and emulate RTL when every layer is distributed arithmetic.
         open_synthesis: synthesise that RTL with Yosys.
+        trigger_bit: end every form in one bit, whether the score reaches the threshold that the metric at a
+            rate sets; costs that are predicted or synthesized are those of the score.
     """
 
     backends: tuple[str, ...] = ("vitis",)
     rtl: bool = True
     open_synthesis: bool = True
+    trigger_bit: bool = False
 
 
 class StudyConfig(Strict):

@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError
-from codesign.ir import FixedPoint, Node, Tensors, TensorType, covering_format
+from codesign.ir import (
+    FixedPoint,
+    Network,
+    Node,
+    QuantizedNetwork,
+    Tensors,
+    TensorType,
+    covering_format,
+)
 from codesign.layers import LAYERS
 from codesign.layers._activation import add_hls_activation
 from codesign.layers._export import cpp_loop, cpp_word, exact
@@ -149,6 +157,34 @@ def _fires(lane: Any, level: float) -> Any:
         return float(low >= level)
     span = 2.0 ** np.ceil(np.log2(max(level - low, 2 * (high - level), 2.0 ** -int(lane.kif[2]))))
     return ((lane - level) * (1.0 / span)).quantize(1, 0, 0, "WRAP", "TRN") + 1.0
+
+
+def with_trigger(network: QuantizedNetwork, threshold_word: int) -> QuantizedNetwork:
+    """Return the network followed by a trigger bit for each output.
+
+    Args:
+        network: whose outputs are scores.
+        threshold_word: least output word that fires.
+
+    Raises:
+        DesignError: the word is out of range, or the network ends in a trigger bit already.
+    """
+    last = network.network.nodes[-1]
+    if last.layer == Trigger.name:
+        raise DesignError(f"{last.name} is a trigger bit already; append one to the score")
+    node = Node(
+        name="trigger",
+        layer=Trigger.name,
+        inputs=(last.name,),
+        parameters={"threshold_word": threshold_word},
+    )
+    LAYERS.get(Trigger.name).check(node)
+    shape = network.result[last.name].shape
+    return replace(
+        network,
+        network=Network(nodes=(*network.network.nodes, node)),
+        result={**network.result, node.name: TensorType.of(BIT, shape)},
+    )
 
 
 LAYERS.add(Trigger.name, Trigger())

@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from codesign.metrics._threshold import ThresholdMetric
 from codesign.metrics.base import METRICS
 
+#: Every bunch crossing of the LHC.
+CROSSING_RATE_KHZ = 40_000.0
+
 
 class EfficiencyAtRate(ThresholdMetric):
     """Share of signal that passes at the threshold where the background fires at `rate_khz`; 0..1.
@@ -23,7 +26,7 @@ class EfficiencyAtRate(ThresholdMetric):
     name = "efficiency_at_rate"
 
     rate_khz: float = Field(gt=0.0)
-    input_rate_khz: float = Field(default=40_000.0, gt=0.0)
+    input_rate_khz: float = Field(default=CROSSING_RATE_KHZ, gt=0.0)
 
     @model_validator(mode="after")
     def _rate_is_below_input(self) -> Self:

@@ -7,9 +7,12 @@ from numpy.typing import NDArray
 
 from codesign.ir import QuantizedNetwork
 from codesign.metrics import Curve, response_curve, roc_curve, turn_on_curve
+from codesign.metrics._threshold import ThresholdMetric
 from codesign.metrics.base import Floats
+from codesign.metrics.efficiency_at_rate import CROSSING_RATE_KHZ
 from codesign.results import CurveFacts, TriggerFacts
-from codesign.tasks.target import Head
+from codesign.tasks import Events
+from codesign.tasks.target import Head, Target
 from codesign.training.judge import event_score, head_values
 from codesign.training.options import TaskArrays
 
@@ -49,6 +52,13 @@ def curves_of(arrays: TaskArrays, outputs: Floats) -> list[CurveFacts]:
     return found
 
 
+def rate_metric(target: Target, events: Events | None) -> ThresholdMetric | None:
+    """Return the metric at a rate that sets a threshold on a target's first output; None without one."""
+    metric = target.score.metric if events is None else events.metric
+    has_score = target.score.n_outputs == 1 and (events is not None or metric.truth == "classes")
+    return metric if has_score and isinstance(metric, ThresholdMetric) else None
+
+
 def trigger_of(
     network: QuantizedNetwork, arrays: TaskArrays, outputs: Floats
 ) -> TriggerFacts | None:
@@ -57,14 +67,18 @@ def trigger_of(
     The score is the first output; a trigger fires where its word is at or above the threshold.
     """
     events = arrays.events
-    if events is None or arrays.target.heads[0].n_outputs != 1:
+    metric = rate_metric(arrays.target, events)
+    if metric is None:
         return None
-    threshold_of = getattr(events.metric, "threshold", None)
-    if threshold_of is None:
-        return None
+    if events is None:  # one logit of two classes
+        rate_khz = getattr(metric, "input_rate_khz", CROSSING_RATE_KHZ)
+        labels = arrays.target.truth(0, arrays.y_test, arrays.x_test).astype(np.int64)
+        events = Events(
+            labels=labels, names=arrays.target.score.names, metric=metric, rate_khz=rate_khz
+        )
     weights = _weights(arrays)
     first = outputs[:, :1]
-    threshold = threshold_of(first, events.labels, weights)
+    threshold = metric.threshold(first, events.labels, weights)
     word = int(np.ceil(np.ldexp(threshold, network.output_format.fraction_bits)))
     fires = np.ldexp(first[:, 0], network.output_format.fraction_bits) >= word
     background = events.labels == 0

@@ -6,22 +6,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from codesign.errors import StudyError
+from codesign.errors import ConfigError, StudyError
 from codesign.export.bundle import export_candidate
 from codesign.front import Limits, designs_of, pick
 from codesign.ir import QuantizedNetwork
+from codesign.layers.trigger import with_trigger
 from codesign.results import Choice, ComparisonFacts, Export, Exported, Results
-from codesign.stages.curves import curves_of, trigger_of
+from codesign.stages.curves import curves_of, rate_metric, trigger_of
 from codesign.stages.setting import Setting
 from codesign.stages.statistics import judge_test
 from codesign.stages.synthesize import synthesize_designs
 from codesign.stages.train import train_on_demand
 from codesign.study import Study
+from codesign.tasks import TaskData
 from codesign.training.judge import judge_outputs, output_values
 from codesign.validate.certificate import certify
 from hw_models.units import cycles_to_ns
 
-KEYS = ("export.backends", "export.rtl")
+KEYS = ("export.backends", "export.rtl", "export.trigger_bit")
 
 
 def run(setting: Setting, earlier: Results) -> Export:
@@ -45,8 +47,15 @@ def export_design(
         MismatchError: two implementations differ in one word; the message says where.
     """
     study, options = setting.study, setting.study.config.export
-    network = QuantizedNetwork.load(study.weights_file(digest))
+    trained = QuantizedNetwork.load(study.weights_file(digest))
     arrays = setting.arrays()
+    scores = output_values(trained, arrays.x_test)
+    trigger = trigger_of(trained, arrays, scores)
+    network = trained
+    if options.trigger_bit:
+        require_rate(setting.task)
+        assert trigger is not None, "a metric at a rate sets a threshold"
+        network = with_trigger(trained, trigger.threshold_word)
     words = network.input_words(arrays.x_test)
     is_rtl = options.rtl and network.candidate.hardware.flow == "rtl"
     folder = study.firmware_folder(digest)
@@ -78,7 +87,6 @@ def export_design(
         )
     for name, reason in exported.skipped.items():
         setting.reporter.message(f"not exported: {name}: {reason}")
-    outputs = output_values(network, arrays.x_test)
     emulated: dict[str, float] = {}
     emulated_score = None
     if certificate.latency_cycles is not None:
@@ -90,12 +98,13 @@ def export_design(
             "interval_cycles": 1.0,  # the emulation took one vector every cycle, and every word was right
         }
         # the words that the RTL gave: the certificate found them equal to these
+        outputs = output_values(network, arrays.x_test) if options.trigger_bit else scores
         judged = judge_outputs(outputs, arrays)
         emulated_score = judge_test(arrays, judged).value
     found = Exported(
-        curves=curves_of(arrays, outputs),
-        trigger=trigger_of(network, arrays, outputs),
-        network_digest=network.digest,
+        curves=curves_of(arrays, scores),
+        trigger=trigger,
+        network_digest=trained.digest,
         folder=str(folder.relative_to(study.folder)),
         verdict=certificate.verdict,
         comparisons={
@@ -113,6 +122,19 @@ def export_design(
     )
     study.record_beside(digest, found)
     return found
+
+
+def require_rate(task: TaskData) -> None:
+    """Check that a trigger bit has a threshold.
+
+    Raises:
+        ConfigError: the task's network has other outputs than one score, or no rate sets a threshold on it.
+    """
+    if task.n_outputs != 1 or rate_metric(task.target, task.events) is None:
+        raise ConfigError(
+            f"export.trigger_bit: task {task.name} sets no threshold: expected one output, judged by efficiency_at_rate or"
+            " tpr_at_fpr (judged_by, or the metric of a binary head); name such a metric, or leave trigger_bit out"
+        )
 
 
 def choose_design(

@@ -13,6 +13,7 @@ from codesign.joint import check_budget
 from codesign.predictor.base import METHODS
 from codesign.results import BudgetFacts, Preparation, Results, SpaceFacts
 from codesign.search.strategies.base import make_strategy
+from codesign.stages.export import require_rate
 from codesign.stages.search import island_plan, scaling_dimensions
 from codesign.stages.setting import (
     Setting,
@@ -77,6 +78,8 @@ def check(setting: Setting) -> None:
         DesignError: which one, and why.
     """
     config, labels = setting.study.config, setting.study.config.labels
+    if config.export.trigger_bit:
+        require_rate(setting.task)
     for name in config.export.backends:
         BACKENDS.get(name).check_part(setting.device.part)
     if labels.predictor not in ("auto", "transfer"):

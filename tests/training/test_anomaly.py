@@ -8,7 +8,7 @@ import torch
 
 from codesign.errors import ConfigError, DesignError
 from codesign.export.hls4ml import build_c_simulation, export_hls4ml
-from codesign.export.onnx import export_onnx, export_qonnx, run_onnx, run_qonnx
+from codesign.export.onnx import export_onnx, export_qonnx, run_qonnx
 from codesign.export.rtl import export_rtl, run_trace, trace_network
 from codesign.layers import run_torch, run_words, typed
 from codesign.space import SearchSpace, candidates_from_population, load_space
@@ -17,7 +17,7 @@ from codesign.tasks.target import HeadOptions, Target, make_head
 from codesign.training import TaskArrays, TrainingOptions, train_population
 from codesign.training.anomaly import AnomalyLoss, Evidence, evidence_of
 from codesign.training.losses import TargetLoss
-from codesign.validate.forms import verilog_form
+from codesign.validate.forms import onnx_form, verilog_form
 from codesign.validate.vectors import corner_words
 from tests.export.test_all_forms import emulated_outputs
 from tests.training.test_train import sampled
@@ -61,7 +61,7 @@ def candidates(n, **domains):
     return candidates_from_population(of.decode(genomes), part="xcvu13p-flga2577-2-e")
 
 
-def arrays(stand_ins=3.0, n=1200):
+def arrays(stand_ins=3.0, n=480):
     """Background on a plane of six dimensions; stand-ins off it; signals of another kind in the test set."""
     generator = np.random.default_rng(0)
     base = generator.standard_normal((n, 2)) @ generator.standard_normal((2, 6))
@@ -69,7 +69,7 @@ def arrays(stand_ins=3.0, n=1200):
     y = np.arange(n) % 2
     x[y == 1] += (stand_ins * generator.standard_normal((int(y.sum()), 6))).astype(np.float32)
     return TaskArrays(
-        x_train=x[:900], y_train=y[:900], x_test=x[900:], y_test=y[900:], target=TARGET
+        x_train=x[:360], y_train=y[:360], x_test=x[360:], y_test=y[360:], target=TARGET
     )
 
 
@@ -151,7 +151,7 @@ def test_losses_are_their_formulas():
 def test_nothing_is_learned_from_stand_ins_and_yet_they_are_told_apart():
     """Rows of class 1 may hold anything: the networks are the same."""
     chosen = candidates(6)
-    options = TrainingOptions(epochs=2, batch_size=64)
+    options = TrainingOptions(epochs=2, batch_size=32)
     task = arrays()
     first = train_population(chosen, task, options, seed=1)
     changed = task.x_train.copy()
@@ -165,7 +165,7 @@ def test_nothing_is_learned_from_stand_ins_and_yet_they_are_told_apart():
 
 def test_training_lowers_every_loss_and_keeps_features_alive():
     chosen = candidates(6, width=[5], pruned_fraction=[0.0])
-    result = train_population(chosen, arrays(), TrainingOptions(epochs=6, batch_size=64), seed=2)
+    result = train_population(chosen, arrays(), TrainingOptions(epochs=6, batch_size=32), seed=2)
     assert (result.loss[:, -1] < result.loss[:, 0]).all()
     for candidate, network in zip(chosen, result.networks, strict=True):
         evidence = evidence_of(candidate.network)
@@ -182,7 +182,7 @@ def trained(form):
         1, score=[form], depth=[1], width=[4], latent=[2], error=["absolute"] if form == "features" else ["square"]
     )  # fmt: skip
     (network,) = train_population(
-        [candidate], arrays(), TrainingOptions(epochs=2, batch_size=64), seed=1
+        [candidate], arrays(), TrainingOptions(epochs=2, batch_size=32), seed=1
     ).networks
     words = np.concatenate([corner_words(network), network.input_words(arrays().x_test)])
     return network, words, np.asarray(run_words(network, words))
@@ -193,7 +193,7 @@ def test_the_score_is_exact_in_every_form_without_a_compiler(form):
     network, words, expected = trained(form)
     found = {
         "torch": run_torch(network, words),
-        "onnx": run_onnx(export_onnx(network), network, words),
+        "onnx": onnx_form(export_onnx(network).content, "the export").run(words),
         "qonnx": run_qonnx(export_qonnx(network), network, words),
         "alkaid": run_trace(trace_network(network), network, words),
     }
