@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import ExportError
-from codesign.ir import FixedPoint, TensorType, Words
+from codesign.ir import FixedPoint, TensorType, Words, covering_format
 
 if TYPE_CHECKING:
     from alkaid.trace import FVArray
@@ -118,25 +118,34 @@ def add_hls_matrix(
     result: FixedPoint,
     *,
     one: float = 1.0,
+    bias: NDArray[np.floating] | None = None,
 ) -> str:
-    """Add a product with a matrix of zeros and `one`: hls4ml has no gather and no sum, and folds it to wires and adders.
+    """Add a product with a matrix of small constants: hls4ml has no gather and no sum, and folds it to wires and adders.
 
     Args:
         graph: hls4ml layers so far.
         name: unique name.
         source: a layer of matrix.shape[0] values.
-        matrix: float64[n_in, n_out], entries 0 and 1.
+        matrix: float64[n_in, n_out], whole numbers, most of them 0 and 1.
         result: format that holds every sum.
         one: power of two that every 1 stands for.
+        bias: float64[n_out], whole numbers, as they are; 0 where left out.
     """
-    weight = exact(FixedPoint(bits=2, integer_bits=2 + round(np.log2(one))))
+    fraction = -round(np.log2(one))
+
+    def format_of(values: NDArray[np.floating], fraction_bits: int) -> FixedPoint:
+        low, high = min(int(values.min()), -1), max(int(values.max()), 1)
+        return exact(covering_format(low, high, fraction_bits))
+
+    weight = format_of(matrix, fraction)
+
     return graph.add(
         "Dense",
         name,
         [source],
         precision={
             "weight": weight,
-            "bias": weight,
+            "bias": weight if bias is None else format_of(bias, 0),
             "accum": exact(result),
             "result": exact(result),
         },
@@ -145,7 +154,27 @@ def add_hls_matrix(
         n_out=matrix.shape[1],
         use_bias=True,
         weight_data=matrix * one,
-        bias_data=np.zeros(matrix.shape[1]),
+        bias_data=np.zeros(matrix.shape[1]) if bias is None else bias,
+    )
+
+
+def add_hls_largest(
+    graph: HlsGraph, name: str, source: str, shape: Sequence[int], fmt: FixedPoint
+) -> str:
+    """Add the largest channel of each position, as a vector; `source` is a vector of all of `shape`."""
+    n, size = shape[-1], int(np.prod(shape))
+    order = np.arange(size).reshape(-1, n).T.ravel()  # channels first: hls4ml pools over positions
+    by_channel = add_hls_matrix(graph, f"{name}_turned", source, np.eye(size)[:, order], fmt)
+    rows = add_hls_reshape(graph, f"{name}_rows", by_channel, (n, size // n), fmt)
+    return graph.add(
+        "GlobalMaxPooling1D",
+        f"{name}_top",
+        [rows],
+        precision={"result": exact(fmt), "accum": exact(fmt)},
+        pool_op="Max",
+        n_in=n,
+        n_filt=size // n,
+        data_format="channels_last",
     )
 
 
@@ -164,20 +193,32 @@ def refuse(*arguments: Any, **named: Any) -> NoReturn:
 
 
 # ---- RTL ------------------------------------------------------------------------------------------
-def larger_rtl(first: Any, second: Any) -> Any:
-    """Return the larger of two of alkaid's lanes.
+def _sign_rtl(first: Any, second: Any) -> tuple[Any, bool | None]:
+    """Return the difference of two of alkaid's lanes, and whether it is below 0 where that is known.
 
-    alkaid 0.8.2 takes the top bit of their difference for its sign, also where it knows that the difference
-    of two lanes with common inputs has none.
+    alkaid 0.8.2 takes the top bit of a difference for its sign, also where it knows that the difference of
+    two lanes with common inputs is never below 0.
     """
     difference = first - second
-    if not hasattr(difference, "low"):  # both are constants
-        return max(first, second)
-    if difference.low >= 0:
-        return first
-    if difference.high <= 0:
-        return second
-    return first.max_of(second) if hasattr(first, "max_of") else second.max_of(first)
+    is_constant = not hasattr(difference, "low")
+    low, high = (difference,) * 2 if is_constant else (difference.low, difference.high)
+    return difference, False if low >= 0 else True if high < 0 else None
+
+
+def chosen_rtl(first: Any, second: Any, if_less: Any, if_not: Any) -> Any:
+    """Return `if_less` where the first of two of alkaid's lanes is less than the second, else `if_not`."""
+    difference, is_less = _sign_rtl(first, second)
+    if is_less is None:
+        return difference.msb_mux(if_less, if_not)
+    return if_less if is_less else if_not
+
+
+def larger_rtl(first: Any, second: Any) -> Any:
+    """Return the larger of two of alkaid's lanes."""
+    _, is_less = _sign_rtl(first, second)
+    if is_less is None:
+        return first.max_of(second) if hasattr(first, "max_of") else second.max_of(first)
+    return second if is_less else first
 
 
 def largest_rtl(lanes: FVArray) -> FVArray:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Pool(Layer):
     """Interface of layers that reduce the positions under a window, or all, to one (of rank 1: all elements)."""
 
-    ranks = (2, 3)
+    ranks: ClassVar[tuple[int, ...]] = (2, 3)
     parameters = (
         Parameter(
             name="kernel",

@@ -104,3 +104,26 @@ class SumModule(TrainModule):
 
     def export(self, index: int, name: str, draft: NetworkDraft) -> None:
         """Nothing to write: the format follows."""
+
+
+class ArgMaxModule(TrainModule):
+    """k indices of the largest lane, without gradients."""
+
+    mask: torch.Tensor
+
+    def __init__(self, nodes: TrainNodes) -> None:
+        super().__init__()
+        real = lane_mask(nodes.input_widths[0], nodes.padded_inputs[0])[:, :, None]
+        self.register_buffer("mask", real > 0, persistent=False)
+
+    def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
+        (source,) = inputs
+        if step.measures_price:
+            n = self.mask.sum(dim=(1, 2))
+            return Signal(torch.ceil(torch.log2(n.float()))[:, None, None], torch.zeros_like(n))
+        values = source.values.detach().masked_fill(~self.mask, -torch.inf)
+        index = values.argmax(dim=1, keepdim=True).to(values.dtype)
+        return Signal(index, torch.zeros_like(source.fraction_bits))
+
+    def export(self, index: int, name: str, draft: NetworkDraft) -> None:
+        """Nothing to write: the format follows."""

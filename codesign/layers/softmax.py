@@ -33,6 +33,7 @@ from codesign.layers._activation import (
     quantize_torch,
 )
 from codesign.layers._export import (
+    add_hls_largest,
     add_hls_matrix,
     add_hls_reshape,
     cpp_cast,
@@ -193,7 +194,7 @@ class Softmax(Layer):
             table(n * copies, np.full_like(n, float(TABLE_BITS)), bits),
             pool("mean", bits + growth),
             table(copies, index_bits, bits + 1),
-            pairs("multiply", bits, columns["output_bits"]),
+            pairs("multiply", bits, 2 * bits + 1),
         )
 
     def train_module(self, nodes: TrainNodes) -> TrainModule:
@@ -286,24 +287,12 @@ class Softmax(Layer):
         n, size, source = shape[-1], site.source.size, site.source.format
         n_positions, result = size // n, site.rounded
         spread = np.repeat(np.eye(n_positions), n, axis=1)  # [positions, positions * n]
-        turned = np.eye(size)[np.arange(size).reshape(-1, n).T.ravel()].T  # channels first
 
         def add(step: str) -> str:
             return f"{name}_{step}"
 
         flat = add_hls_reshape(graph, add("flat"), inputs[0], (size,), source)
-        by_channel = add_hls_matrix(graph, add("turned"), flat, turned, source)
-        rows = add_hls_reshape(graph, add("rows"), by_channel, (n, n_positions), source)
-        top = graph.add(
-            "GlobalMaxPooling1D",
-            add("top"),
-            [rows],
-            precision={"result": exact(source), "accum": exact(source)},
-            pool_op="Max",
-            n_in=n,
-            n_filt=n_positions,
-            data_format="channels_last",
-        )
+        top = add_hls_largest(graph, name, flat, shape, source)
         top = add_hls_matrix(graph, add("tops"), top, spread, source)
         widest = int(site.source.high.max() - site.source.low.min())
         above = covering_format(0, max(widest, 1), site.source.type.fraction_bits)

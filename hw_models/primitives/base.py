@@ -192,6 +192,15 @@ def dsp_share(first_bits: Array, second_bits: Array) -> Array:
     return np.where(area >= 112, 1.0, np.where(area >= 80, 0.95, np.where(area >= 70, 0.5, 0.0)))
 
 
+def rtl_dsp_share(product_bits: Array) -> Array:
+    """Return the share of products of two variables in plain RTL that go to DSPs: all of 9 bits and more.
+
+    Source: Yosys, `synth_xilinx` (DSP_Y_MINWIDTH=9 of its mul2dsp pass); products of 2 x 2, 3 x 3 and 4 x 4 bits
+    take 4, 8 and 26 LUTs, wider ones one DSP48 (measured with `codesign synthesize`'s flow).
+    """
+    return np.where(product_bits >= 9.0, 1.0, 0.0)
+
+
 def bram_18k_for(depth_words: Array, width_bits: Array) -> Array:
     """Count RAMB18 blocks that hold `depth_words` words of `width_bits` each, single port.
 

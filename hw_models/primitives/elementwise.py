@@ -15,6 +15,7 @@ from hw_models.primitives.base import (
     OpCost,
     OpParameter,
     Primitive,
+    rtl_dsp_share,
     stream_interval,
 )
 from hw_models.primitives.matvec import ADD_PJ_PER_BIT, MULTIPLY_PJ_PER_BIT2, SOFT_LOGIC_FACTOR
@@ -102,7 +103,7 @@ def _multipliers(
     limit = np.ceil(lanes / np.clip(p["reuse_factor"], 1.0, lanes))
     shared = (limit < lanes) & (_DSP[kind] > 0) & (not context.is_rtl)
     queue = np.where(shared, np.ceil(lanes / limit), 1.0)
-    in_dsp = is_wide & (not context.is_rtl)
+    in_dsp = (kind == _MULTIPLY) & (rtl_dsp_share(y) > 0) if context.is_rtl else is_wide
     dsp = np.where(in_dsp, _DSP[kind] * np.where(shared, limit, lanes), 0.0)
     soft = np.where(in_dsp | (_DSP[kind] == 0), 0.0, 0.5 * x * y * lanes)
     return dsp, soft, queue

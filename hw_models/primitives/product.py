@@ -19,6 +19,7 @@ from hw_models.primitives.base import (
     ceil_log2,
     dsp_per_multiplier,
     dsp_share,
+    rtl_dsp_share,
 )
 from hw_models.primitives.matvec import (
     ADD_PJ_PER_BIT,
@@ -45,7 +46,7 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     """Cost of m products of two variables.
 
     multipliers = ceil(n_in n_out / reuse); each takes `dsp_per_multiplier` blocks where the area of its
-    operands asks for one (`dsp_share`), x y / 1.2 LUTs else; sums are trees of n_in / reuse terms.
+    operands (in plain RTL the width of the product) asks for one, x y / 1.2 LUTs else; sums are trees of n_in / reuse terms.
     """
     x, y = p["input_bits"], p["weight_bits"]
     full = x + y + ceil_log2(p["n_in"])
@@ -53,7 +54,7 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     total = p["n_in"] * p["n_out"]
     reuse = np.clip(p["reuse_factor"], 1.0, total)
     multipliers = np.ceil(total / reuse)
-    share = np.zeros_like(total) if context.is_rtl else dsp_share(x, y)
+    share = rtl_dsp_share(x + y) if context.is_rtl else dsp_share(x, y)
     levels = ceil_log2(np.maximum(p["n_in"] / reuse, 1.0)) + context.family.multiplier_levels
     per_cycle = np.maximum(context.usable_ns / context.family.adder_ns, 1.0)
     cuts = np.maximum(np.ceil(levels / per_cycle) - 1, 0.0)

@@ -42,6 +42,9 @@ from tests.export.random_networks import write_emulator
         ("hard_sigmoid", 1, 1),
         ("clipped_relu", 1, 0),
         ("sign", 1, 1),
+        ("argmax", 2, 0),
+        ("matmul", 2, 0),
+        ("dot", 1, 0),
     ],
 )
 def test_compiled_forms_of_any_rank_equal_the_reference(name, rank, example, tmp_path):

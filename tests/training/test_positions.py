@@ -84,6 +84,9 @@ PARTICLES = [
     ),
     network(columns=5, then={"mean_pool": {}, "broadcast": {"columns": 3, "rows": 2}}),
     network(columns=3, units=4, then={"reshape": {"width": 2, "rows": 3}, "slice": {"size": 1}}),
+    network(columns=5, skip="matmul", units=3),
+    network(columns=5, width=2, skip="matmul", units=2),
+    network(columns=4, width=2, skip="dot", units=2),
 ]
 IMAGES = [
     network(rows=4, columns=3, width=2),
