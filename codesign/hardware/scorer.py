@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.hardware.device import RESOURCES, Budget, Device
 from codesign.ir import FLOWS, IO_TYPES, Population, QuantizedNetwork
-from codesign.layers import LAYERS, typed
+from codesign.layers import LAYERS, element_bits, typed
+from codesign.layers.base import Site
 from codesign.space import population_from_candidates
 from hw_models.coefficients import Coefficients
 from hw_models.compose import estimate, operation_shares
 from hw_models.lowering import WEIGHT_FACTS
 from hw_models.types import METRICS, SOLVED, DesignBatch, Estimate, OpBatch
 from hw_models.units import cycles_to_ns
-from hw_models.weights import weight_facts
+from hw_models.weights import csd_digits, weight_facts
+
+if TYPE_CHECKING:
+    import torch
 
 Float = NDArray[np.float64]
 
@@ -277,13 +282,19 @@ NetworkSolver = Callable[[QuantizedNetwork], SolvedGraph | None]
 
 
 def exact_population(networks: Sequence[QuantizedNetwork]) -> Population:
-    """Return trained networks as a population: word widths, zeros and digits as training has settled them."""
+    """Return trained networks as a population: word widths, zeros and digits as training has settled them.
+
+    Where elements have widths of their own, a node's width is their mean, and that of what a matrix reads is
+    the mean over the signed digits that multiply it.
+    """
     population = population_from_candidates([q.candidate for q in networks])
     columns = {name: values.copy() for name, values in population.columns.items()}
     exact = {name: np.full(population.layer.shape, np.nan) for name in WEIGHT_FACTS}
     row = 0
     for network in networks:
         sites = typed(network).sites
+        is_by_element = any(known.uniform is None for known in network.result.values())
+        bits = element_bits(sites, network.result) if is_by_element else {}
         for original in network.candidate.network.nodes:
             site = sites.get(original.name)  # None: a batch norm, folded away
             if site is not None:
@@ -291,13 +302,29 @@ def exact_population(networks: Sequence[QuantizedNetwork]) -> Population:
                 columns["input_bits"][row] = max(
                     (known.format.bits for known in site.inputs), default=0
                 )
-                if "weight" in site.constants:
-                    words = site.constants["weight"].values
+                words = site.constants["weight"].values if "weight" in site.constants else None
+                if is_by_element:
+                    own, read = _mean_bits(site, bits, words)
+                    columns["output_bits"][row], columns["input_bits"][row] = own, read
+                if words is not None:
                     columns["pruned_fraction"][row] = float((words == 0).mean())
                     for name, value in weight_facts(words, int(columns["input_bits"][row])).items():
                         exact[name][row] = value
             row += 1
     return replace(population, columns={**columns, **exact})
+
+
+def _mean_bits(
+    site: Site, bits: Mapping[str, torch.Tensor], weights: NDArray[np.int64] | None
+) -> tuple[float, float]:
+    """Return the mean bits of what a node writes, and of what it reads: the widest of several inputs."""
+    own = float(bits[site.node.name].mean())
+    read = [bits[name].detach() for name in site.node.inputs]
+    if weights is None:
+        return own, max((float(x.mean()) for x in read), default=0.0)
+    by_input = read[0].reshape(-1, len(weights)).mean(dim=0).numpy()
+    digits = csd_digits(weights).sum(axis=1)
+    return own, float((by_input * digits).sum() / max(digits.sum(), 1))
 
 
 def pessimistic(known: Estimate, confidence: float) -> Float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError
-from codesign.ir import Network, QuantizedNetwork
+from codesign.ir import Network, QuantizedNetwork, TensorType
 from codesign.layers.base import Site
 from codesign.registry import Registry
 
 if TYPE_CHECKING:
+    import torch
+
     from codesign.layers.base import Layer, WordRange
 
 LAYERS: Registry[Layer] = Registry(kind="layer type", package="codesign.layers")
@@ -81,6 +83,33 @@ def typed(network: QuantizedNetwork) -> TypedNetwork:
         sites[next(reversed(sites))].output  # noqa: B018  (refuses here what cannot be typed)
         _TYPED[network] = TypedNetwork(sites=sites)
     return _TYPED[network]
+
+
+def element_bits(
+    sites: Mapping[str, Site], types: Mapping[str, TensorType]
+) -> dict[str, torch.Tensor]:
+    """Return the bits of every element of every node: of its type, or of the words that it can have.
+
+    Args:
+        sites: the nodes of a network.
+        types: of those that round.
+
+    Returns:
+        float64[1, *shape] by node.  Those of types are leaves: what is computed from them has a gradient in each.
+    """
+    import torch
+
+    bits: dict[str, torch.Tensor] = {}
+    for name, site in sites.items():
+        kind = LAYERS.get(site.node.layer)
+        if name in types:
+            own = np.broadcast_to(types[name].bits, types[name].shape).astype(np.float64)
+            bits[name] = torch.from_numpy(own)[None].requires_grad_()
+        elif kind.is_wiring:
+            bits[name] = kind.torch_exact(site, [bits[n] for n in site.node.inputs])
+        else:
+            bits[name] = torch.from_numpy(site.output.element_bits.astype(np.float64))[None]
+    return bits
 
 
 def port_words(network: QuantizedNetwork, words: NDArray[np.int64]) -> NDArray[np.int64]:

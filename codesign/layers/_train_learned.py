@@ -149,58 +149,77 @@ class LearnedModule(TrainModule):
 
 
 class LearnedInput(LearnedModule):
-    """k inputs: every feature saturates and is rounded to a width of its own, by the sender."""
+    """k inputs: every feature, at each position, saturates and is rounded to a width of its own, by the sender.
+
+    An input of fewer positions or features than the data reads the leading ones.  Elements are numbered
+    feature * positions + position.
+    """
 
     mask: torch.Tensor
     integer_bits: torch.Tensor
 
     def __init__(self, nodes: TrainNodes) -> None:
         super().__init__()
-        lanes = 1 if nodes.granularity == "layer" else nodes.padded_output
-        self.fraction_bits = torch.nn.Parameter(torch.full((nodes.k, lanes, 1), _LANE_START))
-        self.register_buffer("mask", nodes.output_mask(), persistent=False)
-        self.register_buffer(
-            "integer_bits", torch.full((nodes.k, nodes.padded_output, 1), torch.nan)
+        self._shapes, self._n_positions = nodes.shapes, nodes.n_positions
+        self._leading = (slice(nodes.padded_output), *map(slice, self._shapes[0][:-1]))
+        self._padded = nodes.padded_output
+        #: Elements that share a width lie in rows of (groups, elements of one).
+        n = nodes.padded_output * nodes.n_positions
+        n_widths = {"element": n, "channel": nodes.padded_output, "layer": 1}
+        self._n_widths = n_widths[nodes.granularity or "element"]
+        self.fraction_bits = torch.nn.Parameter(
+            torch.full((nodes.k, self._n_widths, 1), _LANE_START)
         )
-        self._per_layer = nodes.granularity == "layer"
+        mask = nodes.output_mask().repeat_interleave(nodes.n_positions, dim=1)
+        self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("integer_bits", torch.full((nodes.k, n, 1), torch.nan))
+
+    def _of_elements(self, bits: torch.Tensor) -> torch.Tensor:
+        """Return one number per element of numbers per width, float32[k, ..., 1]."""
+        return bits.repeat_interleave(self.integer_bits.shape[1] // self._n_widths, dim=1)
 
     def width_parameters(self) -> list[torch.nn.Parameter]:
         return [self.fraction_bits]
 
     def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
         (data,) = inputs
+        values = data.values[0][self._leading].flatten(0, -2)[None]
         if step.selects_ranges:
-            reach = torch.quantile(data.values[0].abs(), _INPUT_COVERAGE, dim=1, keepdim=True)
+            reach = torch.quantile(values[0].abs(), _INPUT_COVERAGE, dim=1, keepdim=True)
             bits = torch.ceil(torch.log2(reach.clamp_min(2.0**-6)))
-            bits = bits.amax(dim=0, keepdim=True).expand_as(bits) if self._per_layer else bits
-            self.integer_bits = bits[None].expand_as(self.integer_bits).clone()
-        widths = torch.relu(self.integer_bits + 1.0 + _whole(self.fraction_bits)) * self.mask
+            widest = bits.view(self._n_widths, -1).amax(dim=1)[None, :, None]
+            self.integer_bits = (
+                self._of_elements(widest).expand_as(self.integer_bits).contiguous()
+            )
+        fraction_bits = self._of_elements(self.fraction_bits)
+        widths = torch.relu(self.integer_bits + 1.0 + _whole(fraction_bits)) * self.mask
         if step.measures_price:
             self.price = torch.zeros(len(self.mask), device=self.mask.device)
-            return _signal(widths)
+            return _signal(widths.view(len(widths), self._padded, -1))
         with torch.no_grad():
             span = torch.exp2(self.integer_bits)
             has_bits = (widths > 0).to(span.dtype)
-            lsb = torch.exp2(-torch.round(self.fraction_bits))
+            lsb = torch.exp2(-torch.round(fraction_bits))
             clipped = torch.maximum(
-                torch.minimum(data.values, (span - lsb) * has_bits), -span * has_bits
+                torch.minimum(values, (span - lsb) * has_bits), -span * has_bits
             )
-        values = _RoundLanes.apply(clipped, self.fraction_bits, 0, 0.5)  # type: ignore[no-untyped-call]
-        return _signal(values)
+        rounded = _RoundLanes.apply(clipped, fraction_bits, 0, 0.5)  # type: ignore[no-untyped-call]
+        return _signal(rounded.view(len(rounded), self._padded, -1))
 
     @torch.no_grad()
     def export(self, index: int, name: str, draft: NetworkDraft) -> None:
-        n = int(self.mask[index].sum())
-        fraction = torch.round(self.fraction_bits[index]).expand(self.integer_bits.shape[1], 1)[
-            :n, 0
-        ]
-        integer = self.integer_bits[index, :n, 0] + 1
-        bits = _int(torch.relu(integer + fraction))
+        shape = self._shapes[index]
+        integer = self.integer_bits[index] + 1
+        bits = torch.relu(integer + torch.round(self._of_elements(self.fraction_bits)[index]))
+
+        def of_shape(values: torch.Tensor) -> NDArray[np.int64]:
+            return _int(values).reshape(-1, self._n_positions)[: shape[-1]].T.reshape(shape)
+
         draft.result[name] = TensorType(
-            shape=(n,),
-            signed=np.ones(n, dtype=bool),
-            bits=bits,
-            integer_bits=_int(integer),
+            shape=shape,
+            signed=np.array(True),
+            bits=of_shape(bits),
+            integer_bits=of_shape(integer),
             rounding="RND",
             overflow="SAT",
         )
@@ -209,7 +228,8 @@ class LearnedInput(LearnedModule):
 class LearnedActivation(LearnedModule):
     """k activations, every lane rounded to a width of its own (half up, tables down); ranges follow what is seen.
 
-    The outputs of networks are exact: rounding them saves nothing.
+    All positions of a lane have one width: its half a bit lies in the bias, which they share.  The outputs
+    of networks are exact: rounding them saves nothing.
     """
 
     mask: torch.Tensor
@@ -218,6 +238,7 @@ class LearnedActivation(LearnedModule):
     def __init__(self, nodes: TrainNodes) -> None:
         super().__init__()
         self._is_output = nodes.is_output
+        self._shapes, self._n_positions = nodes.shapes, nodes.n_positions
         self._spans: list[tuple[Activation, slice]] = []
         start = 0
         for name, run in groupby(nodes.layers):
@@ -268,7 +289,11 @@ class LearnedActivation(LearnedModule):
     def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
         (source,) = inputs
         if step.measures_price:
-            widths = source.values if self._is_output else self._widths()
+            widths = (
+                source.values
+                if self._is_output
+                else self._widths().expand(-1, -1, self._n_positions)
+            )
             # what is not read costs nothing, and its width has no gradient but this
             self.price = (
                 widths.sum(dim=(1, 2)) if not self._is_output else 0.0
@@ -297,8 +322,8 @@ class LearnedActivation(LearnedModule):
         integer = _word_length(self.top[index, :n, 0]).clamp(-20, 20) + float(signed) + _SPARE_BITS
         integer = torch.maximum(integer, 1.0 + float(signed) - fraction)
         draft.result[name] = TensorType(
-            shape=(n,),
-            signed=np.full(n, signed),
+            shape=self._shapes[index],
+            signed=np.array(signed),
             bits=_int(integer + fraction),
             integer_bits=_int(integer),
             rounding="TRN" if self._is_table[index] else "RND",
@@ -358,7 +383,7 @@ class LearnedDense(LearnedModule):
         bits = _whole(self.fraction_bits)
         count = digits + slope * (bits - bits.detach())  # exact digits, smooth gradient
         self.price = torch.bmm(count, widths).sum(dim=(1, 2))
-        widest = (is_used * widths.detach().transpose(1, 2)).amax(dim=2, keepdim=True)
+        widest = (is_used[..., None] * widths.detach()[:, None]).amax(dim=2)
         return widest + _SUM_GROWTH * (widest > 0)
 
     @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,7 +21,15 @@ from codesign.layers._training import (
 
 
 class _PoolModule(TrainModule):
-    """Interface of k poolings; nothing is trained, and formats follow."""
+    """Interface of k poolings; nothing is trained, and formats follow.
+
+    Attributes:
+        price: float32[k], LUTs of the logic, of the last pass that measured it.
+    """
+
+    price: torch.Tensor | None = None
+    #: LUTs per bit that bringing one more value into a result takes.
+    luts_per_bit: ClassVar[float]
 
     def __init__(self, nodes: TrainNodes) -> None:
         super().__init__()
@@ -44,17 +53,36 @@ class _PoolModule(TrainModule):
         """Return the fraction bits of the results, from those of the inputs."""
         return source
 
+    def growth(self, n_terms: torch.Tensor) -> torch.Tensor:
+        """Return the bits by which results are wider than the widest of so many values."""
+        return torch.zeros_like(n_terms)
+
+    def _on_windows(
+        self, function: Callable[[torch.Tensor], torch.Tensor], values: torch.Tensor
+    ) -> torch.Tensor:
+        """Apply a function of float32[k, width, windows, taps, batch] to all windows."""
+        values = values.view(*values.shape[:2], self._n_positions, -1)
+        if self._is_global:
+            return function(values[:, :, None])
+        if len(self._windows) == 1:
+            return function(values[:, :, self._windows[0][1].to(values.device)])
+        parts = [function(values[m][:, :, taps]) for m, taps in self._windows]
+        return torch.cat(parts)[torch.cat([members for members, _ in self._windows]).argsort()]
+
+    def _joined(self, widths: torch.Tensor) -> torch.Tensor:
+        """LUTs that joining values of given widths takes, per result."""
+        return self.luts_per_bit * (widths.sum(dim=3) - widths.amax(dim=3))
+
+    def _grown(self, widths: torch.Tensor) -> torch.Tensor:
+        return widths.amax(dim=3) + self.growth((widths > 0).sum(dim=3).float())
+
     def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
         (source,) = inputs
-        values = source.values.view(*source.values.shape[:2], self._n_positions, -1)
-        if self._is_global:
-            values = self.pooled(values[:, :, None])
-        elif len(self._windows) == 1:
-            values = self.pooled(values[:, :, self._windows[0][1].to(values.device)])
+        if step.measures_price:
+            self.price = self._on_windows(self._joined, source.values).sum(dim=(1, 2, 3))
+            values = self._on_windows(self._grown, source.values)
         else:
-            parts = [self.pooled(values[m][:, :, taps]) for m, taps in self._windows]
-            order = torch.cat([members for members, _ in self._windows]).argsort()
-            values = torch.cat(parts)[order]
+            values = self._on_windows(self.pooled, source.values)
         return Signal(values.flatten(2).contiguous(), self.fraction_bits(source.fraction_bits))
 
     def export(self, index: int, name: str, draft: NetworkDraft) -> None:
@@ -64,6 +92,7 @@ class _PoolModule(TrainModule):
 class TotalModule(_PoolModule):
     """k sums, each divided by 2**shift."""
 
+    luts_per_bit = 1.0
     shift: torch.Tensor
 
     def __init__(self, nodes: TrainNodes, shift: Callable[[int], int]) -> None:
@@ -80,17 +109,27 @@ class TotalModule(_PoolModule):
     def fraction_bits(self, source: torch.Tensor) -> torch.Tensor:
         return source + self.shift
 
+    def growth(self, n_terms: torch.Tensor) -> torch.Tensor:
+        return torch.log2(n_terms.clamp_min(1.0))
+
 
 class MaxModule(_PoolModule):
     """k maxima."""
+
+    luts_per_bit = 2.0  # a comparison and a choice
 
     def pooled(self, values: torch.Tensor) -> torch.Tensor:
         return values.amax(dim=3)
 
 
 class SumModule(TrainModule):
-    """k sums of all real lanes of a vector; nothing is trained, and formats follow."""
+    """k sums of all real lanes of a vector; nothing is trained, and formats follow.
 
+    Attributes:
+        price: float32[k], LUTs of the adders, of the last pass that measured it.
+    """
+
+    price: torch.Tensor | None = None
     mask: torch.Tensor
 
     def __init__(self, nodes: TrainNodes) -> None:
@@ -100,6 +139,12 @@ class SumModule(TrainModule):
 
     def forward(self, inputs: Sequence[Signal], step: TrainStep) -> Signal:
         (source,) = inputs
+        if step.measures_price:
+            widths = source.values * self.mask.transpose(1, 2)
+            widest = widths.amax(dim=1, keepdim=True)
+            self.price = (widths.sum(dim=1) - widest.sum(dim=1)).sum(dim=1)
+            n_terms = (widths > 0).sum(dim=1, keepdim=True).clamp_min(1)
+            return Signal(widest + torch.log2(n_terms), source.fraction_bits)
         return Signal(torch.bmm(self.mask, source.values), source.fraction_bits)
 
     def export(self, index: int, name: str, draft: NetworkDraft) -> None:

@@ -107,6 +107,14 @@ class WordRange:
         return self.type.size
 
     @property
+    def element_bits(self) -> NDArray[np.int64]:
+        """int64[*shape], bits that the words of each element need; those at its end that are always 0 do not count."""
+        magnitude = np.maximum(self.high, -self.low - 1)
+        length = np.frexp(np.maximum(magnitude, 0).astype(np.float64))[1]
+        needed = length + (self.low < 0) - np.broadcast_to(self.type.trailing_zeros, self.shape)
+        return np.where((self.low != 0) | (self.high != 0), np.maximum(needed, 1), 0)
+
+    @property
     def largest(self) -> int:
         """Greatest magnitude of any word."""
         return max(-int(self.low.min()), int(self.high.max()), 0)
@@ -214,6 +222,7 @@ class Layer(ABC):
         ranks: how many axes its inputs may have.
         parameters: declared parameters.
         has_multipliers: whether strategy and reuse_factor apply.
+        is_wiring: it only moves elements; its result has no word that its inputs lack.
         train_family: nodes of layers of one family may train together, in one module.
         folds_into_source: trained as part of the node it reads, absent from quantized networks.
         cpp_support: C++ that `to_cpp` calls, written once where a network has such a layer.
@@ -225,6 +234,7 @@ class Layer(ABC):
     ranks: ClassVar[tuple[int, ...]] = (1, 2, 3)
     parameters: ClassVar[tuple[Parameter, ...]] = ()
     has_multipliers: ClassVar[bool] = False
+    is_wiring: ClassVar[bool] = False
     train_family: ClassVar[str] = ""
     folds_into_source: ClassVar[bool] = False
     cpp_support: ClassVar[str] = ""

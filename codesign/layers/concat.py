@@ -29,6 +29,7 @@ class Concat(Layer):
 
     name = "concat"
     role = "merge"
+    is_wiring = True
     n_inputs = (2, 2)
 
     def propagate(self, parameters: FloatColumns, inputs: Sequence[Tensors]) -> Tensors:

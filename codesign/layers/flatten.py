@@ -28,6 +28,7 @@ class Flatten(Layer):
 
     name = "flatten"
     role = "identity"
+    is_wiring = True
 
     def propagate(self, parameters: FloatColumns, inputs: Sequence[Tensors]) -> Tensors:
         (source,) = inputs

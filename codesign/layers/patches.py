@@ -27,6 +27,7 @@ class Patches(Wires):
     """(columns, channels) as (windows, kernel * channels), tap by tap; images with square windows."""
 
     name = "patches"
+    is_wiring = True
     ranks = (2, 3)
     parameters = (
         Parameter(

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from codesign.ir import Candidate, QuantizedNetwork, TensorType
-from codesign.layers import LAYERS, typed
+from codesign.layers import LAYERS, element_bits, typed
 from codesign.layers._train_learned import own_words
 from codesign.training.losses import TargetLoss, row_weights
 from codesign.training.options import TaskArrays, TrainingOptions
@@ -37,7 +37,8 @@ class _Move:
 
     Attributes:
         node: whose constant or type changes.
-        element: index of the weight (row, column), or of the lane.
+        element: index of the weight (row, column), of the element of an input, or of the lane of an
+            activation, which has one grid at all positions.
         value: of the weight; None for a lane.
         saved_lut: LUTs that it saves.
     """
@@ -186,10 +187,12 @@ class _State:
         self._original = network
         self._sites = typed(network).sites
         self._nodes = list(self._sites)
-        self._inputs = torch.from_numpy(x.astype(np.float64))
+        known = network.input_type
+        self._inputs = network.input_values(x).astype(np.float64).reshape(len(x), *known.shape)
         self._loss_of_outputs = loss
-        self._weights = {n: c["weight"].real for n, c in network.constants.items()}
-        self._biases = {n: c["bias"].real for n, c in network.constants.items()}
+        constants = {n: c for n, c in network.constants.items() if "weight" in c}
+        self._weights = {n: c["weight"].real for n, c in constants.items()}
+        self._biases = {n: c["bias"].real for n, c in constants.items()}
         self._types = {n: network.result[n] for n in network.result}
         self._values = self._run({}, self._nodes[0])
         self.loss = self._loss_of(self._values)
@@ -213,7 +216,7 @@ class _State:
                 values[name] = read[0]  # exact: outputs are not rounded
             elif not site.node.inputs:
                 known = changed.get(name, self._types[name])
-                words = known.words_from_values(self._inputs.numpy())
+                words = known.words_from_values(self._inputs)
                 values[name] = torch.from_numpy(known.values_from_words(words))
             elif name in self._types:
                 known = changed.get(name, self._types[name])
@@ -227,55 +230,59 @@ class _State:
         return self._loss_of_outputs(values[self._nodes[-1]].to(torch.float32).T)
 
     # ---- moves ----------------------------------------------------------------------------------
-    def _lane_bits(self, name: str) -> NDArray[np.float64]:
-        """Bits of every lane that a dense node reads: of the words seen, whatever node they come from."""
-        (source,) = self._sites[name].node.inputs
-        site, parts = self._sites[source], []
-        for origin in site.node.inputs if site.node.layer in ("concat", "flatten") else (source,):
-            if origin in self._types:
-                parts.append(
-                    np.broadcast_to(self._types[origin].bits, self._types[origin].shape).ravel()
-                )
-            else:
-                parts.append(
-                    np.full(self._sites[origin].output.size, self._sites[origin].output.format.bits)
-                )
-        return np.concatenate(parts).astype(np.float64)
+    def _price(self) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """Return LUTs of all products, bits of all nodes, and those of each input of each matrix, all positions."""
+        bits = element_bits(self._sites, self._types)
+        lanes = {
+            name: bits[self._sites[name].node.inputs[0]].reshape(-1, len(weight)).sum(dim=0)
+            for name, weight in self._weights.items()
+        }
+        total = torch.zeros((), dtype=torch.float64)
+        for name, weight in self._weights.items():
+            total = total + (lanes[name] * torch.from_numpy(signed_digits(weight).sum(axis=1))).sum()
+        return total, bits, lanes
 
     def lut(self) -> float:
         """Return what the products cost: signed digits times bits of lanes."""
-        return float(
-            sum(
-                (signed_digits(w).sum(axis=1) * self._lane_bits(n)).sum()
-                for n, w in self._weights.items()
-            )
-        )
+        return float(self._price()[0].detach())
 
     def moves(self) -> Iterator[_Move]:
         """Yield everything that can be dropped from the present network."""
+        total, of_nodes, lanes = self._price()
+        typed_nodes = [name for name in self._types if name != self._nodes[-1]]
+        saved_by = dict(
+            zip(
+                typed_nodes,
+                torch.autograd.grad(total, [of_nodes[n] for n in typed_nodes], allow_unused=True),
+                strict=True,
+            )
+        )
         for name, weight in self._weights.items():
-            bits, digits = self._lane_bits(name), signed_digits(weight)
+            bits, digits = lanes[name].detach().numpy(), signed_digits(weight)
             for i, j in zip(*np.nonzero(weight), strict=True):
                 shorter = without_last_digit(float(weight[i, j]))
                 yield _Move(name, (int(i), int(j)), shorter, float(bits[i]))
                 if digits[i, j] > 1:
                     yield _Move(name, (int(i), int(j)), 0.0, float(bits[i] * digits[i, j]))
-        for name, known in self._types.items():
-            if name == self._nodes[-1]:
+        for name, gradient in saved_by.items():
+            if gradient is None:
                 continue
-            readers = [n for n in self._nodes if name in self._sites[n].node.inputs]
-            if not all(n in self._weights for n in readers):
+            known = self._types[name]
+            is_used = np.broadcast_to(known.bits, known.shape) > 0
+            saved = gradient[0].numpy() * is_used
+            if not self._sites[name].node.inputs:
+                for element in zip(*np.nonzero(is_used), strict=True):
+                    yield _Move(name, tuple(map(int, element)), None, float(saved[element]))
                 continue
-            bits = np.broadcast_to(known.bits, known.shape)
-            for lane in np.flatnonzero(bits > 0):
-                saved = sum(float(signed_digits(self._weights[n][lane]).sum()) for n in readers)
-                yield _Move(name, (int(lane),), None, saved)
+            by_lane = saved.reshape(-1, known.shape[-1]).sum(axis=0)
+            for lane in np.flatnonzero(is_used.reshape(-1, known.shape[-1]).any(axis=0)):
+                yield _Move(name, (int(lane),), None, float(by_lane[lane]))
 
     def is_current(self, move: _Move) -> bool:
         """Whether a move still drops something."""
         if move.value is None:
             known = self._types[move.node]
-            return bool(np.broadcast_to(known.bits, known.shape)[move.element] > 0)
+            return bool((np.broadcast_to(known.bits, known.shape)[..., *move.element] > 0).any())
         now = self._weights[move.node][move.element]
         return bool(signed_digits(np.array(move.value)) < signed_digits(np.array(now)))
 
@@ -289,9 +296,10 @@ class _State:
         known = self._types[name]
         bits = np.broadcast_to(known.bits, known.shape).copy()
         integer_bits = np.broadcast_to(known.integer_bits, known.shape).copy()
-        lane = move.element[0]
-        fraction = bits[lane] - integer_bits[lane]
-        bits[lane] -= 1
+        where = (..., *move.element)  # of an activation: the lane at all positions
+        used = bits[where] > 0
+        fraction = int(np.max(np.where(used, bits[where] - integer_bits[where], -99)))
+        bits[where] -= used
         changed: dict[str, Any] = {name: replace(known, bits=bits, integer_bits=integer_bits)}
         sources = self._sites[name].node.inputs
         is_centred = known.rounding == "TRN" and sources and sources[0] in self._biases
@@ -300,7 +308,7 @@ class _State:
             and len([n for n in self._nodes if sources[0] in self._sites[n].node.inputs]) == 1
         ):
             bias = self._biases[sources[0]].copy()
-            bias[lane] += 2.0 ** -float(fraction + 1)  # half a new bit instead of half an old one
+            bias[move.element] += 2.0 ** -float(fraction + 1)  # half a new bit instead of half an old one
             changed[sources[0]] = (self._weights[sources[0]], bias)
             return changed, sources[0]
         return changed, name

@@ -28,7 +28,7 @@ from codesign.training.losses import TargetLoss, row_weights
 from codesign.training.options import TaskArrays, TrainingOptions, initial_seeds
 from codesign.training.population_module import PopulationModule
 from codesign.training.schedule import build_schedule
-from codesign.training.train import check_fit, split_rows
+from codesign.training.train import check_fit, features_first, split_rows
 
 #: Prices per LUT, in units of the loss: what the controller starts from, and its bounds.
 _FIRST_PRICE, _LEAST_PRICE, _GREATEST_PRICE = 1e-5, 1e-7, 1e-3
@@ -143,11 +143,6 @@ def train_learned(
     if len(budgets_lut) != len(candidates) or not (np.asarray(budgets_lut) > 0).all():
         raise DesignError("give one budget above 0 LUT per candidate")
     check_fit(candidates, task)
-    if task.x_train.ndim != 2:
-        raise DesignError(
-            f"learned widths are trained for flat inputs, the task has inputs of shape {task.x_train.shape[1:]};"
-            " train these networks at the widths of their candidates"
-        )
     learning = _Learning(candidates, budgets_lut, task, options, seed, teacher_logits)
     started = time.process_time()
     for epoch in range(options.epochs):
@@ -182,8 +177,7 @@ class _Learning:
             self._rows, self.validation_rows = split_rows(
                 n_rows, options.validation_fraction, options.split
             )
-        data = np.ascontiguousarray(task.x_train[self._rows].T)
-        self._data = torch.from_numpy(data).to(device)
+        self._data = features_first(task.x_train[self._rows]).to(device)
         self._loss = TargetLoss(task.target, schedule.n_outputs, TrainingOptions())
         targets = self._loss.targets(task.y_train[self._rows], task.x_train[self._rows])
         weights = row_weights(task, self._rows)
@@ -227,8 +221,8 @@ class _Learning:
 
     def run_epoch(self) -> None:
         """Pass over the training rows once, in a new order."""
-        order = torch.randperm(self._data.shape[1], generator=self._generator).to(self._data.device)
-        data, targets = self._data[:, order], self._targets[:, order]
+        order = torch.randperm(self._data.shape[-1], generator=self._generator).to(self._data.device)
+        data, targets = self._data[..., order], self._targets[:, order]
         weights = None if self._weights is None else self._weights[order]
         for batch in range(self._n_batches):
             window = slice(batch * self._batch_size, (batch + 1) * self._batch_size)
@@ -236,7 +230,7 @@ class _Learning:
             for group, peak in zip(self._optimiser.param_groups, self._peaks, strict=True):
                 group["lr"] = peak * _rate(share)
             weight = None if weights is None else weights[window]
-            self._train_step(data[:, window], targets[:, window], weight, share)
+            self._train_step(data[..., window], targets[:, window], weight, share)
             self._step += 1
 
     def _train_step(
@@ -263,7 +257,7 @@ class _Learning:
 
     def _cost(self) -> torch.Tensor:
         """Return what every network costs in LUTs, float32[n]."""
-        nothing = self._data[:, :1]
+        nothing = self._data[..., :1]
         self._model(nothing, TrainStep(measures_price=True))
         total = torch.zeros(len(self._candidates), device=self._data.device)
         for layer, rows in self._priced:
@@ -338,9 +332,9 @@ def settle(network: QuantizedNetwork, x: NDArray[np.float32]) -> QuantizedNetwor
         if is_absorbed:
             half = np.where(known.bits > 0, np.ldexp(0.5, -known.element_fraction_bits), 0.0)
             bias = constants[source]["bias"]
-            constants[source]["bias"] = own_words(
-                bias.real + np.broadcast_to(half, bias.values.shape)
-            )
+            # all positions of a lane have the same fraction bits, or no bits
+            by_position = np.broadcast_to(half, known.shape).reshape(-1, bias.values.size)
+            constants[source]["bias"] = own_words(bias.real + by_position.max(axis=0))
             known = replace(known, rounding="TRN")
         result[node.name] = known
     settled = replace(network, result=result, constants=constants)
