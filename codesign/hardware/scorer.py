@@ -318,7 +318,7 @@ def _mean_bits(
     site: Site, bits: Mapping[str, torch.Tensor], weights: NDArray[np.int64] | None
 ) -> tuple[float, float]:
     """Return the mean bits of what a node writes, and of what it reads: the widest of several inputs."""
-    own = float(bits[site.node.name].mean())
+    own = float(bits[site.node.name].detach().mean())
     read = [bits[name].detach() for name in site.node.inputs]
     if weights is None:
         return own, max((float(x.mean()) for x in read), default=0.0)

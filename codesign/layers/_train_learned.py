@@ -188,9 +188,7 @@ class LearnedInput(LearnedModule):
             reach = torch.quantile(values[0].abs(), _INPUT_COVERAGE, dim=1, keepdim=True)
             bits = torch.ceil(torch.log2(reach.clamp_min(2.0**-6)))
             widest = bits.view(self._n_widths, -1).amax(dim=1)[None, :, None]
-            self.integer_bits = (
-                self._of_elements(widest).expand_as(self.integer_bits).contiguous()
-            )
+            self.integer_bits = self._of_elements(widest).expand_as(self.integer_bits).contiguous()
         fraction_bits = self._of_elements(self.fraction_bits)
         widths = torch.relu(self.integer_bits + 1.0 + _whole(fraction_bits)) * self.mask
         if step.measures_price:
@@ -290,9 +288,7 @@ class LearnedActivation(LearnedModule):
         (source,) = inputs
         if step.measures_price:
             widths = (
-                source.values
-                if self._is_output
-                else self._widths().expand(-1, -1, self._n_positions)
+                source.values if self._is_output else self._widths().repeat(1, 1, self._n_positions)
             )
             # what is not read costs nothing, and its width has no gradient but this
             self.price = (

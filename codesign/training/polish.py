@@ -239,7 +239,9 @@ class _State:
         }
         total = torch.zeros((), dtype=torch.float64)
         for name, weight in self._weights.items():
-            total = total + (lanes[name] * torch.from_numpy(signed_digits(weight).sum(axis=1))).sum()
+            total = (
+                total + (lanes[name] * torch.from_numpy(signed_digits(weight).sum(axis=1))).sum()
+            )
         return total, bits, lanes
 
     def lut(self) -> float:
@@ -308,7 +310,9 @@ class _State:
             and len([n for n in self._nodes if sources[0] in self._sites[n].node.inputs]) == 1
         ):
             bias = self._biases[sources[0]].copy()
-            bias[move.element] += 2.0 ** -float(fraction + 1)  # half a new bit instead of half an old one
+            bias[move.element] += 2.0 ** -float(
+                fraction + 1
+            )  # half a new bit instead of half an old one
             changed[sources[0]] = (self._weights[sources[0]], bias)
             return changed, sources[0]
         return changed, name

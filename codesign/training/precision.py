@@ -221,7 +221,9 @@ class _Learning:
 
     def run_epoch(self) -> None:
         """Pass over the training rows once, in a new order."""
-        order = torch.randperm(self._data.shape[-1], generator=self._generator).to(self._data.device)
+        order = torch.randperm(self._data.shape[-1], generator=self._generator).to(
+            self._data.device
+        )
         data, targets = self._data[..., order], self._targets[:, order]
         weights = None if self._weights is None else self._weights[order]
         for batch in range(self._n_batches):

@@ -9,6 +9,7 @@ import torch
 from codesign.errors import DesignError
 from codesign.export.bundle import export_candidate
 from codesign.export.rtl import run_trace, trace_network
+from codesign.hardware.scorer import exact_population
 from codesign.ir import Candidate, HardwareConfig, Network, Node, QuantizedNetwork
 from codesign.layers import run_words
 from codesign.layers._train_learned import own_words
@@ -261,3 +262,79 @@ def test_every_form_of_a_learned_network_is_equal_bit_for_bit(trained, kind, tmp
     run = {c.name: c.mismatches for c in certificate.comparisons if c.mismatches is not None}
     assert {"torch", "onnxruntime", "qonnx", "hls4ml_vitis", "emulator", "alkaid"} <= set(run)
     assert not any(run.values())
+
+
+def particles(n: int = 900) -> TaskArrays:
+    """Six particles of three features; the class is whether the first two are alike in the first feature."""
+    generator = np.random.default_rng(9)
+    x = generator.normal(0, 1, (n, 6, 3)).astype(np.float32)
+    y = (x[:, 0, 0] * x[:, 1, 0] + 0.5 * x[:, :, 1].mean(axis=1) > 0).astype(np.int64)
+    return TaskArrays(x_train=x[:700], y_train=y[:700], x_test=x[700:], y_test=y[700:])
+
+
+def network_of_particles(last: str) -> Candidate:
+    """Dense layers on four of six particles, then a pool, or all in one vector."""
+
+    def node(name: str, layer: str, source: str, **parameters: int) -> Node:
+        return Node(name=name, layer=layer, inputs=(source,), parameters=parameters)
+
+    first = Node(
+        name="x",
+        layer="input",
+        inputs=(),
+        parameters={"width": 2, "columns": 4, "result_bits": 8},
+    )
+    nodes = [
+        first,
+        node("d0", "dense", "x", units=5, weight_bits=6),
+        node("a0", "relu", "d0", result_bits=6),
+        node("p", last, "a0"),
+        node("d1", "dense", "p", units=2, weight_bits=6),
+        node("y", "linear", "d1", result_bits=16),
+    ]
+    names = ["d0", "d1"]
+    hardware = replace(
+        network("relu").hardware,
+        strategy=dict.fromkeys(names, "distributed_arithmetic"),
+        reuse_factor=dict.fromkeys(names, 1),
+    )
+    return Candidate(network=Network(nodes=tuple(nodes)), hardware=hardware)
+
+
+def test_networks_of_particles_learn_the_widths_of_each_particle_and_are_polished_exactly():
+    task, kinds = particles(), ("flatten", "mean_pool", "max_pool")
+    options = PrecisionOptions(epochs=12, batch_size=50, validation_fraction=0.0)
+    result = train_learned(
+        [network_of_particles(kind) for kind in kinds], np.full(3, 200.0), task, options, seed=1
+    )
+    loss = training_loss(task, np.arange(len(task.y_train)))
+    for learned, price in zip(result.networks, result.price, strict=True):
+        assert learned.input_type.shape == (4, 2)
+        assert len({tuple(row) for row in learned.input_type.bits}) > 1  # particles differ
+        # of one lane all positions have one grid, so that its half a bit lies in the bias
+        for lane in range(5):
+            known = learned.result["a0"]
+            used = np.broadcast_to(known.bits, known.shape)[:, lane] > 0
+            fractions = np.broadcast_to(known.element_fraction_bits, known.shape)[used, lane]
+            assert len(np.unique(fractions)) <= 1
+        polished = polish(learned, task.x_train, loss, price=float(price), time_limit_s=2.0)
+        states = [_State(n, task.x_train, loss) for n in (learned, polished)]
+        assert states[1].lut() < states[0].lut()
+        words = polished.input_words(task.x_test)
+        reference = run_words(polished, words)
+        assert np.array_equal(run_trace(trace_network(polished), polished, words), reference)
+
+
+def test_the_price_of_a_concatenation_is_that_of_its_elements(trained):
+    """Not of its widest word: the mean over the signed digits that multiply each lane."""
+    learned = trained["concat"]
+    population = exact_population([learned])
+    bits = np.concatenate(
+        [np.broadcast_to(learned.result[n].bits, learned.result[n].shape) for n in ("a0", "a1")]
+    )
+    digits = signed_digits(learned.constants["d2"]["weight"].real).sum(axis=1)
+    row = [n.name for n in learned.candidate.network.nodes].index("d2")
+    assert population.columns["input_bits"][row] == pytest.approx(
+        (bits * digits).sum() / digits.sum()
+    )
+    assert population.columns["input_bits"][row] < bits.max()
