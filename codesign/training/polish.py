@@ -137,6 +137,7 @@ def learn_with_teacher(
         if polish_s <= 0 and n_restarts == 1:
             return result
         rows = np.delete(np.arange(len(task.y_train)), result.validation_rows)
+        rows = rows[task.target.is_trained_on(task.y_train[rows])]
         loss = training_loss(task, rows, teacher, options.distillation_weight)
         x = task.x_train[rows]
         networks = [

@@ -177,6 +177,7 @@ class _Learning:
             self._rows, self.validation_rows = split_rows(
                 n_rows, options.validation_fraction, options.split
             )
+        self._rows = self._rows[task.target.is_trained_on(task.y_train[self._rows])]
         self._data = features_first(task.x_train[self._rows]).to(device)
         self._loss = TargetLoss(task.target, schedule.n_outputs, TrainingOptions())
         targets = self._loss.targets(task.y_train[self._rows], task.x_train[self._rows])
