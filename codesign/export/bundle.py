@@ -43,7 +43,7 @@ MANIFEST = "manifest.json"
 SCHEMA = 1
 #: Files that others add to an export: the certificate, and what building its emulator or RTL leaves.
 _NOT_IN_PLAN = re.compile(
-    r"certificate\.(json|html)|emulator/(lib\w+\.so|test_\w+)|rtl/verilog/sim/(objects/.*|lib\w+\.so)"
+    r"certificate\.(json|html)|emulator/((cms/)?\w+\.so|test_\w+)|rtl/verilog/sim/(objects/.*|lib\w+\.so)"
 )
 #: Vectors in the text files and testbenches; the npz file holds all.
 N_TESTBENCH = 1000

@@ -2,7 +2,7 @@
 
 `<name>_v<N>` is what CMS asks of a trigger algorithm: one header and one source without any
 dependency, a makefile that needs g++ and make only, a test of its own on golden vectors, a C interface
-(so that any language can load it), a C++ wrapper and a Python loader.  Everything is integer
+(so that any language can load it), a C++ wrapper, the class that CMS software loads and a Python loader.  Everything is integer
 arithmetic on 64-bit words; several versions can be linked into one program.
 """
 
@@ -91,6 +91,7 @@ def emulator_files(network: QuantizedNetwork, *, name: str, version: int) -> dic
     files = {
         f"{prefix}.h": "emulator.h.in",
         f"{prefix}.cpp": "emulator.cpp.in",
+        f"model_{prefix}.cpp": "model.cpp.in",
         f"test_{prefix}.cpp": "test.cpp.in",
         f"{prefix}.py": "loader.py.in",
         "Makefile": "Makefile.in",
@@ -114,12 +115,12 @@ def build_emulator(folder: Path, *, timeout_s: float = 600.0) -> Path:
         ToolError: make or g++ is missing, or the build or the test failed.
         ExportError: the folder holds no emulator.
     """
-    sources = [p for p in folder.glob("*_v*.cpp") if not p.name.startswith("test_")]
-    if len(sources) != 1 or not (folder / "Makefile").is_file():
+    headers = list(folder.glob("*_v*.h"))
+    if len(headers) != 1 or not (folder / "Makefile").is_file():
         raise ExportError(f"{folder} holds no emulator; export the candidate again")
     require_tool("g++")
     run_tool([require_tool("make"), "test"], folder=folder, timeout_s=timeout_s)
-    return folder / f"lib{sources[0].stem}.so"
+    return folder / f"lib{headers[0].stem}.so"
 
 
 def golden_inputs(network: QuantizedNetwork, n_random: int) -> NDArray[np.int64]:

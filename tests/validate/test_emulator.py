@@ -19,7 +19,7 @@ def test_the_same_network_gives_the_same_bytes(network):
     first = emulator_files(network, name="jets", version=3)
     assert first == emulator_files(network, name="jets", version=3)
     assert set(first) == {
-        "jets_v3.h", "jets_v3.cpp", "test_jets_v3.cpp", "jets_v3.py", "Makefile", "README.txt", "golden.txt",
+        "jets_v3.h", "jets_v3.cpp", "model_jets_v3.cpp", "test_jets_v3.cpp", "jets_v3.py", "Makefile", "README.txt", "golden.txt",
     }  # fmt: skip
     assert not any("@" in text for name, text in first.items() if name != "Makefile")
     assert network.digest in first["jets_v3.h"]
@@ -99,6 +99,90 @@ def test_a_c_program_can_use_the_library(library, tmp_path, reference, network):
     )  # fmt: skip
     result = run_tool([tmp_path / "main"], folder=tmp_path, timeout_s=20)
     assert list(map(int, result.output.split())) == reference.run(words)[0].tolist()
+
+
+#: A loader written from the published interface: virtual functions in this order, two C symbols, one name.
+LOADER = r"""
+#include <any>
+#include <cstdint>
+#include <cstdio>
+#include <dlfcn.h>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+namespace hls4mlEmulator {
+class Model {
+public:
+    virtual void prepare_input(std::any input) = 0;
+    virtual void predict() = 0;
+    virtual void read_result(std::any result) = 0;
+    virtual ~Model() = default;
+};
+class ModelLoader {
+    std::string name_;
+    void* library_ = nullptr;
+public:
+    explicit ModelLoader(std::string name) : name_(std::move(name)) {}
+    ~ModelLoader() { if (library_) dlclose(library_); }
+    std::shared_ptr<Model> load_model() {
+        library_ = dlopen((name_ + ".so").c_str(), RTLD_LAZY | RTLD_LOCAL);
+        if (!library_) throw std::runtime_error(dlerror());
+        auto create = reinterpret_cast<Model* (*)()>(dlsym(library_, "create_model"));
+        auto destroy = reinterpret_cast<void (*)(Model*)>(dlsym(library_, "destroy_model"));
+        if (!create || !destroy) throw std::runtime_error("symbols are missing");
+        return {create(), [destroy](Model* model) { destroy(model); }};
+    }
+};
+}
+int main(int argc, char** argv) {
+    const int n_inputs = std::stoi(argv[2]), n_outputs = std::stoi(argv[3]);
+    hls4mlEmulator::ModelLoader loader(argv[1]);
+    std::shared_ptr<hls4mlEmulator::Model> model = loader.load_model();
+    try { int64_t none[64]; model->read_result(static_cast<int64_t*>(none)); return 3; } catch (const std::logic_error&) {}
+    try { model->prepare_input(std::string("words")); return 4; } catch (const std::invalid_argument&) {}
+    for (int first = 4; first + n_inputs <= argc; first += n_inputs) {
+        std::vector<int64_t> words;
+        std::vector<int> narrow;
+        for (int i = 0; i < n_inputs; ++i) words.push_back(std::stoll(argv[first + i]));
+        narrow.assign(words.begin(), words.end());
+        std::vector<int64_t> found(n_outputs);
+        std::vector<int> again(n_outputs);
+        if (first % 2) model->prepare_input(words); else model->prepare_input(words.data());
+        model->predict();
+        model->read_result(found.data());
+        model->prepare_input(narrow.data());
+        model->predict();
+        model->read_result(again.data());
+        for (int i = 0; i < n_outputs; ++i) {
+            if (found[i] != again[i]) return 5;
+            std::printf("%lld ", (long long)found[i]);
+        }
+        words[0] = int64_t(1) << 40;
+        model->prepare_input(words);
+        try { model->predict(); return 6; } catch (const std::out_of_range&) {}
+        try { model->read_result(found.data()); return 7; } catch (const std::logic_error&) {}
+    }
+    return 0;
+}
+"""
+
+
+def test_cms_software_loads_it_by_its_name_and_reads_the_same_words(
+    library, tmp_path, reference, network
+):
+    words = random_words(network, 6, seed=8)
+    (tmp_path / "main.cpp").write_text(LOADER)
+    run_tool(
+        [require_tool("g++"), "-std=c++17", "main.cpp", "-o", "main", "-ldl"],
+        folder=tmp_path, timeout_s=60,
+    )  # fmt: skip
+    numbers = list(map(str, words.ravel().tolist()))
+    name = library.parent / "cms" / library.stem.removeprefix("lib")
+    sizes = [str(words.shape[1]), str(reference.run(words).shape[1])]
+    result = run_tool([tmp_path / "main", name, *sizes, *numbers], folder=tmp_path, timeout_s=20)
+    found = np.array(list(map(int, result.output.split()))).reshape(6, -1)
+    assert np.array_equal(found, reference.run(words))
 
 
 def test_another_network_is_refused_by_digest(library):
