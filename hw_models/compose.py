@@ -39,11 +39,8 @@ from hw_models.units import pj_to_nj
 
 #: Tools whose designs are plain adder-graph RTL.
 RTL_TOOLS = ("alkaid", "yosys")
-#: Tool stages that can be predicted.  "calibrated" is a synonym of "csynth"; "synthesized" of "vsynth".
-PREDICTED_STAGES = {
-    "csynth": "csynth", "calibrated": "csynth", "analytic": "csynth",
-    "vsynth": "vsynth", "synthesized": "vsynth", "implemented": "implemented",
-}  # fmt: skip
+#: Tool stages that can be predicted.
+PREDICTED_STAGES = ("csynth", "vsynth", "implemented")
 #: Standard deviation (log) that unknown weights add, by target and strategy.  Latency: the spread of one
 #: network trained in four repositories (1,450 to 3,317 DSPs, 85 to 117 thousand LUTs); distributed
 #: arithmetic: the adder-graph law against solved graphs.
@@ -411,7 +408,7 @@ def estimate(
     """
     if stage not in PREDICTED_STAGES:
         raise UnsupportedError(
-            f"stage {stage!r} cannot be predicted; expected one of {', '.join(sorted(PREDICTED_STAGES))}"
+            f"stage {stage!r} cannot be predicted; expected one of {', '.join(PREDICTED_STAGES)}"
         )
     fitted = load_coefficients() if coefficients is None else coefficients
     known = _with_known_version(batch, fitted)
@@ -530,7 +527,6 @@ def _estimate(
     with_per_op: bool,
 ) -> HardwareMetrics:
     """Estimate a batch, all of it with the same coefficients."""
-    target_stage = PREDICTED_STAGES[stage]
     is_rtl = raw.keys.tool in RTL_TOOLS
     extra: Array | float = sum(
         fitted.widening.get(key.split("=")[0], 0.3) for key in _unseen(raw, fitted)
@@ -547,7 +543,7 @@ def _estimate(
     for target in METRICS:
         value = fitted_value(raw, target, fitted)
         low, high = _interval_ends(raw, target, fitted, extra)
-        step = _stage_step(fitted, target_stage, target, is_rtl)
+        step = _stage_step(fitted, stage, target, is_rtl)
         value = value * step["factor"]
         low, high = low + step["low"], high + step["high"]
         whole = np.maximum(np.rint(value), 0.0)
@@ -565,17 +561,17 @@ def _estimate(
     capacity = capacity_of(batch.part)
     utilization: dict[str, Array] = {}
     if capacity is not None:
-        if target_stage != "csynth":
+        if stage != "csynth":
             metrics.update(within(metrics, capacity))
         utilization = {r: metrics[r].value / capacity[r] for r in RESOURCES}
-    clock = _achieved_clock(batch, metrics["lut"].value, fitted, target_stage, is_rtl)
+    clock = _achieved_clock(batch, metrics["lut"].value, fitted, stage, is_rtl)
     return HardwareMetrics(
-        stage=target_stage,
+        stage=stage,
         metrics=metrics,
         clock_period_ns=clock,
         energy_nj=pj_to_nj(raw.energy_pj) * fitted.energy_scale,
         notes=tuple(
-            (*sentences, fit_note(batch.part, utilization, target_stage, i))
+            (*sentences, fit_note(batch.part, utilization, stage, i))
             for i, sentences in enumerate(_notes(batch, raw, fitted, details, metrics))
         )
         if with_notes

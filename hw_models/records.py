@@ -1,6 +1,7 @@
 """Synthesis records: a network layer by layer as it was configured, and what each tool stage reported.
 
-The file format is JSONL, one object a line, schema 1.  In memory a record is typed: `read_record` checks
+The file format is JSONL, one object a line, schema 2; schema 1, which had other names for two tool stages, is
+read too.  In memory a record is typed: `read_record` checks
 every field once, where it comes in, and says which one is wrong; laws, fits and reports then rely on it.
 Keys that no code reads (a seed, a digest, an accuracy) are kept in `others`, so that a file that is read
 and written again loses nothing.
@@ -17,14 +18,15 @@ from typing import Any, TypeVar
 
 from hw_models.errors import ModelError
 
-SCHEMA = 1
+SCHEMA = 2
+#: What schema 1 called tool stages: implementation, and logic synthesis where it was not the vendor's.
+_STAGES_OF_SCHEMA_1 = {"impl": "implemented", "synthesized": "vsynth"}
 #: Tool stages that a record can carry, in the order of a flow; each is a key of the JSON object.
 REPORT_STAGES = (
     "csynth",
     "cosim",
     "vsynth",
-    "impl",
-    "synthesized",
+    "implemented",
     "emulated",
     "measured",
 )
@@ -351,29 +353,40 @@ def _list(document: Mapping[str, Any], key: str, where: str) -> Sequence[object]
     return value
 
 
-def check_schema(document: object, *, where: str) -> None:
-    """Check that a parsed value is an object of this schema.
+def in_schema_2(document: object, *, where: str) -> Mapping[str, Any]:
+    """Return a parsed record as schema 2 has it.
 
     Raises:
-        ModelError: it is not.
+        ModelError: it is no object of schema 1 or 2, or one of schema 1 that names a tool stage twice.
     """
-    if not isinstance(document, Mapping) or document.get("schema") != SCHEMA:
+    if not isinstance(document, Mapping) or document.get("schema") not in (1, SCHEMA):
         found = document.get("schema") if isinstance(document, Mapping) else type(document).__name__
-        raise ModelError(f"{where}: schema {found!r}, expected {SCHEMA}; convert the record first")
+        raise ModelError(
+            f"{where}: schema {found!r}, expected {SCHEMA} (or 1); convert the record first"
+        )
+    if document["schema"] == SCHEMA:
+        return document
+    renamed = {key: value for key, value in document.items() if key not in _STAGES_OF_SCHEMA_1}
+    for old, name in _STAGES_OF_SCHEMA_1.items():
+        if document.get(old) is not None:
+            if renamed.get(name) is not None:
+                raise ModelError(f"{where}: two reports of {name}; keep one of them")
+            renamed[name] = document[old]
+    renamed["schema"] = SCHEMA
+    return renamed
 
 
 def read_record(document: object, *, where: str = "record") -> Record:
     """Read one record, all of it checked.
 
     Args:
-        document: a parsed JSON object of schema 1.
+        document: a parsed JSON object.
         where: file and line, for messages.
 
     Raises:
         ModelError: another schema, or a field of another type than declared, by its path.
     """
-    check_schema(document, where=where)
-    assert isinstance(document, Mapping)
+    document = in_schema_2(document, where=where)
     layers = tuple(
         read_layer(layer, where=f"{where}: layers[{i}]")
         for i, layer in enumerate(_list(document, "layers", where))
@@ -421,7 +434,7 @@ def load_records(paths: Iterable[Path | str]) -> list[Record]:
     """Read JSONL files of records; exact duplicates (same id and source) are read once.
 
     Raises:
-        ModelError: a file is missing, a line is not JSON, or a record is not of schema 1.
+        ModelError: a file is missing, a line is not JSON, or a record has another schema.
     """
     records: dict[tuple[object, object], Record] = {}
     for where, document in load_documents(paths):
@@ -447,7 +460,7 @@ def _written(item: LayerRecord | Record | StageReport) -> dict[str, Any]:
 
 
 def record_json(record: Record) -> dict[str, Any]:
-    """Return a record as the JSON object that `read_record` reads: schema 1, unknown fields left out."""
+    """Return a record as the JSON object that `read_record` reads, unknown fields left out."""
     document = {"schema": SCHEMA, **_written(record)}
     document["layers"] = [_written(layer) for layer in record.layers]
     for stage, report in record.reports.items():

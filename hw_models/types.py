@@ -23,18 +23,6 @@ MATVEC_STRATEGIES = (
 #: Metrics in the order in which tables show them.
 METRICS = ("latency_cycles", "interval_cycles", "lut", "ff", "dsp", "bram_18k")
 
-#: Where a figure comes from.  `analytic` and `calibrated` are predictions.
-STAGES = (
-    "analytic",
-    "calibrated",
-    "csynth",
-    "vsynth",
-    "implemented",
-    "emulated",
-    "synthesized",
-    "measured",
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class OpBatch:

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
             ),
         ] = "auto",
         steps: Annotated[
-            str, typer.Option("--steps", help="Some of csynth,cosim,vsynth,impl.")
+            str, typer.Option("--steps", help="Some of csynth,cosim,vsynth,implemented.")
         ] = "csynth,vsynth",
         output: Annotated[
             Path | None,

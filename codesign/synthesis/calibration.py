@@ -36,6 +36,7 @@ from hw_models.calibration.calibrate import (
 from hw_models.calibration.fit import SCALED, Dataset, predict, smape
 from hw_models.calibration.parsers import Rejection, read_reports
 from hw_models.calibration.stages import stage_pairs, stage_step
+from hw_models.compose import RTL_TOOLS
 from hw_models.errors import ModelError
 from hw_models.families import family_of, tool_key
 from hw_models.formula import RESOURCES
@@ -45,18 +46,18 @@ from hw_models.types import METRICS
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: Fields of a record that a calibration can fit, in the order in which it does.  Where a tool tells little
+#: Stages that a calibration can fit, in the order in which it does; vsynth of plain RTL alone.  Where a tool tells little
 #: about the laws themselves only its offsets on these targets are fitted: Yosys packs adders otherwise than
 #: Vivado, and a run on a device or a simulator shows cycles alone.
 FITTED_STAGES: Mapping[str, tuple[str, ...] | None] = {
     "csynth": None,
-    "synthesized": SCALED,
+    "vsynth": SCALED,
     "emulated": ("latency_cycles", "interval_cycles"),
     "measured": ("latency_cycles", "interval_cycles"),
 }
 
-#: Later stages: field of a record, name of the predicted stage.
-LATER_STAGES = (("vsynth", "vsynth"), ("impl", "implemented"))
+#: Stages that are reached from csynth by a step.
+LATER_STAGES = ("vsynth", "implemented")
 
 #: Fewest designs with both reports that are worth refitting a step between two stages.
 MIN_PAIRS = 5
@@ -373,6 +374,8 @@ def run_calibration(
     skipped: dict[str, str] = {}
     for stage, targets in FITTED_STAGES.items():
         usable = [record for record in records if record.report(stage) and record.layers]
+        if stage == "vsynth":  # of an HLS design it is reached from csynth by a step
+            usable = [record for record in usable if str(record.tool).lower() in RTL_TOOLS]
         if stage in ("emulated", "measured"):
             # where the tool itself was heard, its schedule is not bent to what a device adds to it
             heard = {record.tool for record in records if record.report("csynth")}
@@ -586,8 +589,8 @@ def _designs(
             for stage in record.reports
             if identifier in used.get(stage, ()) or f"{stage}, {flow.words}" in kept
         ]
-        for field, stage in LATER_STAGES:
-            if any(stage_pairs([record], field, target) for target in steps.get(stage, ())):
+        for stage in LATER_STAGES:
+            if any(stage_pairs([record], stage, target) for target in steps.get(stage, ())):
                 used_for.append(f"csynth to {stage}")
         reasons = list(dict.fromkeys(said.get(identifier, ())))
         if not used_for and not reasons:
@@ -631,9 +634,9 @@ def refit_steps(
     """
     stages = {stage: dict(steps) for stage, steps in coefficients.stages.items()}
     judged: dict[str, dict[str, StepError]] = {}
-    for field, stage in LATER_STAGES:
+    for stage in LATER_STAGES:
         for target in RESOURCES:
-            known = stage_pairs(records, field, target)
+            known = stage_pairs(records, stage, target)
             if len(known) < MIN_PAIRS:
                 continue
             if len({source for _, _, source in known}) < 2:  # one source alone: design by design

@@ -14,18 +14,12 @@ from codesign.synthesis.jobs import STEPS, SynthesisOutcome, Tool, hls_program, 
 from codesign.synthesis.place_and_route import require_fabric
 from codesign.synthesis.runner import run_jobs
 from codesign.tools import find_tool, require_tool
+from hw_models.compose import PREDICTED_STAGES
 from hw_models.records import read_record
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: Field of a record per tool stage, and the one whose estimate it is compared with.
-_TOOL_STAGES = {
-    "csynth": "csynth",
-    "vsynth": "vsynth",
-    "impl": "implemented",
-    "synthesized": "vsynth",
-}
 _SHOWN = ("latency_cycles", "interval_cycles", "lut", "ff", "dsp", "bram_18k")
 
 
@@ -83,7 +77,7 @@ def synthesize_paths(
         if step not in STEPS:
             raise ConfigError(unknown_name("step", step, STEPS))
     tools = choose_tools(tool)
-    if {"vsynth", "impl"} & set(steps) and tools == ("vitis",):
+    if {"vsynth", "implemented"} & set(steps) and tools == ("vitis",):
         require_tool("vivado")
     jobs = plan_jobs(
         paths, tools=tools, steps=steps, timeout_s=timeout_s, work=work, top=top, part=part,
@@ -108,18 +102,18 @@ def synthesize_paths(
     return outcomes
 
 
-def obtained(record: Mapping[str, Any], field: str) -> dict[str, int | None]:
+def obtained(record: Mapping[str, Any], tool_stage: str) -> dict[str, int | None]:
     """Return what one stage of a record reports, by the names of metrics."""
-    metrics = record[field]
+    metrics = record[tool_stage]
     names = {"latency_cycles": "latency_cycles_max", "interval_cycles": "interval_cycles_max"}
     return {metric: metrics.get(names.get(metric, metric)) for metric in _SHOWN}
 
 
-def predicted(record: Mapping[str, Any], field: str) -> dict[str, dict[str, int]]:
+def predicted(record: Mapping[str, Any], tool_stage: str) -> dict[str, dict[str, int]]:
     """Estimate what one stage of a record should report; empty where no law covers the design."""
     coefficients, _ = open_coefficients(None)
     summary = estimate_design(
-        read_record(record), stage=_TOOL_STAGES[field], coefficients=coefficients
+        read_record(record), stage=tool_stage, coefficients=coefficients
     ).summary
     return {metric: summary[metric] for metric in _SHOWN} if summary["supported"] else {}
 
@@ -133,12 +127,12 @@ def record_in_study(study: Study, outcomes: Sequence[SynthesisOutcome]) -> None:
             message=outcome.message,
             tool=None if outcome.record is None else outcome.record.get("tool"),
             tool_stages={
-                field: ToolStageFacts(
-                    obtained=obtained(outcome.record, field),
-                    predicted=predicted(outcome.record, field),
+                tool_stage: ToolStageFacts(
+                    obtained=obtained(outcome.record, tool_stage),
+                    predicted=predicted(outcome.record, tool_stage),
                 )
-                for field in _TOOL_STAGES
-                if outcome.record is not None and outcome.record.get(field)
+                for tool_stage in PREDICTED_STAGES
+                if outcome.record is not None and outcome.record.get(tool_stage)
             },
         )
         for outcome in outcomes
@@ -166,14 +160,14 @@ def outcome_table(outcomes: Sequence[SynthesisOutcome]) -> "Table":
         if outcome.record is None:
             table.add_row(outcome.name, "", "", "", "", "", "", "", f"failed: {outcome.message}")
             continue
-        for field in _TOOL_STAGES:
-            if not outcome.record.get(field):
+        for tool_stage in PREDICTED_STAGES:
+            if not outcome.record.get(tool_stage):
                 continue
-            expected = predicted(outcome.record, field)
+            expected = predicted(outcome.record, tool_stage)
             cells = []
-            for metric, value in obtained(outcome.record, field).items():
+            for metric, value in obtained(outcome.record, tool_stage).items():
                 known = expected.get(metric)
                 interval = f" ({known['low']:,} to {known['high']:,})" if known else ""
                 cells.append("" if value is None else f"{value:,}{interval}")
-            table.add_row(outcome.name, field, *cells, outcome.status)
+            table.add_row(outcome.name, tool_stage, *cells, outcome.status)
     return table

@@ -20,6 +20,7 @@ from codesign.errors import CodesignError, DesignError
 from codesign.synthesis.adder_graph import ConstantMatrix, solve_adder_graph
 from codesign.synthesis.open_flow import synthesize_verilog
 from hw_models.families import DEFAULT_UNCERTAINTY, family_of
+from hw_models.records import SCHEMA
 from hw_models.weights import csd_digits
 
 SOURCE = "codesign open-synthesis corpus"
@@ -337,7 +338,7 @@ def synthesize_design(
             f"{design.identifier}: {result.lut} LUT left, its outputs are nearly constant; it teaches nothing"
         )
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "id": design.identifier,
         "source": SOURCE,
         "seed": seed,
@@ -362,8 +363,7 @@ def synthesize_design(
         "adder_cost_rtl": facts["adder_cost_rtl"],
         "register_bits": facts["register_bits"],
         "delay": facts["delay"],
-        "stage": "synthesized",
-        "synthesized": {
+        "vsynth": {
             "latency_cycles_min": facts["latency_cycles"],
             "latency_cycles_max": facts["latency_cycles"],
             "interval_cycles_min": 1,
@@ -429,7 +429,7 @@ def generate_corpus(
             file.write(json.dumps(record, separators=(",", ":")) + "\n")
         n_added += 1
         report(
-            f"{index}: {record['synthesized']['lut']} LUT, adder cost {record['adder_cost_rtl']:.0f}, "
+            f"{index}: {record['vsynth']['lut']} LUT, adder cost {record['adder_cost_rtl']:.0f}, "
             f"{record['cpu_s']:.1f} s"
         )
     return n_added

@@ -20,7 +20,7 @@ from hw_models.calibration.parsers.project import is_project
 from hw_models.records import record_json
 
 #: Steps of a synthesis run in order.
-STEPS = ("csynth", "cosim", "vsynth", "impl")
+STEPS = ("csynth", "cosim", "vsynth", "implemented")
 
 Tool = Literal["open", "ecp5", "vitis", "vivado"]
 
@@ -290,7 +290,7 @@ def plan_jobs(
                         tool=tool, folder=folder, work=work_of(folder, tool), top=str(name),
                         part=part or facts.get("part") or sibling.get("part") or "xcvu13p-flga2577-2-e",
                         clock_period_ns=float(clock_period_ns or facts.get("clock_period_ns") or sibling.get("clock_period_ns") or 5.0),
-                        steps=tuple(step for step in steps if step in ("vsynth", "impl")) or ("vsynth",),
+                        steps=tuple(step for step in steps if step in ("vsynth", "implemented")) or ("vsynth",),
                         timeout_s=timeout_s, description=description,
                     )
                 )  # fmt: skip

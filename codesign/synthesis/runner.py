@@ -21,6 +21,7 @@ from codesign.synthesis.open_flow import synthesize_verilog
 from codesign.synthesis.place_and_route import FABRICS, place_and_route
 from codesign.tools import require_tool, run_tool
 from hw_models.calibration.parsers import read_reports
+from hw_models.records import SCHEMA
 
 Progress = Callable[[SynthesisOutcome, int, int], None]
 
@@ -37,7 +38,7 @@ def yosys_family(part: str) -> str:
 def _base_record(job: SynthesisJob) -> dict[str, Any]:
     description = {key: value for key, value in job.description.items() if key != "rtl"}
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "id": f"{job.folder.parent.name}/{job.folder.name}:{job.top}",
         "source": "codesign export",
         "part": job.part,
@@ -82,9 +83,8 @@ def _run_open(job: SynthesisJob) -> dict[str, Any]:
         "tool": "yosys",
         "tool_version": result.tool_version,
         "alkaid_version": importlib.metadata.version("alkaid"),
-        "stage": "synthesized",
         **_solved(job),
-        "synthesized": _rtl_latency(job)
+        "vsynth": _rtl_latency(job)
         | {
             "lut": result.lut, "ff": result.ff, "dsp": result.dsp, "bram_18k": result.bram_18k, "uram": result.uram,
             "carry4": result.carry4, "packed_logic_cells": result.packed_logic_cells,
@@ -107,7 +107,7 @@ def _run_route(job: SynthesisJob) -> dict[str, Any]:
         "tool_version": result.tool_version,
         "alkaid_version": importlib.metadata.version("alkaid"),
         **_solved(job),
-        "impl": _rtl_latency(job)
+        "implemented": _rtl_latency(job)
         | {"lut": result.lut, "ff": result.ff, "dsp": result.dsp, "bram_18k": result.bram_18k}
         | achieved,
     }
@@ -141,7 +141,7 @@ def _run_vitis(job: SynthesisJob) -> None:
         folder=job.work,
         timeout_s=job.timeout_s,
     )
-    if {"vsynth", "impl"} & set(job.steps):
+    if {"vsynth", "implemented"} & set(job.steps):
         _run_vivado(job, f"{job.top}_prj/solution1/syn/verilog", job.work)
 
 
@@ -164,7 +164,7 @@ def _reported(job: SynthesisJob) -> dict[str, Any]:
     for key, value in base.items():
         if record.get(key) in (None, [], ["no_architecture"]) and value is not None:
             record[key] = value
-    for stage in ("vsynth", "impl"):
+    for stage in ("vsynth", "implemented"):
         if record.get(stage) and job.tool == "vivado":
             record[stage] = _rtl_latency(job) | record[stage]
     if job.tool == "vivado":

@@ -273,7 +273,7 @@ def calibrate(
     Args:
         records: records with a report at `stage`.
         base: coefficients to start from and to shrink to; the shipped ones by default.
-        stage: field of the records that is fitted ("csynth"; "synthesized" for open synthesis).
+        stage: tool stage of the records that is fitted ("csynth"; "vsynth" for plain RTL).
         source: where the records come from, for the provenance.
         progress: called with the name of each held-out group when it is done.
         is_general: whether the records are many authors', so that the fit speaks for designs of every kind.
@@ -504,7 +504,7 @@ def _target_error(
 
 def covered_by(dataset: Dataset, start: Coefficients) -> dict[str, float]:
     """Return the share of the records inside the intervals of given coefficients, per metric."""
-    stage = "vsynth" if dataset.stage == "synthesized" else "csynth"
+    stage = "vsynth" if dataset.stage == "vsynth" else "csynth"
     estimates = estimate_records(dataset.records, stage, start)
     result = {}
     for metric in METRICS:

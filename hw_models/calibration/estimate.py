@@ -8,7 +8,7 @@ from hw_models.compose import estimate
 from hw_models.errors import ModelError
 from hw_models.primitives.base import Array
 from hw_models.record_lowering import Lowered, batch_records, lower_record
-from hw_models.records import Record, check_schema, read_record
+from hw_models.records import Record, in_schema_2, read_record
 from hw_models.types import METRICS, Estimate
 
 
@@ -61,8 +61,7 @@ def estimate_documents(
     records: dict[int, Record] = {}
     seen: set[tuple[object, object]] = set()
     for where, document in documents:
-        check_schema(document, where=where)
-        assert isinstance(document, Mapping)
+        document = in_schema_2(document, where=where)
         key = (document.get("source"), document.get("id"))
         if key in seen:
             continue

@@ -53,7 +53,7 @@ def ship(
     steps["rtl:vsynth"] = {
         target: stage_step(
             [float(getattr(record, fact)) for record in corpus],
-            [float(getattr(record.reports["synthesized"], target)) for record in corpus],
+            [float(getattr(record.reports["vsynth"], target)) for record in corpus],
             names,
         )
         for target, fact in (("lut", "adder_cost"), ("ff", "register_bits"))

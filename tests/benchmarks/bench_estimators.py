@@ -435,7 +435,7 @@ def corpus_score() -> dict[str, Any]:
     ]  # fmt: skip
     result: dict[str, Any] = {"n": len(records)}
     for name, some in (("exact_graph", records), ("fast", fast_records)):
-        errors = calibrate(some, stage="synthesized").errors
+        errors = calibrate(some, stage="vsynth").errors
         result[name] = {
             m: {"shipped": round(e.before, 2), "held_out": round(e.after, 2)}
             for m, e in errors.items()

@@ -127,7 +127,7 @@ def test_one_broken_record_leaves_its_neighbours_alone():
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("{", "not JSON"), ('{"schema": 7}', "schema 7, expected 1"), ("[]", "expected 1")],
+    [("{", "not JSON"), ('{"schema": 7}', "schema 7, expected 2"), ("[]", "expected 2")],
 )
 def test_broken_files_are_refused_with_their_line(tmp_path, line, message):
     path = tmp_path / "records.jsonl"
@@ -229,7 +229,7 @@ def test_smape_matches_its_definition():
 
 
 def test_the_shipped_corpus_can_be_fitted_and_its_graphs_are_priced_right():
-    dataset = Dataset(load_corpus(), stage="synthesized")
+    dataset = Dataset(load_corpus(), stage="vsynth")
     assert len(dataset) >= 100
     predicted = predict(dataset, Coefficients())
     # Yosys maps a solved graph to about 1.16 LUT per unit of cost; half as much again is a broken law

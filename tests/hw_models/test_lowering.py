@@ -148,7 +148,7 @@ def test_a_product_at_every_position_is_copied_or_repeated(partitions, io_type, 
 # ---- records ----------------------------------------------------------------------------------
 def test_records_lose_nothing_in_memory():
     document = {
-        "schema": 1, "id": "a", "source": "s", "tool": "Vitis HLS", "clock_period_ns": 5.0, "seed": 7,
+        "schema": 2, "id": "a", "source": "s", "tool": "Vitis HLS", "clock_period_ns": 5.0, "seed": 7,
         "layers": [{"type": "Dense", "name": "d", "in_shape": [4], "out_shape": [2], "odd": [1]}],
         "csynth": {"lut": 12, "carry4": 3}, "modules": [{"module": "m", "ff": 1}],
     }  # fmt: skip
@@ -168,7 +168,7 @@ def test_records_lose_nothing_in_memory():
         ({"csynth": {"lut": True}}, "csynth: lut is True"),
         ({"csynth": [1]}, "csynth: list, expected an object"),
         ({"flags": [3]}, "flags"),
-        ({"schema": 2}, "schema 2, expected 1"),
+        ({"schema": 3}, "schema 3, expected 2"),
     ],
 )
 def test_wrong_fields_are_named_with_their_place(change, message):
@@ -180,3 +180,19 @@ def test_a_batch_axis_is_dropped_and_an_unknown_axis_makes_a_shape_unknown():
     layers = [{"type": "Dense", "in_shape": [None, 8.0, 3], "out_shape": [4, None]}]
     (layer,) = read_record({"schema": 1, "layers": layers}).layers
     assert layer.in_shape == (8, 3) and layer.out_shape is None
+
+
+def test_schema_1_is_read_under_the_names_of_today():
+    old = {
+        "schema": 1, "id": "a", "source": "s", "layers": [],
+        "impl": {"lut": 5}, "synthesized": {"lut": 7}, "vsynth": None,
+    }  # fmt: skip
+    record = read_record(old)
+    assert {stage: report.lut for stage, report in record.reports.items()} == {
+        "vsynth": 7,
+        "implemented": 5,
+    }
+    assert record_json(record)["schema"] == 2
+    assert read_record(record_json(record)) == record
+    with pytest.raises(ModelError, match="two reports of vsynth"):
+        read_record({**old, "vsynth": {"lut": 8}})

@@ -99,14 +99,14 @@ def test_utilization_reports_of_both_stages_and_naming_schemes():
     placed = parse_utilization_rpt(
         factory.fill(factory.UTILIZATION_RPT, state="Routed"), origin="x"
     )
-    assert placed["stage"] == "impl"
+    assert placed["stage"] == "implemented"
     assert placed["metrics"]["bram_18k"] == 5
     assert placed["metrics"]["state"] == "routed"
 
 
 def test_export_report_of_old_and_new_hls():
     old = "Device target: xc7z020-clg400-1\n#=== Resource usage ===\nSLICE: 1\nLUT: 90\nFF: 80\nDSP: 7\nBRAM: 2\nSRL: 0\n#=== Final timing ===\nCP required: 10.000\nCP achieved post-synthesis: 3.778\nCP achieved post-implementation: 4.100\n"
-    assert parse_export_rpt(old, origin="x")["impl"] == {
+    assert parse_export_rpt(old, origin="x")["implemented"] == {
         "lut": 90, "ff": 80, "dsp": 7, "bram_18k": 2, "uram": 0, "clock_achieved_ns": 4.1,
     }  # fmt: skip
     new = old.replace("=== Resource usage", "=== Post-Synthesis Resource usage").replace(
@@ -200,8 +200,8 @@ def test_project_folder_gives_one_record_with_all_stages(tmp_path):
     assert record["csynth"]["lut"] == 11694
     assert record["cosim"]["latency_cycles_max"] == 15
     assert record["vsynth"]["lut"] == 5000
-    assert record["impl"]["lut"] == 4800
-    assert record["impl"]["clock_achieved_ns"] == pytest.approx(4.75)
+    assert record["implemented"]["lut"] == 4800
+    assert record["implemented"]["clock_achieved_ns"] == pytest.approx(4.75)
     assert record["source"] == "repo"
     assert str(tmp_path) not in json.dumps(record)
 
@@ -322,7 +322,7 @@ def test_intel_reports():
 
 def test_record_lines_keep_the_good_and_name_the_bad():
     good = {"schema": 1, "id": "a", "source": "s", "layers": [], "csynth": {"lut": 5}}
-    lines = [json.dumps(good), "{", json.dumps(good | {"schema": 2}), json.dumps(good | {"csynth": {"lut": -1}}),
+    lines = [json.dumps(good), "{", json.dumps(good | {"schema": 3}), json.dumps(good | {"csynth": {"lut": -1}}),
              json.dumps(good | {"csynth": None}), '{"schema":1,"id":"a","source":"s","csynth":{"lut":NaN}}']  # fmt: skip
     records, rejections = read_record_lines("\n".join(lines), path=Path("f.jsonl"))
     assert len(records) == 1

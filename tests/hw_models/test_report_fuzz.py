@@ -14,7 +14,7 @@ from hw_models.records import read_record
 from tests.synthesis import report_factory as factory
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "reports"
-STAGES = ("csynth", "vsynth", "impl", "measured", "synthesized")
+STAGES = ("csynth", "vsynth", "implemented", "measured")
 _NUMBERS = (b"", b"-5", b"1e999", b"undef", b"9" * 400, b"0", b"1.5", b"NaN", b"-", b"NA")
 
 

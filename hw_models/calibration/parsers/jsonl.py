@@ -6,9 +6,8 @@ from typing import Any
 
 from hw_models.calibration.parsers.errors import Rejection, ReportError
 from hw_models.calibration.parsers.strict_json import load_json
-
-#: Names a record may give to the stage its figures come from.
-STAGES = ("csynth", "vsynth", "cosim", "impl", "synthesized", "emulated", "measured")
+from hw_models.errors import ModelError
+from hw_models.records import REPORT_STAGES, in_schema_2
 
 _COUNTS = (
     "latency_cycles_min", "latency_cycles_max", "interval_cycles_min", "interval_cycles_max",
@@ -17,19 +16,15 @@ _COUNTS = (
 
 
 def check_record(record: object, *, origin: str) -> dict[str, Any]:
-    """Check one record against the schema.
+    """Check one record, and return it in the present schema.
 
     Raises:
         ReportError: the schema is another, the identity is missing, or a figure is no count.
     """
-    if not isinstance(record, dict):
-        raise ReportError(
-            f"{origin}: a JSON {type(record).__name__}, expected an object; the line is no record"
-        )
-    if record.get("schema") != 1:
-        raise ReportError(
-            f"{origin}: schema {record.get('schema')!r}, expected 1; use a matching version of codesign"
-        )
+    try:
+        record = dict(in_schema_2(record, where=origin))
+    except ModelError as error:
+        raise ReportError(str(error)) from error
     for key in ("id", "source"):
         if not isinstance(record.get(key), str) or not record[key]:
             raise ReportError(
@@ -39,7 +34,7 @@ def check_record(record: object, *, origin: str) -> dict[str, Any]:
     if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
         raise ReportError(f"{origin}: layers are no list of objects; the record is damaged")
     found = False
-    for stage in STAGES:
+    for stage in REPORT_STAGES:
         metrics = record.get(stage)
         if metrics is None:
             continue
@@ -59,7 +54,7 @@ def check_record(record: object, *, origin: str) -> dict[str, Any]:
     # Older records of routed designs keep their figures at the top level.
     if not found and not isinstance(record.get("lut"), int | float):
         raise ReportError(
-            f"{origin}: no figures of any stage ({', '.join(STAGES)}); nothing to calibrate on"
+            f"{origin}: no figures of any stage ({', '.join(REPORT_STAGES)}); nothing to calibrate on"
         )
     period = record.get("clock_period_ns")
     if period is not None and (

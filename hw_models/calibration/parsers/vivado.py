@@ -12,11 +12,11 @@ from hw_models.calibration.parsers.numbers import count_of, decimal_of, period_n
 #: Each later state supersedes the earlier ones of its stage.
 _STATES = (
     ("vsynth", 0.0, re.compile(r"synthesized", re.IGNORECASE)),
-    ("impl", 1.0, re.compile(r"optimized", re.IGNORECASE)),
-    ("impl", 2.0, re.compile(r"(?:fully |partially )?placed", re.IGNORECASE)),
-    ("impl", 3.0, re.compile(r"physopt postplace", re.IGNORECASE)),
-    ("impl", 4.0, re.compile(r"(?:fully |partially )?routed", re.IGNORECASE)),
-    ("impl", 5.0, re.compile(r"physopt postroute", re.IGNORECASE)),
+    ("implemented", 1.0, re.compile(r"optimized", re.IGNORECASE)),
+    ("implemented", 2.0, re.compile(r"(?:fully |partially )?placed", re.IGNORECASE)),
+    ("implemented", 3.0, re.compile(r"physopt postplace", re.IGNORECASE)),
+    ("implemented", 4.0, re.compile(r"(?:fully |partially )?routed", re.IGNORECASE)),
+    ("implemented", 5.0, re.compile(r"physopt postroute", re.IGNORECASE)),
 )
 #: HLS' own run of Vivado: final for HLS, but not for a project that places and routes by itself.
 EXPORT_RANK = 3.5
@@ -30,7 +30,7 @@ def parse_utilization_rpt(text: str, *, origin: str) -> dict[str, Any]:
     """Read `report_utilization`.
 
     Returns:
-        `stage` ("vsynth" or "impl"), `rank` among the states of a stage, `design`, `part`, `tool_version` and
+        `stage` ("vsynth" or "implemented"), `rank` among the states of a stage, `design`, `part`, `tool_version` and
         `metrics`, which of an implementation name the design's `state`.
 
     Raises:
@@ -77,7 +77,7 @@ def parse_utilization_rpt(text: str, *, origin: str) -> dict[str, Any]:
     part = re.search(r"^\| Device\s*:\s*(\S+)", text, re.MULTILINE)
     version = re.search(r"Vivado v\.(\d{4}\.\d+(?:\.\d+)?)", text)
     stage, rank = _stage_of(state[1], origin=origin)
-    if stage == "impl":
+    if stage == "implemented":
         metrics["state"] = state[1].lower()
     return {
         "stage": stage,
@@ -149,7 +149,7 @@ def parse_export_rpt(text: str, *, origin: str) -> dict[str, Any]:
     """Read HLS' summary of Vivado runs: `<top>_export.rpt`, `export_syn.rpt`, `export_impl.rpt`.
 
     Returns:
-        `part`, `tool_version`, `clock_period_ns`, and `vsynth` and/or `impl` with their metrics and
+        `part`, `tool_version`, `clock_period_ns`, and `vsynth` and/or `implemented` with their metrics and
         `clock_achieved_ns`.
 
     Raises:
@@ -194,7 +194,7 @@ def parse_export_rpt(text: str, *, origin: str) -> dict[str, Any]:
         )
         if achieved:
             metrics["clock_achieved_ns"] = period_ns_of(achieved[1], what=f"{what}: achieved clock")
-        result["vsynth" if stage == "Synthesis" else "impl"] = metrics
+        result["vsynth" if stage == "Synthesis" else "implemented"] = metrics
     target = re.search(
         r"(?:CP required:|RTL Synthesis target clock:|Implementation target clock:)\s*([\d.,]+)",
         text,
