@@ -51,10 +51,18 @@ _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_\-]{0,60}$")
 
 
 class TaskSection(Strict):
-    """Which data, and where they lie."""
+    """Which data, and how a network reads them.
+
+    Attributes:
+        source: a task's name.
+        options: its own.
+        scaling: "standard"; "power_of_two": a shift and a subtraction; "hardware": of whole numbers, an
+            integer offset and a right shift; "none" (docs/tasks.md).
+    """
 
     source: str = "jets"
     options: dict[str, Any] = Field(default_factory=dict)
+    scaling: Literal["standard", "power_of_two", "hardware", "none"] = "standard"
 
 
 class LabelSection(Strict):

@@ -1,6 +1,6 @@
 """Everything a firmware engineer needs for one candidate, in one folder.
 
-    candidate.json  weights.npz  input_scaling.json  README.md  manifest.json
+    candidate.json  weights.npz  input_scaling.json  outputs.json  README.md  manifest.json
     onnx/model.onnx  onnx/model_qonnx.onnx
     hls4ml_<backend>/            one hls4ml project per back end
     rtl/verilog/ rtl/vhdl/       sources in src/, constraints, scripts, testbench
@@ -34,7 +34,7 @@ from codesign.export.plan import ProjectPlan
 from codesign.export.rtl import RtlExport, export_rtl, trace_network
 from codesign.export.templates import check_identifier, render
 from codesign.ir import QuantizedNetwork
-from codesign.layers import run_words
+from codesign.layers import run_words, typed
 
 if TYPE_CHECKING:
     from alkaid.types import CombLogic
@@ -112,6 +112,8 @@ def export_candidate(
     study: str = "",
     name: str = "codesign_nn",
     emulator_version: int = 1,
+    heads: Sequence[Mapping[str, Any]] = (),
+    integer_ports: Callable[[int], Mapping[str, Any] | None] | None = None,
 ) -> ExportResult:
     """Export a network in every form, into one folder.
 
@@ -129,6 +131,9 @@ def export_candidate(
         study: name of the study, for metadata.
         name: of the top module, function and emulator; a lower-case identifier.
         emulator_version: N of `<name>_v<N>`.
+        heads: what the outputs are called and mean (`Target.statement`), for `outputs.json`.
+        integer_ports: says how whole raw numbers become words of so many fraction bits, where they do
+            (`InputScaling.integer_ports`).
 
     Raises:
         ExportError: nothing could be exported, or a name is not allowed.
@@ -151,8 +156,9 @@ def export_candidate(
             "candidate.json": _json(network.candidate.to_json()),
             "weights.npz": _saved(network),
             "input_scaling.json": _json(
-                {"schema": SCHEMA, "scaling": dict(scaling)} | _ports(network)
+                {"schema": SCHEMA, "scaling": dict(scaling)} | _ports(network, integer_ports)
             ),
+            "outputs.json": _json({"schema": SCHEMA, "outputs": _named_outputs(network, heads)}),
             "onnx/model.onnx": onnx.content,
             "onnx/model_qonnx.onnx": qonnx.content,
             "golden/input_words.txt": _text(golden[0]),
@@ -231,7 +237,38 @@ def export_candidate(
     )
 
 
-def _ports(network: QuantizedNetwork) -> dict[str, Any]:
+def _named_outputs(
+    network: QuantizedNetwork, heads: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Say of every output what it is called, and how its word becomes a value."""
+    fmt = network.output_format
+    named = [
+        (head["name"], label, index, head)
+        for head in heads
+        for index, label in enumerate(head["outputs"])
+    ]
+    outputs = []
+    for place in range(typed(network).output.size):
+        entry: dict[str, Any] = {
+            "index": place,
+            "type": fmt.to_hls(),
+            "value": f"word * 2**{-fmt.fraction_bits}",
+        }
+        if place < len(named):
+            name, label, index, head = named[place]
+            entry |= {"head": name, "name": label, "kind": head["kind"]}
+            if head["scale"]:  # a shift and an addition
+                entry |= {"scale": head["scale"][index], "offset": head["offset"][index]}
+                entry["value"] += " * scale + offset"
+            if head["units"]:
+                entry["unit"] = head["units"][index]
+        outputs.append(entry)
+    return outputs
+
+
+def _ports(
+    network: QuantizedNetwork, integer_ports: Callable[[int], Mapping[str, Any] | None] | None
+) -> dict[str, Any]:
     """Say how a real input becomes a word: scale, multiply, round, saturate or wrap."""
     known, fmt = network.input_type, network.input_format
     rounded = {"TRN": "floor({})", "RND": "floor({} + 0.5)", "RND_CONV": "round_half_even({})"}[
@@ -250,6 +287,9 @@ def _ports(network: QuantizedNetwork) -> dict[str, Any]:
         word = rounded.format("scaled * 2**f[i]")
         ports["word"] = f"{bring}({word}, low[i], high[i]) * 2**({fmt.fraction_bits} - f[i])"
         ports |= {"f": fractions.tolist(), "low": low.tolist(), "high": high.tolist()}
+    whole = None if integer_ports is None or known.uniform is None else integer_ports
+    if whole is not None and (formula := whole(fmt.fraction_bits)) is not None:
+        ports["from_whole_numbers"] = dict(formula)
     return ports | {
         "input_format": fmt.to_hls(),
         "fraction_bits": fmt.fraction_bits,

@@ -77,6 +77,8 @@ def export_design(
             with_rtl=is_rtl,
             progress=say,
             study=study.config.name,
+            heads=setting.task.target.statement(),
+            integer_ports=setting.scaling.integer_ports,
         )
         certificate = certify(
             exported,

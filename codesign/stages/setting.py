@@ -112,7 +112,7 @@ def open_setting(
     return Setting(
         study=study,
         task=task,
-        scaling=fit_scaling(task),
+        scaling=fit_scaling(task, method=config.task.scaling),
         space=load_space(config.space, n_inputs=task.input_shape, n_outputs=task.n_outputs),
         device=device,
         budget=budget,

@@ -4,7 +4,8 @@
 
 The firmware must apply the same formula, or the first layer must absorb it (`fold_into_dense`).
 With `power_of_two` scales it is a shift and a subtraction: scaled = raw * 2**-k - offset, where
-offset = mean / scale is a multiple of 2**-offset_fraction_bits.
+offset = mean / scale is a multiple of 2**-offset_fraction_bits.  With `hardware`, raw values are whole
+numbers and so are the means: what a network reads is (raw - offset) >> shift, in integers, saturated.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ import numpy as np
 from codesign.errors import DataError
 from codesign.tasks.base import TaskData
 
-METHODS = ("standard", "power_of_two", "none")
+METHODS = ("standard", "power_of_two", "hardware", "none")
 #: Fraction bits of mean / scale with power-of-two scales: 1/256 of a standard deviation, finer than
 #: the input precisions searched (at most 8 fraction bits by default).
 OFFSET_FRACTION_BITS = 8
@@ -27,7 +28,7 @@ class InputScaling:
     """The affine map from raw to network inputs.
 
     Args:
-        method: "standard" (mean 0, standard deviation 1), "power_of_two" or "none".
+        method: "standard" (mean 0, standard deviation 1), "power_of_two", "hardware" or "none".
         feature_names: one for each entry below.
         mean: float64 [n_features], in units of the raw feature.
         scale: float64 [n_features], positive, in units of the raw feature.
@@ -91,6 +92,24 @@ class InputScaling:
             statement["hardware"] = "shift right by scale_log2, then subtract offset: no multiplier"
         return statement
 
+    def integer_ports(self, fraction_bits: int) -> dict[str, Any] | None:
+        """Return how whole raw numbers become input words in integers alone; None where they do not.
+
+        Args:
+            fraction_bits: of the input words.
+
+        Returns:
+            JSON values: per feature an offset and a right shift (left where it is negative), by which
+            word = saturate((raw - offset) >> shift).
+        """
+        if self.method != "hardware":
+            return None
+        return {
+            "formula": "word = clip((raw - offset) >> right_shift, min_word, max_word)",
+            "offset": self.mean.astype(np.int64).tolist(),
+            "right_shift": (np.log2(self.scale).astype(np.int64) - fraction_bits).tolist(),
+        }
+
 
 def scaling_from_json(statement: Mapping[str, Any]) -> InputScaling:
     """Read what `InputScaling.to_json` wrote.
@@ -124,10 +143,11 @@ def fit_scaling(task_data: TaskData, *, method: str = "standard") -> InputScalin
         task_data: raw data; statistics run over all axes but the last.
         method: "standard": mean and standard deviation (population, as scikit-learn's
             StandardScaler); "power_of_two": the standard deviation rounded to the nearest power of
-            two (in the exponent) and the mean to 1/256 of it; "none": mean 0, scale 1.
+            two (in the exponent) and the mean to 1/256 of it; "hardware": the same of whole numbers, with
+            the mean a whole number, too; "none": mean 0, scale 1.
 
     Raises:
-        DataError: unknown method.
+        DataError: unknown method; "hardware" and raw values that are no whole numbers.
     """
     n = task_data.n_features
     trained_on = task_data.target.is_trained_on(task_data.y_train)
@@ -144,6 +164,15 @@ def fit_scaling(task_data: TaskData, *, method: str = "standard") -> InputScalin
             scale = np.exp2(np.round(np.log2(scale)))
             step = scale * 2.0**-OFFSET_FRACTION_BITS
             mean = np.round(mean / step) * step
+        if method == "hardware":
+            is_whole = (flat == np.floor(flat)).all(axis=0)
+            if not is_whole.all():
+                names = [n for n, w in zip(task_data.feature_names, is_whole, strict=True) if not w]
+                raise DataError(
+                    f"input scaling 'hardware' reads whole numbers, but {names[:5]} of {task_data.name} are none; give"
+                    " integers as the hardware has them, or choose power_of_two"
+                )
+            scale, mean = np.exp2(np.round(np.log2(scale))), np.round(mean)
     else:
         raise DataError(f"unknown input scaling {method!r}; expected one of {', '.join(METHODS)}")
     return InputScaling(

@@ -85,6 +85,28 @@ def test_power_of_two_scales_are_shifts_within_a_factor_of_root_two(
     assert (np.abs(shift.mean - exact.mean) <= shift.scale / 512).all()
 
 
+def test_hardware_scales_are_integer_offsets_and_right_shifts() -> None:
+    x = np.random.default_rng(0).integers(-300, 900, (60, 3)).astype(np.float32)
+    scaling = fit_scaling(task_of(x), method="hardware")
+    assert (scaling.mean == np.round(scaling.mean)).all()
+    assert (np.frexp(scaling.scale)[0] == 0.5).all()
+    for fraction_bits in (-2, 3, 12):
+        ports = scaling.integer_ports(fraction_bits)
+        raw, offset, shift = x.astype(np.int64), np.array(ports["offset"]), ports["right_shift"]
+        words = np.stack(
+            [(raw - offset)[:, i] >> s if s >= 0 else (raw - offset)[:, i] << -s for i, s in enumerate(shift)],
+            axis=1,
+        )  # fmt: skip
+        exact = scaling.apply(x).astype(np.float64) * 2.0**fraction_bits
+        assert np.array_equal(words, np.floor(exact))
+    assert fit_scaling(task_of(x)).integer_ports(3) is None
+
+
+def test_hardware_scaling_of_fractions_is_refused_by_name(data: TaskData) -> None:
+    with pytest.raises(DataError, match=r"reads whole numbers, but \['x0'.*choose power_of_two"):
+        fit_scaling(data, method="hardware")
+
+
 def test_none_leaves_inputs_as_they_are(data: TaskData) -> None:
     x_train, y_train, x_test, y_test = dataset_arrays(data, fit_scaling(data, method="none"))
     assert (x_train == data.x_train).all() and (x_test == data.x_test).all()
