@@ -129,7 +129,7 @@ def add_hls_matrix(
         matrix: float64[n_in, n_out], whole numbers, most of them 0 and 1.
         result: format that holds every sum.
         one: power of two that every 1 stands for.
-        bias: float64[n_out], whole numbers, as they are; 0 where left out.
+        bias: float64[n_out], values on the grid of `result`; 0 where left out.
     """
     fraction = -round(np.log2(one))
 
@@ -145,7 +145,7 @@ def add_hls_matrix(
         [source],
         precision={
             "weight": weight,
-            "bias": weight if bias is None else format_of(bias, 0),
+            "bias": weight if bias is None else format_of(bias / result.lsb, result.fraction_bits),
             "accum": exact(result),
             "result": exact(result),
         },

@@ -17,12 +17,12 @@ import torch
 from codesign.ir import FixedPoint, Words, covering_format
 from codesign.layers import LAYERS
 from codesign.layers._training import (
-    INTEGER_BITS,
     NetworkDraft,
     Signal,
     TrainModule,
     TrainNodes,
     TrainStep,
+    best_integer_bits,
     round_symmetric,
 )
 from codesign.layers.dense import Dense
@@ -191,24 +191,6 @@ class DenseModule(TrainModule):
         limit = (torch.exp2(self.bits - 1) - 1)[:, None, None]
         return lsb, limit
 
-    @torch.no_grad()
-    def _select_range(self, weight: torch.Tensor) -> None:
-        """Choose the integer bits of least squared error."""
-        error = torch.stack(
-            [
-                (
-                    round_symmetric(weight, *self._grid(torch.full_like(self.bits, float(choice))))
-                    - weight
-                )
-                .square()
-                .sum(dim=(1, 2))
-                for choice in INTEGER_BITS
-            ],
-            dim=1,
-        )
-        choices = torch.tensor(INTEGER_BITS, dtype=torch.float32, device=weight.device)
-        self.integer_bits = choices[error.argmin(dim=1)]
-
     # ---- forward ------------------------------------------------------------------------------------
     def _rounded(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, ...]:
         if self._grids is None:
@@ -220,7 +202,7 @@ class DenseModule(TrainModule):
 
     def _choose_formats(self, weight: torch.Tensor, source: Signal, step: TrainStep) -> None:
         if step.selects_ranges:
-            self._select_range(weight.detach())
+            self.integer_bits = best_integer_bits(weight.detach(), self.bits)
         fraction_bits = source.fraction_bits + self.bits - self.integer_bits
         self.bias_fraction_bits = fraction_bits.clamp_max(float(_MAX_BIAS_FRACTION_BITS))
         self._fraction_bits = torch.maximum(fraction_bits, self.bias_fraction_bits)

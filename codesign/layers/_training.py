@@ -309,6 +309,33 @@ def round_symmetric(values: torch.Tensor, lsb: torch.Tensor, limit: torch.Tensor
     return _Round.apply(values, lsb, limit)  # type: ignore[no-any-return,no-untyped-call]
 
 
+@torch.no_grad()
+def best_integer_bits(values: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
+    """Return the integer bits of least squared error of constants.
+
+    Args:
+        values: float32[k, ...].
+        bits: float32[k], width of their words.
+
+    Returns:
+        float32[k], one of `INTEGER_BITS` each.
+    """
+    columns = (len(bits), *(1 for _ in values.shape[1:]))
+    limit = (torch.exp2(bits - 1) - 1).view(columns)
+    error = torch.stack(
+        [
+            (round_symmetric(values, torch.exp2(choice - bits).view(columns), limit) - values)
+            .square()
+            .flatten(1)
+            .sum(dim=1)
+            for choice in INTEGER_BITS
+        ],
+        dim=1,
+    )
+    choices = torch.tensor(INTEGER_BITS, dtype=torch.float32, device=values.device)
+    return choices[error.argmin(dim=1)]
+
+
 class ResultRange(torch.nn.Module):
     """Integer bits of k result formats, chosen for least mean absolute error, then kept."""
 

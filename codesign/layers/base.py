@@ -226,6 +226,7 @@ class Layer(ABC):
         train_family: nodes of layers of one family may train together, in one module.
         folds_into_source: trained as part of the node it reads, absent from quantized networks.
         cpp_support: C++ that `to_cpp` calls, written once where a network has such a layer.
+        max_input_bits: widest word that it reads; None where any will do.
     """
 
     name: ClassVar[str]
@@ -238,6 +239,7 @@ class Layer(ABC):
     train_family: ClassVar[str] = ""
     folds_into_source: ClassVar[bool] = False
     cpp_support: ClassVar[str] = ""
+    max_input_bits: ClassVar[int | None] = None
 
     # ---- populations ------------------------------------------------------------------------
     @abstractmethod
@@ -362,6 +364,10 @@ class Layer(ABC):
     def ranks_of(self, parameters: Mapping[str, Any]) -> tuple[int, ...]:
         """Return the numbers of axes, of `ranks`, at which an example is legal."""
         return self.ranks
+
+    def draw_constants(self, site: Site, generator: np.random.Generator) -> dict[str, Words]:
+        """Draw constants of a node whose inputs are known; layers with constants of their own say how."""
+        return {}
 
     # ---- shared checks ------------------------------------------------------------------------
     def check(self, node: Node) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from codesign.ir import (
     Words,
 )
 from codesign.layers import LAYERS, run_torch, run_words, typed
-from codesign.layers.base import Layer
+from codesign.layers.base import Layer, Site
 from codesign.layers.dense import Dense
 from codesign.space import candidates_from_population, population_from_candidates
 from codesign.validate.forms import adder_graph_form, onnx_form, qonnx_form
@@ -58,8 +58,11 @@ def network_with(layer: Layer, parameters: Parameters, rank: int = 1) -> Network
         node("dense_1", "dense", "input", units=5, weight_bits=5),
         node("relu_1", "relu", "dense_1", result_bits=6),
         node("dense_2", "dense", "relu_1", units=5, weight_bits=4),
-        node("probe", layer.name, *sources, **parameters),
     ]
+    if layer.max_input_bits is not None:
+        nodes.append(node("rounded", "linear", "dense_2", result_bits=layer.max_input_bits - 2))
+        sources = ("rounded", *sources[1:])
+    nodes.append(node("probe", layer.name, *sources, **parameters))
     columns = {
         p.column: np.array([float(parameters.get(p.name, p.default) or 0)])
         for p in layer.parameters
@@ -118,6 +121,18 @@ def quantized(network: Network, seed: int) -> QuantizedNetwork:
     for node in dense:
         biases = generator.integers(-100, 100, shapes[node.name][-1])
         constants[node.name]["bias"] = Words.of(biases, FixedPoint(bits=8, integer_bits=2))
+    sites: dict[str, Site] = {}
+    for node in network.nodes:
+        site = sites[node.name] = Site(
+            node=node,
+            inputs=tuple(sites[name].output for name in node.inputs),
+            constants=constants.get(node.name, {}),
+            result=result.get(node.name),
+            hardware=candidate.hardware,
+        )
+        if drawn := LAYERS.get(node.layer).draw_constants(site, generator):
+            constants[node.name] = drawn
+            sites[node.name] = replace(site, constants=drawn)
     return QuantizedNetwork(
         candidate=candidate, network=network, result=result, constants=constants
     )

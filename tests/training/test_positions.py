@@ -87,6 +87,12 @@ PARTICLES = [
     network(columns=5, skip="matmul", units=3),
     network(columns=5, width=2, skip="matmul", units=2),
     network(columns=4, width=2, skip="dot", units=2),
+    network(columns=4, units=3, then={"lookup_dense": {"units": 4, "weight_bits": 5}}),
+    network(
+        columns=4,
+        activation="tanh",
+        then={"lookup_dense": {"units": 2, "weight_bits": 7, "pruned_fraction": 0.3}},
+    ),
 ]
 IMAGES = [
     network(rows=4, columns=3, width=2),
