@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,16 @@ from codesign.training.sampling import sample_candidates
 from codesign.training.store import LabelStore
 
 
-def load_task_arrays(name: str) -> TaskArrays:
-    """Load a registered task with its default options, scaled."""
-    data = load_task(name)
+def load_task_arrays(name: str, options: Mapping[str, Any]) -> TaskArrays:
+    """Load a registered task with these options, scaled."""
+    data = load_task(name, options)
     return TaskArrays.of(data, fit_scaling(data))
 
 
 def run_labels(
     *,
     task: str,
+    task_options: Mapping[str, Any],
     space: str,
     device: str,
     n_candidates: int,
@@ -40,7 +42,7 @@ def run_labels(
     store: Path,
 ) -> dict[str, Any]:
     """Sample, train, and summarise; see the options of `codesign label`."""
-    arrays = load_task_arrays(task)
+    arrays = load_task_arrays(task, task_options)
     search_space = load_space(space, n_inputs=arrays.x_train.shape[1:], n_outputs=arrays.n_outputs)
     candidates = sample_candidates(
         search_space, n_candidates, seed=seed, part=load_device(device).part

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ def train_files(
     paths: Sequence[Path],
     *,
     task: str,
+    task_options: Mapping[str, Any],
     epochs: int,
     batch_size: int,
     distill: bool,
@@ -49,7 +50,7 @@ def train_files(
 ) -> list[dict[str, Any]]:
     """Train the candidates of JSON files together and save their integer networks."""
     candidates = [_read(path) for path in paths]
-    arrays = load_task_arrays(task)
+    arrays = load_task_arrays(task, task_options)
     options = TrainingOptions(epochs=epochs, batch_size=batch_size)
     output.mkdir(parents=True, exist_ok=True)
     with RichReporter() as reporter:

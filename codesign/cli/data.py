@@ -6,11 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-JSON_OPTION = typer.Option(False, "--json", help="Print one JSON object instead of a table.")
-OPTION_OPTION = typer.Option(
-    [], "--option", help="A task option as KEY=VALUE (value in YAML); may be given several times."
-)
+from codesign.cli._task_options import OPTION_OPTION, task_options
 
+JSON_OPTION = typer.Option(False, "--json", help="Print one JSON object instead of a table.")
 N_OF_OPTION = typer.Option(
     [],
     "--n-of",
@@ -48,7 +46,7 @@ def show(
     """Load a task and say what is in it, what was checked, and the input scaling."""
     from codesign.tasks import fit_scaling, load_task
 
-    data = load_task(task, _task_options(option))
+    data = load_task(task, task_options(option))
     if as_json:
         typer.echo(json.dumps({**data.summary(), "scaling": fit_scaling(data).to_json()}, indent=2))
     else:
@@ -66,7 +64,7 @@ def check(
     from codesign.tasks import load_task
     from codesign.tasks._detect import task_for_path
 
-    data = load_task(task_for_path(file), {**_task_options(option), "path": file})
+    data = load_task(task_for_path(file), {**task_options(option), "path": file})
     if as_json:
         typer.echo(json.dumps(data.summary(), indent=2))
     else:
@@ -143,7 +141,7 @@ def generate(
             seed=seed,
             processes=processes,
             n_constituents=n_constituents,
-            n_of=_task_options(n_of, name="--n-of"),
+            n_of=task_options(n_of, name="--n-of"),
             progress=lambda n_done: bar.advance(job, n_done),
         )
     if as_json:
@@ -201,24 +199,6 @@ def _generate_muons(output: Path, *, n: int, seed: int, progress: Any, **_: Any)
 #: What can be simulated, and the task that reads the file.
 _GENERATORS = {"jets": _generate_jets, "level1": _generate_level1, "muons": _generate_muons}
 _READERS = {"jets": "npz", "level1": "level1", "muons": "muons"}
-
-
-def _task_options(pairs: list[str], *, name: str = "--option") -> dict[str, Any]:
-    """Read KEY=VALUE pairs, values as YAML."""
-    import yaml
-
-    from codesign.errors import ConfigError
-
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not (key and equals):
-            raise ConfigError(f"{name} is {pair!r}; expected KEY=VALUE, such as seed=7")
-        try:
-            options[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{name} {key}: {value!r} is no YAML value; quote it") from error
-    return options
 
 
 def _print_data(data: Any) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import typer
 
+from codesign.cli._task_options import OPTION_OPTION, task_options
+
 TASK = typer.Option("jets", "--task", help="Task; see `codesign data list`.")
 SPACE = typer.Option("mlp_l1", "--space", help="Search space, by name or YAML path.")
 DEVICE = typer.Option("xcvu13p", "--device", help="Device, by name or YAML path.")
@@ -26,6 +28,7 @@ def register(app: typer.Typer) -> None:
 def make(
     context: typer.Context,
     task: str = TASK,
+    option: list[str] = OPTION_OPTION,
     space: str = SPACE,
     device: str = DEVICE,
     n_candidates: int = typer.Option(100, "--n-candidates", min=1, help="Candidates to label."),
@@ -49,6 +52,7 @@ def make(
 
     found = run_labels(
         task=task,
+        task_options=task_options(option),
         space=space,
         device=device,
         n_candidates=n_candidates,

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import typer
 
+from codesign.cli._task_options import OPTION_OPTION, task_options
+
 TARGETS = typer.Argument(help="A study folder (train its finalists), or candidate JSON files.")
 OUTPUT = typer.Option(
     Path("trained"), "--output", help="Folder for one <digest>.npz per candidate file."
@@ -19,6 +21,7 @@ def register(app: typer.Typer) -> None:
 def train(
     targets: list[Path] = TARGETS,
     task: str = typer.Option("jets", "--task", help="Task of candidate files."),
+    option: list[str] = OPTION_OPTION,
     epochs: int = typer.Option(40, "--epochs", min=1, help="Passes over the training rows."),
     batch_size: int = typer.Option(256, "--batch-size", min=1, help="Rows per step."),
     distill: bool = typer.Option(
@@ -30,13 +33,17 @@ def train(
 ) -> None:
     """Train at precision and report the score of the integer networks."""
     from codesign.cli._train_run import train_files, train_study
+    from codesign.errors import ConfigError
 
     if len(targets) == 1 and targets[0].is_dir():
+        if option:
+            raise ConfigError("--option is for candidate files; a study's task stands in its YAML")
         rows = train_study(targets[0])
     else:
         rows = train_files(
             targets,
             task=task,
+            task_options=task_options(option),
             epochs=epochs,
             batch_size=batch_size,
             distill=distill,
