@@ -12,12 +12,24 @@ from codesign.space.reuse import is_legal_reuse_factor
 
 def shape_for(template):
     """A task that a template has networks for."""
-    return (64, 16) if template == "deepsets" else (16,)
+    if template == "conv":
+        return (6, 5, 2)
+    return (64, 16) if template in ("deepsets", "interaction", "mixer") else (16,)
 
 
 @pytest.fixture(
     scope="module",
-    params=["mlp_l1", "cell_l1", "deepsets_l1", "autoencoder_l1", "mlp_l1 on particles"],
+    params=[
+        "mlp_l1",
+        "cell_l1",
+        "deepsets_l1",
+        "autoencoder_l1",
+        "interaction_l1",
+        "mixer_l1",
+        "conv_l1",
+        "conv_l1 on particles",
+        "mlp_l1 on particles",
+    ],
 )
 def space(request):
     name, _, particles = request.param.partition(" on ")
