@@ -192,6 +192,15 @@ def refuse(*arguments: Any, **named: Any) -> NoReturn:
     raise AssertionError("this layer is not evaluated by itself")
 
 
+# ---- ONNX -----------------------------------------------------------------------------------------
+def onnx_flat(graph: OnnxGraph, source: str, rank: int) -> str:
+    """Return the elements of a tensor of a rank as one vector per event."""
+    if rank == 1:
+        return source
+    # ONNX Runtime 1.31 moves 8-bit pairs behind a Reshape and gives them a zero of another type
+    return graph.operator("Flatten", source, axis=1)
+
+
 # ---- RTL ------------------------------------------------------------------------------------------
 def _sign_rtl(first: Any, second: Any) -> tuple[Any, bool | None]:
     """Return the difference of two of alkaid's lanes, and whether it is below 0 where that is known.

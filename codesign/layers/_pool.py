@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from codesign.errors import DesignError
 from codesign.ir import Tensors
 from codesign.ir.fixed_point import MAX_BITS
-from codesign.layers._export import add_hls_matrix, add_hls_reshape, cpp_loop, cpp_word
+from codesign.layers._export import add_hls_matrix, add_hls_reshape, cpp_loop, cpp_word, onnx_flat
 from codesign.layers._windows import tap_sources, window_axes
 from codesign.layers.base import FloatColumns, Layer, Parameter, Site, WordRange
 from hw_models import lowering
@@ -31,7 +31,7 @@ class Pool(Layer):
     """Interface of layers that reduce the positions under a window, or all, to one (of rank 1: all elements)."""
 
     ranks: ClassVar[tuple[int, ...]] = (2, 3)
-    parameters = (
+    parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter(
             name="kernel",
             column="kernel",
@@ -110,7 +110,7 @@ class Pool(Layer):
             axes = graph.integers(range(1, len(site.source.shape)))
             return graph.operator(operator, source, axes, keepdims=0)
         terms = self.terms(site)
-        flat = graph.operator("Reshape", source, graph.integers([0, site.source.size]))
+        flat = onnx_flat(graph, source, len(site.source.shape))
         taken = graph.operator("Gather", flat, graph.integers(terms.ravel().tolist()), axis=1)
         taken = graph.operator("Reshape", taken, graph.integers([0, *terms.shape]))
         result = graph.operator(operator, taken, graph.integers([1]), keepdims=0)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError, ExportError
-from codesign.layers._export import add_hls_matrix, add_hls_reshape, cpp_loop, cpp_word
+from codesign.layers._export import add_hls_matrix, add_hls_reshape, cpp_loop, cpp_word, onnx_flat
 from codesign.layers._windows import ZERO
 from codesign.layers.base import FloatColumns, Layer, Site, WordRange
 from hw_models.lowering import Copy, Described
@@ -94,7 +94,7 @@ class Wires(Layer):
 
     def to_onnx(self, site: Site, graph: OnnxGraph, inputs: Sequence[str]) -> str:
         elements = self.elements(site)
-        values = graph.operator("Reshape", inputs[0], graph.integers([0, site.source.size]))
+        values = onnx_flat(graph, inputs[0], len(site.source.shape))
         if (elements == ZERO).any():  # one element more, which is zero; ONNX counts it from the end
             ends = graph.integers([0, 0, 0, 1])
             values = graph.operator("Pad", values, ends, graph.real(np.array(0.0)))

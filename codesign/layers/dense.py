@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ class Dense(Layer):
     name = "dense"
     has_multipliers = True
     cpp_support = _CPP
-    parameters = (
+    parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter(
             name="units", column="n_out", minimum=1, maximum=4096, description="number of outputs"
         ),

@@ -50,7 +50,7 @@ class Depthwise(Dense):
         return replace(source, n_channels=n_channels, bits=bits, is_signed=np.ones_like(bits))
 
     def connections(self, n_in: int, n_out: int) -> NDArray[np.bool_]:
-        return np.arange(n_in)[:, None] % n_out == np.arange(n_out)
+        return np.asarray(np.arange(n_in)[:, None] % n_out == np.arange(n_out))
 
     def zero_fraction(self, columns: FloatColumns) -> NDArray[np.float64]:
         return 1.0 - (1.0 - columns["pruned_fraction"]) / columns["n_out"]

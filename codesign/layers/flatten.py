@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from codesign.ir import Tensors
 from codesign.layers import LAYERS
-from codesign.layers._export import cpp_loop, cpp_word, exact
+from codesign.layers._export import cpp_loop, cpp_word, exact, onnx_flat
 from codesign.layers.base import FloatColumns, Layer, Site, WordRange
 from hw_models.lowering import Described
 
@@ -62,10 +62,7 @@ class Flatten(Layer):
         return inputs[0].flatten(start_dim=1)
 
     def to_onnx(self, site: Site, graph: OnnxGraph, inputs: Sequence[str]) -> str:
-        if len(site.source.shape) == 1:
-            return inputs[0]
-        # ONNX Runtime 1.31 moves 8-bit pairs behind a Reshape and gives them a zero of another type
-        return graph.operator("Flatten", inputs[0], axis=1)
+        return onnx_flat(graph, inputs[0], len(site.source.shape))
 
     def to_hls4ml(self, site: Site, graph: HlsGraph, inputs: Sequence[str]) -> str:
         if len(site.source.shape) == 1:

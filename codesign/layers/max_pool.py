@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codesign.errors import ExportError
 from codesign.layers import LAYERS
+from codesign.layers._activation import add_hls_activation
 from codesign.layers._export import cpp_loop, cpp_word, exact, largest_rtl
 from codesign.layers._pool import Pool, windows_of
 from codesign.layers.base import Site, WordRange
@@ -58,12 +58,8 @@ class MaxPool(Pool):
         return self.onnx_reduced("ReduceMax", site, graph, inputs[0])
 
     def to_hls4ml(self, site: Site, graph: HlsGraph, inputs: Sequence[str]) -> str:
-        shape, result = site.source.shape, exact(site.source.format)
-        if exact(site.output.format) != result:
-            raise ExportError(
-                f"{site.node.name}: the largest value needs another type than the values, which hls4ml's"
-                " pooling does not have; use plain RTL"
-            )
+        name, shape, result = site.node.name, site.source.shape, exact(site.source.format)
+        cut = exact(site.output.format)
         axes: dict[str, Any] = (
             {"n_in": shape[0]} if len(shape) == 2 else {"in_height": shape[0], "in_width": shape[1]}
         )
@@ -76,9 +72,9 @@ class MaxPool(Pool):
                 axes |= {f"pool_{side}": kernel, f"stride_{side}": stride}
             sides = ("left", "right") if len(shape) == 2 else ("left", "right", "top", "bottom")
             axes |= {f"pad_{side}": 0 for side in sides} | {"padding": "valid"}
-        return graph.add(
+        pooled = graph.add(
             f"{'' if kernel else 'Global'}MaxPooling{len(shape) - 1}D",
-            site.node.name,
+            name if cut == result else f"{name}_values",
             inputs,
             precision={"result": result, "accum": result},
             pool_op="Max",
@@ -86,6 +82,10 @@ class MaxPool(Pool):
             data_format="channels_last",
             **axes,
         )
+        if cut == result:
+            return pooled
+        # the largest needs fewer bits than the values, which hls4ml's pooling leaves as they are
+        return add_hls_activation(graph, "linear", name, pooled, site.output.size, cut)
 
     def to_rtl(self, site: Site, inputs: Sequence[FVArray]) -> FVArray:
         terms = self.terms(site)

@@ -106,7 +106,8 @@ class Assembly:
         """Add the input of the axes given, rounded to the gene `input_bits`."""
         names = ("n_rows", "n_columns", "n_out")[-len(axes) :]
         columns = {name: axis.astype(np.float64) for name, axis in zip(names, axes, strict=True)}
-        return self.add("input", axes=axes, output_bits=self.numbers("input_bits"), **columns)
+        columns["output_bits"] = self.numbers("input_bits")
+        return self.add("input", axes=axes, present=self.everyone, **columns)
 
     def linear(self, source: Tip, gene: str, present: Flags | None = None) -> Tip:
         """Round to the bits that a gene says."""
@@ -142,8 +143,8 @@ class Assembly:
         """Add a dense layer whose hardware genes end in `suffix`."""
         hardware: dict[str, Numbers] = {}
         if self._builder is None:
-            for name in HARDWARE if present is not None else ():
-                self.clear(f"{name}_{suffix}", present)
+            for name in HARDWARE:
+                self.clear(f"{name}_{suffix}", self.everyone if present is None else present)
             self.table.clear_hardware(
                 self.genomes,
                 suffix,
