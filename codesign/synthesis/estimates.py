@@ -16,7 +16,7 @@ from codesign.synthesis.coefficient_files import path_in_use
 from hw_models.calibration import Coefficients, estimate_records, load_coefficients
 from hw_models.calibration.estimate import estimate_documents, summarize
 from hw_models.calibration.parsers import read_project, read_reports
-from hw_models.compose import estimate, operation_shares
+from hw_models.compose import PREDICTED_STAGES, estimate, operation_shares
 from hw_models.errors import ModelError
 from hw_models.record_lowering import batch_records, lower_record
 from hw_models.records import Record, load_documents, read_record
@@ -24,9 +24,6 @@ from hw_models.types import METRICS
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-#: Stages that an estimate can speak of.
-STAGES = ("csynth", "vsynth", "implemented")
 
 #: Compiler behind each hls4ml back end.
 _TOOLS = {
@@ -87,8 +84,8 @@ def check_stage(stage: str) -> None:
     Raises:
         ConfigError: unknown.
     """
-    if stage not in STAGES:
-        raise ConfigError(unknown_name("stage", stage, STAGES))
+    if stage not in PREDICTED_STAGES:
+        raise ConfigError(unknown_name("stage", stage, PREDICTED_STAGES))
 
 
 def project_record(folder: Path) -> Record:

@@ -6,8 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor as PoolExecutor
-from concurrent.futures import as_completed
+from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +59,7 @@ def label_candidates(
     *,
     store: LabelStore,
     seeds: Sequence[int] = (1,),
-    executor: PoolExecutor | None = None,
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> LabelResult:
     """Train what the store does not know yet, and return the labels of all candidates.

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor as PoolExecutor
-from concurrent.futures import as_completed
+from concurrent.futures import Executor, as_completed
 from dataclasses import replace
 
 import numpy as np
@@ -45,7 +44,7 @@ def train_population(
     *,
     seed: int,
     progress: Progress | None = None,
-    executor: PoolExecutor | None = None,
+    executor: Executor | None = None,
     teacher_logits: NDArray[np.float32] | None = None,
 ) -> TrainingResult:
     """Train candidates at their precision and evaluate their integer networks.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from codesign.ir.candidate import RTL_STRATEGY
 from codesign.layers import LAYERS
 from codesign.layers._activation import Activation
 from codesign.space.assemble import assemble
-from codesign.space.reuse import greatest_legal_reuse_factor
+from codesign.space.reuse import first_alike
 from codesign.space.templates.base import Gene, Value
 from hw_models.types import MATVEC_STRATEGIES
 from hw_models.units import mhz_to_period
@@ -168,7 +169,11 @@ class GeneTable:
 
     def index(self, gene: str) -> int:
         """Position of a gene in the genome."""
-        return list(self.domain_of).index(gene)
+        return self._positions[gene]
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {gene: i for i, gene in enumerate(self.domain_of)}
 
     def column(self, genomes: Genomes, gene: str) -> NDArray[np.int64]:
         """int64[n], the indices of one gene."""
@@ -188,7 +193,7 @@ class GeneTable:
     def clear(self, genomes: Genomes, where: Flags, *genes: str) -> None:
         """Set genes to 0 in the rows `where`, in place."""
         for gene in genes:
-            genomes[where, self.index(gene)] = 0
+            np.copyto(genomes[:, self.index(gene)], 0, where=where)
 
     def clear_hardware(
         self,
@@ -216,20 +221,10 @@ class GeneTable:
         shares = self.holds(genomes, f"strategy_{suffix}", *_SHARING) & ~is_rtl
         self.clear(genomes, ~shares, f"reuse_factor_{suffix}")
         rows = np.flatnonzero(shares)
-        wishes = np.array(self.domains[self.domain_of[f"reuse_factor_{suffix}"]], dtype=np.int64)
-        shapes, which = np.unique(n_in[rows] * 2**32 + n_out[rows], return_inverse=True)
-        of_in, of_out = (np.repeat(n, wishes.size) for n in (shapes >> 32, shapes & (2**32 - 1)))
-        asked = np.tile(wishes, shapes.size)
-        # all strategies that share multipliers have the same legal factors
-        answers = greatest_legal_reuse_factor(
-            of_in,
-            of_out,
-            np.full(asked.size, MATVEC_STRATEGIES.index(_SHARING[0])),
-            np.minimum(asked, of_in) if is_positional else asked,
-        ).reshape(shapes.size, wishes.size)
-        first = (answers[:, :, None] == answers[:, None, :]).argmax(axis=2)
+        wishes = self.domains[self.domain_of[f"reuse_factor_{suffix}"]]
         column = self.index(f"reuse_factor_{suffix}")
-        genomes[rows, column] = first[which, genomes[rows, column]]
+        first = first_alike(tuple(wishes), is_positional)
+        genomes[rows, column] = first(n_in[rows], n_out[rows], genomes[rows, column])
 
     def _strategies(self, suffix: str) -> NDArray[np.int64]:
         """int64, the code of every value of a layer's domain of strategies."""
