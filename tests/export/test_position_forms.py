@@ -46,6 +46,7 @@ from tests.export.random_networks import write_emulator
         ("matmul", 2, 0),
         ("dot", 1, 0),
         ("lookup_dense", 2, 1),
+        ("mask", 2, 1),
     ],
 )
 def test_compiled_forms_of_any_rank_equal_the_reference(name, rank, example, tmp_path):

@@ -87,6 +87,7 @@ PARTICLES = [
     network(columns=5, skip="matmul", units=3),
     network(columns=5, width=2, skip="matmul", units=2),
     network(columns=4, width=2, skip="dot", units=2),
+    network(columns=4, width=2, skip="mask", units=5),
     network(columns=4, units=3, then={"lookup_dense": {"units": 4, "weight_bits": 5}}),
     network(
         columns=4,
