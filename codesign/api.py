@@ -13,7 +13,7 @@ outputs = api.evaluate(network, words)                # the integer reference, b
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 from codesign.ir import QuantizedNetwork
 from codesign.results import Preparation
 from codesign.study import Study, StudyConfig, load_config
+
+if TYPE_CHECKING:
+    from codesign.importing import Imported
 
 
 def run(
@@ -43,6 +46,32 @@ def run(
     study = Study.create_or_open(Path(output) if output else Path("runs") / loaded.name, loaded)
     run_study(study, until=until)
     return summarize(study)
+
+
+def import_network(
+    model: str | Path | object,
+    *,
+    precision: str | None = None,
+    input_shape: tuple[int, ...] | None = None,
+) -> Imported:
+    """Read a network that was trained elsewhere; see docs/import.md.
+
+    Args:
+        model: a file or folder, a Keras model, or a PyTorch module.
+        precision: type of what it leaves in floats, "ap_fixed<16,6>".
+        input_shape: of one event; of PyTorch modules only.
+
+    Returns:
+        The network, how inputs and outputs map to its words, and what runs the original.
+
+    Raises:
+        DesignError: it cannot be read; names the node.
+    """
+    from codesign.importing.reader import read_model, read_object
+
+    if isinstance(model, (str, Path)):
+        return read_model(Path(model), precision=precision)
+    return read_object(model, precision=precision, input_shape=input_shape)
 
 
 def load_network(folder: str | Path, digest: str | None = None) -> QuantizedNetwork:

@@ -27,6 +27,7 @@ from codesign.stages import (
     choose,
     export,
     fit,
+    given,
     label,
     prepare,
     report,
@@ -80,6 +81,8 @@ def stages_of(config: StudyConfig) -> list[Stage]:
             facts=facts,
         )
 
+    if config.network is not None:
+        return _stages_of_network()
     stages = [single(prepare)]
     n_rounds = config.search.n_rounds
     for k in range(1, n_rounds + 1):
@@ -90,6 +93,19 @@ def stages_of(config: StudyConfig) -> list[Stage]:
         n_evaluations = search.n_evaluations_of(config.search, k)
         stages.append(in_round(search, k, n_evaluations=n_evaluations, n_to_label=n_per_round))
     return stages + [single(m) for m in (train, synthesize, choose, export, report)]
+
+
+def _stages_of_network() -> list[Stage]:
+    """Return the stages of a study of a network that was trained elsewhere: nothing is labelled or trained."""
+    own = {
+        "prepare": (given.prepare, ("seed", "network")),
+        "search": (given.search, ()),
+        "train": (given.train, train.KEYS),
+        "choose": (given.choose_given, ()),
+        "export": (export.run, export.KEYS),
+        "report": (report.run, report.KEYS),
+    }
+    return [Stage(name=k, kind=k, run=run, keys=keys) for k, (run, keys) in own.items()]
 
 
 def digests_of(stages: list[Stage], setting: Setting) -> dict[str, str]:

@@ -206,6 +206,60 @@ class Preparation(Result):
     coefficients: str
 
 
+# ---- networks trained elsewhere ------------------------------------------------------------------
+class ProofFacts(Strict):
+    """An imported network against its own framework, on vectors of one kind.
+
+    Attributes:
+        vectors: how many.
+        outputs: values compared.
+        differing: of them, those half a last bit apart or more.
+        largest: greatest difference, in the framework's own values.
+        largest_steps: the same, in last bits of our outputs.
+    """
+
+    vectors: int
+    outputs: int
+    differing: int
+    largest: float
+    largest_steps: float
+
+
+class ImportedNetwork(Result):
+    """A network that was trained elsewhere: where it came from, and how it compares with its framework.
+
+    Attributes:
+        source: file name.
+        sha256: of the file.
+        framework: what ran the original.
+        network_digest: of the network here.
+        notes: what could not be kept exactly.
+        proof: by kind of vectors: "random", "normal", "corners", "given".
+    """
+
+    KIND = "imported"
+    source: str
+    sha256: str
+    framework: str
+    network_digest: str
+    notes: list[str]
+    proof: dict[str, ProofFacts]
+
+    @property
+    def verdict(self) -> str:
+        """Say in one sentence how the network here compares with the original."""
+        n = sum(p.outputs for p in self.proof.values())
+        differing = sum(p.differing for p in self.proof.values())
+        largest = max((p.largest for p in self.proof.values()), default=0.0)
+        if differing == 0 and largest == 0.0:
+            return f"{n:,} output words equal those of {self.framework}, word for word"
+        steps = max((p.largest_steps for p in self.proof.values()), default=0.0)
+        return (
+            f"{differing:,} of {n:,} outputs differ from {self.framework}'s by half a last bit or more;"
+            f" the largest difference is {largest:.6g} ({steps:.3g} last bits)"
+        )
+
+
 # ---- rounds ------------------------------------------------------------------------------------
 class Labels(Result):
     """Stage "label": candidates trained in this round, and their scores on the validation rows."""
@@ -615,6 +669,7 @@ class ToolRuns(Result):
 
 #: Every kind of result, in the order of a run.
 KINDS: tuple[type[Result], ...] = (
+    ImportedNetwork,
     Preparation,
     Labels,
     Fit,

@@ -6,6 +6,7 @@
   labels.db               trained labels (SQLite, append-only)
   search.db               evaluations of all search rounds (SQLite, append-only)
   predictor_<round>.npz   checkpoint of each round's score predictor
+  network.npz answers.npz a network that was imported, and what its framework answers
   candidates/<digest>/    candidate.json, weights.npz, design.json, synthesized.json, exported.json
                           (`codesign.results`), firmware/ (everything exported), devices/
   report.html             the page people read
@@ -44,7 +45,9 @@ from codesign.results import SCHEMA as RESULT_SCHEMA
 
 SCHEMA = 1
 #: What makes a study this study; everything else may change while it goes on.
-IDENTITY = ("task", "space", "device", "budget", "seed")
+IDENTITY = ("task", "network", "space", "device", "budget", "seed")
+#: Source of the task of an imported network that no task is named for: what its own framework answers.
+ANSWERS = "answers"
 #: Fewest labels of either kind that a predictor can be fitted on and judged by.
 LEAST_LABELS = 12
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_\-]{0,60}$")
@@ -289,12 +292,43 @@ class ExportSection(Strict):
     trigger_bit: bool = False
 
 
+class NetworkSection(Strict):
+    """A network that was trained elsewhere, in place of a space (docs/import.md).
+
+    Attributes:
+        file: ONNX, QONNX, Keras, hls4ml project or its configuration.
+        precision: type of what the file leaves in floats.
+        inputs: NumPy file of the user's own inputs, [n, *shape], that the proof runs as well.
+        search: search the hardware; else only the network as it is given is priced, exported and proved.
+        flow, io_type, strategy, reuse_factor, clock_mhz: how the network is given.
+        clocks_mhz, strategies: that the search tries.
+    """
+
+    file: str
+    precision: str | None = None
+    inputs: str | None = None
+    search: bool = True
+    flow: Literal["rtl", "hls"] | None = None
+    io_type: Literal["io_parallel", "io_stream"] = "io_parallel"
+    strategy: str = "latency"
+    reuse_factor: int = Field(default=1, ge=1)
+    clock_mhz: PositiveFloat = 200.0
+    clocks_mhz: tuple[PositiveFloat, ...] = (200.0, 240.0, 280.0, 320.0, 360.0, 400.0, 480.0)
+    strategies: tuple[Literal["latency", "resource", "unrolled", "distributed_arithmetic"], ...] = (
+        "latency",
+        "resource",
+        "unrolled",
+        "distributed_arithmetic",
+    )
+
+
 class StudyConfig(Strict):
-    """Everything a run needs; see `examples/`."""
+    """Everything a run needs; see `examples/`.  With `network`, there is no space, and no task unless one is named."""
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     name: str = Field(pattern=_NAME.pattern)
     task: TaskSection = TaskSection()
+    network: NetworkSection | None = None
     space: str = "mlp_l1"
     device: str = "xcvu13p"
     budget: str = "l1_100ns"
@@ -303,6 +337,23 @@ class StudyConfig(Strict):
     search: SearchSection = SearchSection()
     train: TrainSection = TrainSection()
     export: ExportSection = ExportSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _file_alone(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or value.get("network") is None:
+            return value
+        known = {"task": {"source": ANSWERS}} | value
+        if isinstance(known["task"], dict):  # it takes its inputs as they are
+            known["task"] = {"scaling": "none"} | known["task"]
+        if isinstance(value["network"], str):
+            known["network"] = {"file": value["network"]}
+        return known
+
+    @property
+    def has_task(self) -> bool:
+        """Whether designs are judged on a task's data, not by the answers of an imported network."""
+        return self.task.source != ANSWERS
 
 
 def check_names(config: StudyConfig, *, where: str) -> None:
@@ -356,6 +407,13 @@ def load_config(path: Path) -> StudyConfig:
         value = getattr(config, key)
         if value.endswith((".yaml", ".yml")) and not Path(value).is_absolute():
             moved[key] = str((path.parent / value).resolve())
+    if config.network is not None:
+        files = {
+            key: str((path.parent / str(value)).resolve())
+            for key in ("file", "inputs")
+            if (value := getattr(config.network, key)) is not None
+        }
+        moved["network"] = config.network.model_copy(update=files)
     start_from = config.labels.start_from
     if start_from not in (None, "shipped"):
         absolute = str((path.parent / start_from).resolve())
@@ -530,6 +588,16 @@ class Study:
     def firmware_folder(self, digest: str) -> Path:
         """Everything exported for one candidate."""
         return self.candidate_folder(digest) / "firmware"
+
+    @property
+    def given_network(self) -> Path:
+        """The network that was imported."""
+        return self.folder / "network.npz"
+
+    @property
+    def given_answers(self) -> Path:
+        """What the imported network's own framework answers, on vectors drawn for it."""
+        return self.folder / "answers.npz"
 
     # ---- results -------------------------------------------------------------------------------
     def result_file(self, name: str) -> Path:

@@ -34,7 +34,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"ir"}),
     frozenset({"layers", "metrics", "tasks", "study", "results"}),
     frozenset({"space", "encoding", "hardware", "training"}),
-    frozenset({"predictor", "search", "export", "synthesis"}),
+    frozenset({"predictor", "search", "export", "synthesis", "importing"}),
     frozenset({"validate", "joint", "front"}),
     frozenset({"pipeline", "stages", "report", "catalog", "schema", "testing"}),
     frozenset({"api", "cli"}),
@@ -58,10 +58,12 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "pymoo": frozenset({"search"}),
     "moocore": frozenset({"search"}),  # pymoo's own dependency: hypervolume
     "optuna": frozenset({"search"}),
-    "onnx": frozenset({"export", "validate", "layers"}),
+    "onnx": frozenset({"export", "validate", "layers", "importing"}),
     "onnxruntime": frozenset({"export", "validate"}),
     "qonnx": frozenset({"export"}),
-    "hls4ml": frozenset({"export", "layers"}),
+    "keras": frozenset({"importing"}),  # whose models it reads, where somebody has it
+    "hgq": frozenset({"importing"}),
+    "hls4ml": frozenset({"export", "layers", "importing"}),
     "alkaid": frozenset({"export", "layers", "synthesis", "validate"}),
     "pyosys": frozenset({"synthesis"}),
     "jinja2": frozenset({"export", "report", "synthesis", "validate"}),

@@ -20,7 +20,8 @@ def register(app: typer.Typer) -> None:
         design: Annotated[
             Path | None,
             typer.Argument(
-                help="hls4ml project, ONNX or QONNX file, or study folder.", show_default=False
+                help="hls4ml project, ONNX, QONNX or Keras file, or study folder.",
+                show_default=False,
             ),
         ] = None,
         candidate: Annotated[
@@ -32,7 +33,7 @@ def register(app: typer.Typer) -> None:
         config: Annotated[
             Path | None,
             typer.Option(
-                "--config", help="YAML for an ONNX file: part, clock_period_ns, strategy, ..."
+                "--config", help="YAML for a model file: part, clock_period_ns, strategy, ..."
             ),
         ] = None,
         records: Annotated[
@@ -106,10 +107,10 @@ def estimates_of(
     from codesign.errors import DesignError
     from codesign.synthesis import estimates
 
-    if design.suffix == ".onnx":
-        from codesign.synthesis.onnx_config import onnx_record
+    if design.suffix in (".onnx", ".keras", ".h5"):
+        from codesign.importing.estimate import estimate_model
 
-        record = onnx_record(design, config)
+        return estimate_model(design, config, stage=stage, coefficients=coefficients)
     elif (design / "study.yaml").is_file():
         from codesign.api import load_network
         from codesign.hardware.device import load_device

@@ -26,6 +26,7 @@ from codesign.layers import LAYERS, port_words, typed
 if TYPE_CHECKING:
     import onnx
     import onnxruntime
+    from onnx.reference import ReferenceEvaluator
 
     from codesign.layers._export import OnnxGraph
 
@@ -437,6 +438,20 @@ def run_qonnx(
         ExportError: the model computes values off the output grid.
     """
     import onnx
+
+    model = onnx.ModelProto.FromString(export.content)
+    shaped = port_words(network, words)
+    values = network.input_type.values_from_words(shaped).astype(export.arithmetic)
+    (output,) = qonnx_evaluator(model).run(["output"], {"input": values})
+    return checked_words(np.reshape(output, (len(words), -1)), network.output_format, "qonnx")
+
+
+def qonnx_evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:
+    """Return what runs QONNX: `Quant` by the qonnx library, the rest by ONNX' reference evaluator.
+
+    Raises:
+        ToolError: qonnx cannot be loaded.
+    """
     from onnx.reference import ReferenceEvaluator
     from onnx.reference.op_run import OpRun
 
@@ -455,8 +470,4 @@ def run_qonnx(
         ):
             return (quant(x, scale, zero, bits, signed, narrow, rounding_mode).astype(x.dtype),)
 
-    model = onnx.ModelProto.FromString(export.content)
-    shaped = port_words(network, words)
-    values = network.input_type.values_from_words(shaped).astype(export.arithmetic)
-    (output,) = ReferenceEvaluator(model, new_ops=[Quant]).run(["output"], {"input": values})
-    return checked_words(np.reshape(output, (len(words), -1)), network.output_format, "qonnx")
+    return ReferenceEvaluator(model, new_ops=[Quant])

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from codesign.config import Strict, load
+from codesign.resources import data_root
 
 #: Resources that a budget may limit, as HardwareMetrics names them.
 RESOURCES = ("lut", "ff", "dsp", "bram_18k")
@@ -90,6 +91,13 @@ class Budget(Strict):
 def load_device(reference: str | Path) -> Device:
     """Read a device by name or path."""
     return load(Device, reference, kind="devices")[0]
+
+
+def device_of_part(part: str) -> Device | None:
+    """Return the shipped device that is a part, None where none is."""
+    folder = data_root("constraints") / "devices"
+    devices = (load_device(path.stem) for path in sorted(folder.glob("*.yaml")))
+    return next((device for device in devices if device.part == part), None)
 
 
 def load_budget(reference: str | Path) -> Budget:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
+    from codesign.layers._import import Constant, Draft, Foreign, Value
     from codesign.layers._training import TrainModule, TrainNodes
 
 RESULT_BITS = Parameter(
@@ -207,6 +208,9 @@ class Activation(Layer):
                     value = f"shift_left({value}, {zeros})"
             lines.append(cpp_loop(site.node.name, n_lanes, value, first_lane=first))
         return "\n    ".join(lines)
+
+    def read(self, node: Foreign, draft: Draft) -> Value | Constant:
+        return draft.activation(node.value(), self.name)
 
     def examples(self) -> list[dict[str, Any]]:
         return [{"result_bits": 4}, {"result_bits": 8}]

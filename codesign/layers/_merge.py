@@ -14,6 +14,8 @@ from codesign.errors import DesignError
 from codesign.ir import Tensors
 from codesign.ir.fixed_point import MAX_BITS
 from codesign.layers._export import cpp_loop, cpp_word, exact
+from codesign.layers._import import Constant, Draft, Foreign, Value
+from codesign.layers._import_quantizers import event_constant
 from codesign.layers.base import FloatColumns, Layer, Site, WordRange, common
 from hw_models.lowering import Described, combination
 
@@ -130,6 +132,25 @@ class Combination(Layer):
         )
         value = f"{first} {self.cpp_operator} {second}"
         return cpp_loop(site.node.name, site.output.size, value)
+
+    def read(self, node: Foreign, draft: Draft) -> Value | Constant:
+        if len(node.values) == 1:
+            return self.read_constant(node, draft, node.values[0])
+        return draft.combined(node, self.name, node.values)
+
+    def read_constant(self, node: Foreign, draft: Draft, value: Value) -> Value:
+        """Combine a value with a constant: a gain and an offset."""
+        is_first = isinstance(node.inputs[0], Constant)
+        constant = event_constant(node.constant(0 if is_first else 1).real, value)
+        if self.is_product:
+            if node.kind.endswith("Div"):
+                if is_first:
+                    raise node.refuse("divides by a computed tensor; no layer does")
+                constant = 1.0 / constant
+            return draft.affine(value, constant, 0.0)
+        at_zero = self.combine(constant, 0.0) if is_first else self.combine(0.0, constant)
+        slope = self.combine(0.0, 1.0) if is_first else 1.0
+        return draft.affine(value, slope, at_zero)
 
     def examples(self) -> list[dict[str, Any]]:
         return [{}]

@@ -14,6 +14,8 @@ from codesign.errors import DesignError
 from codesign.ir import Tensors
 from codesign.ir.fixed_point import MAX_BITS
 from codesign.layers._export import add_hls_matrix, add_hls_reshape, cpp_loop, cpp_word, onnx_flat
+from codesign.layers._import import Constant, Draft, Foreign, Value
+from codesign.layers._import_pools import read_pool
 from codesign.layers._windows import tap_sources, window_axes
 from codesign.layers.base import FloatColumns, Layer, Parameter, Site, WordRange
 from hw_models import lowering
@@ -124,6 +126,9 @@ class Pool(Layer):
             (first, n_lanes, [cpp_word(name, int(term)) for term in terms[:, first]])
             for first in range(0, terms.shape[1], n_lanes)
         ]
+
+    def read(self, node: Foreign, draft: Draft) -> Value | Constant:
+        return read_pool(node, draft, self.kind)
 
     def examples(self) -> list[dict[str, Any]]:
         return [{}, {"kernel": 2}, {"kernel": 2, "stride": 1}]

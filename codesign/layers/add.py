@@ -12,6 +12,7 @@ class Add(Combination):
     """a + b, one bit wider than the wider of the two."""
 
     name = "add"
+    foreign = ("onnx.Add", "hls4ml.Merge.add")
     onnx_operator = "Add"
     cpp_operator = "+"
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
+    from codesign.layers._import import Constant, Draft, Foreign, Value
     from codesign.layers._training import TrainModule, TrainNodes
 
 FloatColumns = Mapping[str, NDArray[np.float64]]
@@ -227,6 +228,7 @@ class Layer(ABC):
         folds_into_source: trained as part of the node it reads, absent from quantized networks.
         cpp_support: C++ that `to_cpp` calls, written once where a network has such a layer.
         max_input_bits: widest word that it reads; None where any will do.
+        foreign: kinds of foreign nodes that `read` turns into this layer: "onnx.MatMul", "hls4ml.Dense".
     """
 
     name: ClassVar[str]
@@ -240,6 +242,7 @@ class Layer(ABC):
     folds_into_source: ClassVar[bool] = False
     cpp_support: ClassVar[str] = ""
     max_input_bits: ClassVar[int | None] = None
+    foreign: ClassVar[tuple[str, ...]] = ()
 
     # ---- populations ------------------------------------------------------------------------
     @abstractmethod
@@ -355,6 +358,15 @@ class Layer(ABC):
     def cpp_constants(self, site: Site) -> dict[str, NDArray[np.int64]]:
         """Return the arrays that `to_cpp` refers to, by name; a forgotten one does not compile."""
         return {}
+
+    # ---- networks from elsewhere ------------------------------------------------------------------
+    def read(self, node: Foreign, draft: Draft) -> Value | Constant:
+        """Turn a foreign node of one of the kinds in `foreign` into this layer, or into what it amounts to.
+
+        Raises:
+            DesignError: it says something that this layer does not compute; names the node.
+        """
+        raise AssertionError(f"layer {self.name!r} names no foreign kinds")
 
     # ---- contract tests -----------------------------------------------------------------------
     @abstractmethod

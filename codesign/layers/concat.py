@@ -14,6 +14,7 @@ from codesign.errors import DesignError
 from codesign.ir import Tensors
 from codesign.layers import LAYERS
 from codesign.layers._export import cpp_aligned, cpp_loop, cpp_word, exact
+from codesign.layers._import import Constant, Draft, Foreign, Value, event_axis
 from codesign.layers.base import FloatColumns, Layer, Site, WordRange, aligned, common
 from hw_models.lowering import Copy, Described
 
@@ -31,6 +32,7 @@ class Concat(Layer):
     role = "merge"
     is_wiring = True
     n_inputs = (2, 2)
+    foreign = ("onnx.Concat", "hls4ml.Concatenate")
 
     def propagate(self, parameters: FloatColumns, inputs: Sequence[Tensors]) -> Tensors:
         joined = common(inputs, "n_rows", "n_columns")
@@ -100,6 +102,15 @@ class Concat(Layer):
                 lines.append(cpp_loop(site.node.name, n_lanes, value, first_lane=first_lane))
                 first_lane += n_lanes
         return "\n    ".join(lines)
+
+    def read(self, node: Foreign, draft: Draft) -> Value | Constant:
+        if not node.values:
+            parts = [node.constant(i).real for i in range(len(node.inputs))]
+            return Constant(values=np.concatenate(parts, axis=int(node.attributes["axis"])))
+        if len(node.values) != len(node.inputs):
+            raise node.refuse("joins a computed tensor with a constant; no layer does")
+        axis = event_axis(node, int(node.attributes["axis"]), len(node.values[0].shape))
+        return draft.concatenated(node, node.values, axis)
 
     def examples(self) -> list[dict[str, Any]]:
         return [{}]

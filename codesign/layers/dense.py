@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
+    from codesign.layers._import import Constant, Draft, Foreign, Value
     from codesign.layers._training import TrainModule, TrainNodes
 
 
@@ -55,6 +56,7 @@ class Dense(Layer):
     """y = x W + b without any rounding: the activation that follows rounds."""
 
     name = "dense"
+    foreign = ("onnx.MatMul", "onnx.Gemm", "hls4ml.Dense")
     has_multipliers = True
     cpp_support = _CPP
     parameters: ClassVar[tuple[Parameter, ...]] = (
@@ -255,6 +257,24 @@ class Dense(Layer):
             f"weights_{site.node.name}": site.constants["weight"].values,
             f"bias_{site.node.name}": site.constants["bias"].values,
         }
+
+    def read(self, node: Foreign, draft: Draft) -> Value | Constant:
+        value, weights = node.value(), node.constant(1)
+        if node.kind == "onnx.Gemm":
+            known = node.attributes
+            if int(known.get("transA", 0)) or float(known.get("alpha", 1.0)) != 1.0:
+                raise node.refuse("transposes or scales what it reads; export it as MatMul and Add")
+            if int(known.get("transB", 0)):
+                weights = weights.arranged(np.transpose)
+        if weights.values.ndim != 2:
+            raise node.refuse(f"has weights of shape {weights.shape}; expected a matrix")
+        product = draft.dense(node, value, weights)
+        bias = node.optional(2)
+        if bias is None:
+            return product
+        return draft.affine(
+            product, 1.0, np.ravel(bias.real) * float(node.attributes.get("beta", 1.0))
+        )
 
     def examples(self) -> list[dict[str, Any]]:
         return [

@@ -21,6 +21,7 @@ class Depthwise(Dense):
     """(taps * channels), tap by tap, as (channels): a dense layer whose weights join like channels only."""
 
     name = "depthwise"
+    foreign = ()
     parameters = (
         Parameter(
             name="taps",

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from codesign.ir import Tensors
 from codesign.layers import LAYERS
 from codesign.layers._export import cpp_loop, cpp_word, exact, onnx_flat
+from codesign.layers._import import Constant, Draft, Foreign, Value
+from codesign.layers._import_wires import WIRES
 from codesign.layers.base import FloatColumns, Layer, Site, WordRange
 from hw_models.lowering import Described
 
@@ -27,6 +29,7 @@ class Flatten(Layer):
     """The same words, without their shape."""
 
     name = "flatten"
+    foreign = tuple(WIRES)
     role = "identity"
     is_wiring = True
 
@@ -81,6 +84,9 @@ class Flatten(Layer):
     def to_cpp(self, site: Site) -> str:
         (name,) = site.node.inputs
         return cpp_loop(site.node.name, site.output.size, cpp_word(name))
+
+    def read(self, node: Foreign, draft: Draft) -> Value | Constant:
+        return WIRES[node.kind](node)
 
     def examples(self) -> list[dict[str, Any]]:
         return [{}]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
+    from codesign.layers._import import Constant, Draft, Foreign, Value
 
 #: log2 of the slope for negative inputs; a power of two, so that no back end rounds the product.
 LOG2_SLOPE = -3
@@ -31,6 +32,7 @@ class LeakyReLU(Activation):
     """x where positive, x / 8 elsewhere."""
 
     name = "leaky_relu"
+    foreign = ("onnx.LeakyRelu", "hls4ml.LeakyReLU")
     result_is_signed = True
     extra_fraction_bits = -LOG2_SLOPE
     luts_per_bit = 1.0  # a multiplexer
@@ -72,6 +74,14 @@ class LeakyReLU(Activation):
 
     def cpp_function(self, word: str, cast: Callable[[int], str]) -> str:
         return f"{word} > 0 ? {cast(0)}({word}) : {cast(-LOG2_SLOPE)}({word})"
+
+    def read(self, node: Foreign, draft: Draft) -> Value | Constant:
+        slope = float(node.attributes.get("alpha", node.attributes.get("activ_param", 0.01)))
+        if slope != 2.0**LOG2_SLOPE:
+            raise node.refuse(
+                f"has slope {slope:g}; the layer that is built has {2.0**LOG2_SLOPE:g}, a shift; train with that"
+            )
+        return draft.activation(node.value(), self.name)
 
     def rtl_function(self, source: FVArray) -> FVArray:
         lanes = [_leak(lane) for lane in np.asarray(source).ravel()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,16 @@ from codesign.layers._activation import (
     add_hls_activation,
     describe_activation,
 )
+from codesign.layers._import import Constant, Draft, Foreign, Value
+from codesign.layers._import_quantizers import (
+    read_bipolar,
+    read_clip,
+    read_dequantize_linear,
+    read_hls4ml_quantizer,
+    read_quant,
+    read_quantize_linear,
+    read_rounding,
+)
 from codesign.layers.base import FloatColumns
 from hw_models.lowering import Described
 
@@ -24,11 +34,26 @@ if TYPE_CHECKING:
 
     from codesign.layers._export import HlsGraph, OnnxGraph
 
+_READERS: Mapping[str, Callable[[Foreign, Draft], Value | Constant]] = {
+    "onnx.Quant": read_quant,
+    "onnx.BipolarQuant": read_bipolar,
+    "onnx.QuantizeLinear": read_quantize_linear,
+    "onnx.DequantizeLinear": read_dequantize_linear,
+    "onnx.Clip": read_clip,
+    "onnx.Max": read_clip,
+    "onnx.Min": read_clip,
+    "onnx.Floor": read_rounding,
+    "onnx.Round": read_rounding,
+    "hls4ml.FixedPointQuantizer": read_hls4ml_quantizer,
+    "hls4ml.Activation.linear": lambda node, draft: node.value(),
+}
+
 
 class Linear(Activation):
     """x, rounded to a signed word."""
 
     name = "linear"
+    foreign = tuple(_READERS)
     result_is_signed = True
 
     def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
@@ -58,6 +83,9 @@ class Linear(Activation):
 
     def rtl_function(self, source: FVArray) -> FVArray:
         return source
+
+    def read(self, node: Foreign, draft: Draft) -> Value | Constant:
+        return _READERS[node.kind](node, draft)
 
 
 LAYERS.add(Linear.name, Linear())

@@ -26,6 +26,7 @@ class MaxPool(Pool):
     """The largest value of each channel over the positions of a window, or over all, exact."""
 
     name = "max_pool"
+    foreign = ("onnx.ReduceMax", "onnx.MaxPool", "onnx.GlobalMaxPool", "hls4ml.GlobalPooling.Max")
     kind = "max"
 
     def extra_bits(self, n_terms: NDArray[np.float64]) -> NDArray[np.float64]:

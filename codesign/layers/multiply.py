@@ -12,6 +12,7 @@ class Multiply(Combination):
     """a * b, as wide as both together."""
 
     name = "multiply"
+    foreign = ("onnx.Mul", "onnx.Div", "hls4ml.Merge.multiply")
     onnx_operator = "Mul"
     cpp_operator = "*"
     is_product = True

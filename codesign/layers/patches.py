@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from codesign.ir import Tensors
 from codesign.layers import LAYERS
+from codesign.layers._import import Constant, Draft, Foreign, Value
+from codesign.layers._import_convolution import read_convolution
 from codesign.layers._windows import ZERO, tap_sources, window_axes
 from codesign.layers._wires import Wires
 from codesign.layers.base import FloatColumns, Parameter, Site
@@ -28,6 +30,13 @@ class Patches(Wires):
 
     name = "patches"
     is_wiring = True
+    foreign = (
+        "onnx.Conv",
+        "hls4ml.Conv1D",
+        "hls4ml.Conv2D",
+        "hls4ml.PointwiseConv1D",
+        "hls4ml.PointwiseConv2D",
+    )
     ranks = (2, 3)
     parameters = (
         Parameter(
@@ -86,6 +95,9 @@ class Patches(Wires):
         for axis in range(2 + n_axes, 2 + 2 * n_axes):
             values = values[(slice(None),) * axis + (slice(None, None, dilation),)]
         return values.movedim(1, -1).flatten(start_dim=1 + n_axes)
+
+    def read(self, node: Foreign, draft: Draft) -> Value | Constant:
+        return read_convolution(node, draft)
 
     def examples(self) -> list[dict[str, Any]]:
         return [

@@ -29,6 +29,7 @@ class ReLU(Activation):
     """max(0, x)."""
 
     name = "relu"
+    foreign = ("onnx.Relu", "hls4ml.Activation.relu")
     result_is_signed = False
     luts_per_bit = 0.5  # a bit and the sign: two to a LUT6_2
 

@@ -14,6 +14,7 @@ class Sigmoid(TableActivation):
     """Logistic sigmoid over [-8, 8)."""
 
     name = "sigmoid"
+    foreign = ("onnx.Sigmoid", "hls4ml.Activation.sigmoid")
     result_is_signed = False
     index_integer_bits = 4
 

@@ -12,6 +12,7 @@ class Subtract(Combination):
     """a - b, one bit wider than the wider of the two."""
 
     name = "subtract"
+    foreign = ("onnx.Sub", "hls4ml.Merge.subtract")
     onnx_operator = "Sub"
     cpp_operator = "-"
 

@@ -26,6 +26,7 @@ class SumElements(Total):
     """One value, the exact sum of all elements."""
 
     name = "sum_elements"
+    foreign = ()
     ranks = (1,)
     parameters = ()
 

@@ -10,6 +10,13 @@ class SumPool(Total):
     """The sum of each channel over the positions of a window, or over all, exact."""
 
     name = "sum_pool"
+    foreign = (
+        "onnx.ReduceSum",
+        "onnx.ReduceMean",
+        "onnx.GlobalAveragePool",
+        "onnx.AveragePool",
+        "hls4ml.GlobalPooling.Average",
+    )
 
     def shift(self, n_terms: int) -> int:
         return 0

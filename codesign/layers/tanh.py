@@ -29,6 +29,7 @@ class Tanh(TableActivation):
     """Hyperbolic tangent over [-4, 4)."""
 
     name = "tanh"
+    foreign = ("onnx.Tanh", "hls4ml.Activation.tanh")
     result_is_signed = True
     index_integer_bits = 3
 

@@ -105,20 +105,30 @@ def open_setting(
     Raises:
         CodesignError: one of them is missing or wrong; the message names it.
     """
+    from codesign.stages import given  # it is built on this module
+
     config = study.config
     device, budget = load_device(config.device), load_budget(config.budget)
-    task = load_task(config.task.source, config.task.options)
     coefficients, origin = open_coefficients(None)
+    reporter = reporter or SilentReporter()
+    if config.network is not None:
+        given.import_given(study, part=device.part, reporter=reporter)
+    if config.has_task:
+        task = load_task(config.task.source, config.task.options)
+    else:
+        task = given.answers_task(study)
     return Setting(
         study=study,
         task=task,
-        scaling=fit_scaling(task, method=config.task.scaling),
-        space=load_space(config.space, n_inputs=task.input_shape, n_outputs=task.n_outputs),
+        scaling=fit_scaling(task, method=config.task.scaling if config.has_task else "none"),
+        space=load_space(config.space, n_inputs=task.input_shape, n_outputs=task.n_outputs)
+        if config.network is None
+        else given.space_of(study),
         device=device,
         budget=budget,
         scorer=HardwareScorer(device=device, coefficients=coefficients),
         coefficients_origin=origin,
-        reporter=reporter or SilentReporter(),
+        reporter=reporter,
         dask=dask,
         executor=executor,
     )

@@ -219,7 +219,7 @@ def train_points(
         candidates = setting.candidates([points[i].genome for i in fresh])
         trainer = TRAINERS[study.config.train.precision]
         trained = trainer(setting, candidates, luts[fresh])
-        found = _describe(setting, [points[i] for i in fresh], trained, baselines)
+        found = describe_designs(setting, [points[i] for i in fresh], trained, baselines)
         for i, (design, network) in zip(fresh, found, strict=True):
             network.save(study.weights_file(design.digest))
             write_atomically(
@@ -248,7 +248,7 @@ def _training_digest(setting: Setting, lut: float) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _describe(
+def describe_designs(
     setting: Setting,
     points: Sequence[FrontPoint],
     trained: Sequence[TrainedFinalist],

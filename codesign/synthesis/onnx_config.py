@@ -26,6 +26,7 @@ class OnnxConfig(Strict):
         backend: hls4ml back end.
         tool_version: of the HLS compiler, "" when unknown.
         io_type: "io_parallel" or "io_stream".
+        flow: "rtl" or "hls"; None: plain RTL where every strategy is distributed arithmetic.
         strategy: of every layer.
         reuse_factor: of every layer.
         precision: type of what the file does not quantize.
@@ -37,6 +38,7 @@ class OnnxConfig(Strict):
     backend: str = "Vitis"
     tool_version: str = ""
     io_type: Literal["io_parallel", "io_stream"] = "io_parallel"
+    flow: Literal["rtl", "hls"] | None = None
     strategy: str = "latency"
     reuse_factor: int = Field(default=1, ge=1)
     precision: str = "ap_fixed<16,6>"

@@ -1,0 +1,363 @@
+"""A model file to a trained network of ours, and what runs it in its own framework."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.config import parse, read_yaml
+from codesign.errors import CodesignError, DesignError, ToolError
+from codesign.importing.hls4ml_reader import read_graph
+from codesign.importing.onnx_reader import load_onnx, onnx_reference, read_onnx
+from codesign.ir import FixedPoint, HardwareConfig, Network, QuantizedNetwork
+from codesign.layers import LAYERS, run_words
+from codesign.layers._import import Draft, Value
+from codesign.synthesis.onnx_config import OnnxConfig
+from hw_models.types import MATVEC_STRATEGIES
+
+Floats = NDArray[np.float64]
+#: Real inputs [n, *shape] to real outputs [n, n_outputs].
+Reference = Callable[[Floats], Floats]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Imported:
+    """A network that was trained elsewhere.
+
+    Attributes:
+        network: ours.
+        framework: what runs the original: "onnxruntime", "qonnx", "keras", "torch", "hls4ml".
+        source_digest: SHA-256 of the file.
+        notes: what could not be kept exactly.
+        shape: of one event, as the original has it.
+        reference: runs the original.
+    """
+
+    network: QuantizedNetwork
+    framework: str
+    source_digest: str
+    notes: tuple[str, ...]
+    shape: tuple[int, ...]
+    reference: Reference
+    _input: Value
+    _input_gain: Floats
+    _input_offset: Floats
+    _output: Value
+
+    def inputs_of_words(self, words: NDArray[np.int64]) -> Floats:
+        """Return the original's real inputs, float64[n, *shape], that are these words here."""
+        known = self.network.input_type
+        shaped = words.reshape(len(words), *known.shape)
+        real = (known.values_from_words(shaped) - self._input_offset) / self._input_gain
+        return np.asarray(real.reshape(len(words), -1)[:, self._input.index])
+
+    def words_of_inputs(self, inputs: Floats) -> NDArray[np.int64]:
+        """Return the words that the original's real inputs, float64[n, *shape], are here."""
+        flat = np.empty((len(inputs), self._input.index.size))
+        flat[:, self._input.index.ravel()] = np.asarray(inputs).reshape(len(inputs), -1)
+        shaped = flat.reshape(len(inputs), *self.network.input_type.shape)
+        return self.network.input_type.words_from_values(
+            shaped * self._input_gain + self._input_offset
+        ).reshape(len(inputs), -1)
+
+    def outputs(self, words: NDArray[np.int64]) -> Floats:
+        """Return what the original's outputs are for input words, float64[n, n_outputs]."""
+        found = run_words(self.network, words)
+        assert isinstance(found, np.ndarray)
+        real = self.network.output_format.values_from_words(found)[:, self._output.index.ravel()]
+        return np.asarray(real * self._output.gain.ravel() + self._output.offset.ravel())
+
+    def our_outputs(self, outputs: Floats) -> Floats:
+        """Return the original's outputs, float64[n, n_outputs], as real outputs of ours, in our order."""
+        result = np.zeros((len(outputs), self._output.index.size))
+        real = (outputs - self._output.offset.ravel()) / self._output.gain.ravel()
+        result[:, self._output.index.ravel()] = real
+        return result
+
+    @property
+    def output_steps(self) -> Floats:
+        """Value of the last bit of each of the original's outputs."""
+        return np.abs(self._output.gain.ravel()) * self.network.output_format.lsb
+
+
+def read_model(
+    path: Path, *, config: OnnxConfig | None = None, precision: str | None = None
+) -> Imported:
+    """Read a network of another framework.
+
+    Args:
+        path: an ONNX or QONNX file, a Keras file, an hls4ml project folder or its `hls4ml_config.yml`.
+        config: part, clock, flow, strategies and reuse factors.
+        precision: type of what the file leaves in floats, "ap_fixed<16,6>".
+
+    Raises:
+        DesignError: it cannot be read or built; names the node.
+        ToolError: the framework is not installed.
+    """
+    config = config or OnnxConfig()
+    fmt = None if precision is None else FixedPoint.from_hls(precision)
+    if not path.exists():
+        raise DesignError(f"{path} does not exist; check the path")
+    if path.suffix == ".onnx":
+        model = load_onnx(path)
+        is_qonnx = any(node.domain not in ("", "ai.onnx") for node in model.graph.node)
+        draft, output = _located(path, lambda: read_onnx(model, fmt))
+        framework = "qonnx" if is_qonnx else "onnxruntime"
+        reference: Reference = _lazily(lambda: onnx_reference(path, model))
+    elif path.suffix in (".keras", ".h5"):
+        draft, output, reference = _located(path, lambda: _read_keras(load_keras(path), precision))
+        framework = "keras"
+    elif path.suffix in (".yml", ".yaml"):
+        return read_model(_model_of_project(path), config=config, precision=precision)
+    elif path.is_dir() and (path / "hls4ml_config.yml").is_file():
+        return read_model(path / "hls4ml_config.yml", config=config, precision=precision)
+    elif path.suffix in (".pt", ".pth", ".pkl"):
+        raise DesignError(
+            f"{path}: an archive with pickled objects runs code when it is opened; export it to ONNX"
+            " (torch.onnx.export) or give the module to codesign.api.import_network"
+        )
+    else:
+        raise DesignError(
+            f"{path}: expected .onnx, .keras, .h5, an hls4ml project or its hls4ml_config.yml; give one of these"
+        )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return _imported(draft, output, framework, digest, reference, config)
+
+
+def read_object(
+    model: Any,
+    *,
+    config: OnnxConfig | None = None,
+    precision: str | None = None,
+    input_shape: tuple[int, ...] | None = None,
+) -> Imported:
+    """Read a network that lives in this process: a Keras model or a PyTorch module.
+
+    Args:
+        model: the network.
+        config, precision: as in `read_model`.
+        input_shape: of one event; PyTorch modules do not know theirs.
+    """
+    config = config or OnnxConfig()
+    if type(model).__module__.partition(".")[0] == "keras" or hasattr(model, "get_config"):
+        draft, output, reference = _read_keras(model, precision)
+        return _imported(draft, output, "keras", "", reference, config)
+    if input_shape is None:
+        raise DesignError("a PyTorch module does not say what it reads; give input_shape")
+    draft, output, reference = _read_torch(model, precision, input_shape)
+    return _imported(draft, output, "torch", "", reference, config)
+
+
+def _imported(
+    draft: Draft,
+    output: Value,
+    framework: str,
+    digest: str,
+    reference: Reference,
+    config: OnnxConfig,
+) -> Imported:
+    network, last = draft.finish(output, lambda n: hardware_of(n, config, draft.origins))
+    first = draft.input_value
+    return Imported(
+        network=network,
+        framework=framework,
+        source_digest=digest,
+        notes=tuple(draft.notes),
+        shape=first.shape,
+        reference=reference,
+        _input=first,
+        _input_gain=draft.input_gain,
+        _input_offset=draft.input_offset,
+        _output=last,
+    )
+
+
+def hardware_of(network: Network, config: OnnxConfig, origins: Mapping[str, str]) -> HardwareConfig:
+    """Return how a configuration puts a network on the device.
+
+    Args:
+        network: ours.
+        config: layers are named as the original names them.
+        origins: the original's name of each of our layers.
+
+    Raises:
+        DesignError: an unknown strategy, or a flow that does not know it.
+    """
+    strategies: dict[str, str] = {}
+    reuse: dict[str, int] = {}
+    for node in network.nodes:
+        if not LAYERS.get(node.layer).has_multipliers:
+            continue
+        own = config.layers.get(origins.get(node.name, node.name))
+        strategies[node.name] = (own.strategy if own else None) or config.strategy
+        reuse[node.name] = (own.reuse_factor if own else None) or config.reuse_factor
+    for name, strategy in strategies.items():
+        if strategy not in MATVEC_STRATEGIES:
+            raise DesignError(
+                f"{name}: unknown strategy {strategy!r}; choose from {', '.join(MATVEC_STRATEGIES)}"
+            )
+    is_distributed = set(strategies.values()) == {"distributed_arithmetic"}
+    flow = config.flow or ("rtl" if is_distributed and config.io_type == "io_parallel" else "hls")
+    return HardwareConfig(
+        part=config.part,
+        clock_period_ns=config.clock_period_ns,
+        flow=flow,
+        io_type=config.io_type,
+        strategy=strategies,
+        reuse_factor=reuse,
+    )
+
+
+def _located(path: Path, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except DesignError as error:
+        raise DesignError(f"{path}: {error}") from error
+
+
+def _lazily(make: Callable[[], Reference]) -> Reference:
+    """Return a reference that is opened when it is first asked: an estimate never asks."""
+    made: list[Reference] = []
+
+    def reference(inputs: Floats) -> Floats:
+        if not made:
+            made.append(make())
+        return made[0](inputs)
+
+    return reference
+
+
+def load_keras(path: Path) -> Any:
+    """Open a Keras file; it may not hold code.
+
+    Raises:
+        DesignError: it cannot be opened.
+        ToolError: Keras is not installed.
+    """
+    keras = _keras()
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise DesignError(f"{path}: not a Keras archive; save the model with model.save('x.keras')")
+    with contextlib.suppress(ImportError):
+        import hgq  # noqa: F401  (its layers register themselves)
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # whatever deserialising a foreign layer raises
+        raise DesignError(f"{path}: Keras cannot open it ({error})") from error
+
+
+def _keras() -> Any:
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    try:
+        import keras
+    except ImportError as error:
+        raise ToolError(
+            f"Keras models are read by Keras itself, which cannot be loaded ({error}); pip install keras hgq2"
+        ) from error
+    return keras
+
+
+def _read_keras(model: Any, precision: str | None) -> tuple[Draft, Value, Reference]:
+    from hls4ml.converters import convert_from_keras_model
+    from hls4ml.utils.config import config_from_keras_model
+
+    has_quantizers = any(
+        type(layer).__module__.startswith(("hgq", "qkeras")) for layer in model.layers
+    )
+    if precision is None and not has_quantizers:
+        raise DesignError(
+            "the Keras model is not quantized; state a precision (--precision ap_fixed<16,6>)"
+        )
+    config = (
+        {"Model": {"Precision": precision or "ap_fixed<16,6>", "ReuseFactor": 1}}
+        if has_quantizers
+        else config_from_keras_model(
+            model, granularity="name", backend="Vitis", default_precision=precision
+        )
+    )
+    graph = _converted(lambda folder: convert_from_keras_model(
+        model, hls_config=config, backend="Vitis", output_dir=folder, project_name="model"
+    ))  # fmt: skip
+    draft, output = read_graph(graph)
+
+    def reference(inputs: Floats) -> Floats:
+        x = np.asarray(inputs, dtype=np.float32)
+        return np.asarray(model.predict(x, verbose=0, batch_size=4096), dtype=np.float64).reshape(
+            len(x), -1
+        )
+
+    return draft, output, reference
+
+
+def _read_torch(
+    module: Any, precision: str | None, shape: tuple[int, ...]
+) -> tuple[Draft, Value, Reference]:
+    import torch
+    from hls4ml.converters import convert_from_pytorch_model
+    from hls4ml.utils.config import config_from_pytorch_model
+
+    if precision is None:
+        raise DesignError(
+            "a PyTorch module holds floats; state a precision (ap_fixed<16,6>), or export a Brevitas one to QONNX"
+        )
+    module = module.eval()
+    config = config_from_pytorch_model(
+        module, shape, granularity="name", backend="Vitis", default_precision=precision,
+        channels_last_conversion="off",
+    )  # fmt: skip
+    graph = _converted(lambda folder: convert_from_pytorch_model(
+        module, hls_config=config, backend="Vitis", output_dir=folder, project_name="model"
+    ))  # fmt: skip
+    draft, output = read_graph(graph)
+
+    def reference(inputs: Floats) -> Floats:
+        with torch.no_grad():
+            found = module(torch.as_tensor(np.asarray(inputs, dtype=np.float32)))
+        return np.asarray(found.numpy(), dtype=np.float64).reshape(len(inputs), -1)
+
+    return draft, output, reference
+
+
+def _converted(convert: Callable[[str], Any]) -> Any:
+    """Convert by hls4ml's front end, without its prints; its errors become one sentence."""
+    import tempfile
+
+    printed = io.StringIO()
+    with tempfile.TemporaryDirectory(prefix="codesign-") as folder:
+        try:
+            with contextlib.redirect_stdout(printed):
+                return convert(folder)
+        except CodesignError:
+            raise
+        except Exception as error:  # hls4ml raises plain Exceptions of all kinds
+            raise DesignError(f"hls4ml's front end cannot read it: {error}") from error
+
+
+def _model_of_project(path: Path) -> Path:
+    """Return the model file that an hls4ml configuration names."""
+    known = read_yaml(path)
+    if not isinstance(known, dict):
+        raise DesignError(f"{path}: expected hls4ml's configuration, a mapping of keys to values")
+    for key in ("KerasModel", "OnnxModel", "PytorchModel", "ModelName"):
+        value = known.get(key)
+        if isinstance(value, str):
+            model = Path(value) if Path(value).is_absolute() else path.parent / value
+            if model.is_file():
+                return model
+    raise DesignError(
+        f"{path}: names no model file that exists (KerasModel, OnnxModel); give the model itself"
+    )
+
+
+def read_config(path: Path | None) -> OnnxConfig:
+    """Read the YAML beside a model; defaults where there is none."""
+    return OnnxConfig() if path is None else parse(OnnxConfig, read_yaml(path), where=path.name)

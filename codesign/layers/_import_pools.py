@@ -1,0 +1,75 @@
+"""Reductions of other frameworks: pools over all positions, or one matrix where they are sums of anything else."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from codesign.ir import FixedPoint, TensorType
+from codesign.layers._import import Constant, Draft, Foreign, Value, event_axis
+
+
+def read_pool(node: Foreign, draft: Draft, kind: str) -> Value:
+    """Read a reduction over some axes.
+
+    Args:
+        node: the foreign node.
+        draft: the network under construction.
+        kind: "max", or anything else for sums, which means divide.
+    """
+    value, rank = node.value(), len(node.value().shape)
+    operator = node.kind.rpartition(".")[2]
+    if operator in ("MaxPool", "AveragePool"):
+        return _windows(node, draft, value, "max_pool" if kind == "max" else "sum_pool")
+    if node.kind.startswith("hls4ml."):
+        axes, keeps = list(range(rank - 1)), False
+    elif operator.startswith("Global"):
+        axes, keeps = list(range(1, rank)), True
+    else:
+        known = node.optional(1)
+        listed = node.attributes.get("axes") if known is None else np.ravel(known.real)
+        if listed is None:
+            raise node.refuse("reduces the batch, too; name its axes")
+        axes = [event_axis(node, int(a), rank) for a in listed]
+        keeps = bool(int(node.attributes.get("keepdims", 1)))
+    n = prod(value.shape[a] for a in axes)
+    is_max = kind == "max"
+    pooled = draft.pooled(node, "max_pool" if is_max else "sum_pool", value, axes)
+    if pooled is None:
+        if is_max:
+            raise node.refuse(
+                f"takes the largest along axes {axes} of {value.shape}; only all positions at once are supported"
+            )
+        pooled = _as_matrix(node, draft, value, axes)
+    if operator in ("ReduceMean", "GlobalAveragePool", "Average"):
+        pooled = draft.affine(pooled, 1.0 / n, 0.0)
+    return pooled.arranged(lambda a: np.expand_dims(a, tuple(axes))) if keeps else pooled
+
+
+def _windows(node: Foreign, draft: Draft, value: Value, layer: str) -> Value:
+    """Read ONNX pooling over windows, channels first."""
+    kernel = [int(k) for k in node.attributes["kernel_shape"]]
+    strides = [int(s) for s in node.attributes.get("strides", [1] * len(kernel))]
+    odd = {"pads", "ceil_mode"} & {k for k, v in node.attributes.items() if np.any(v)}
+    if odd or len({*kernel}) > 1 or len({*strides}) > 1 or len(kernel) != len(value.shape) - 1:
+        raise node.refuse(
+            f"pools windows {kernel} by strides {strides}{' with ' + ', '.join(sorted(odd)) if odd else ''};"
+            " expected square windows of one stride, without padding"
+        )
+    last = value.arranged(lambda a: np.moveaxis(a, 0, -1))
+    if not draft.is_in_order(last):
+        raise node.refuse("pools elements in another order than they are computed in; pool first")
+    pooled = draft.layer(node, layer, [last], kernel=kernel[0], stride=strides[0])
+    if layer == "sum_pool":
+        pooled = draft.affine(pooled, 1.0 / prod(kernel), 0.0)
+    return pooled.arranged(lambda a: np.moveaxis(a, -1, 0))
+
+
+def _as_matrix(node: Foreign, draft: Draft, value: Value, axes: list[int]) -> Value:
+    rest = tuple(n for i, n in enumerate(value.shape) if i not in axes)
+    moved = value.arranged(lambda a: np.moveaxis(a, tuple(axes), tuple(range(len(axes)))))
+    n, size = prod(value.shape[a] for a in axes), prod(rest)
+    ones = np.tile(np.eye(size), (n, 1))
+    one = TensorType.of(FixedPoint(bits=2, integer_bits=2), ones.shape)
+    return draft.linear_map(node, moved, Constant(values=ones, type=one), rest)

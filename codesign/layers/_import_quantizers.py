@@ -1,0 +1,223 @@
+"""What quantizers of other frameworks say: QONNX `Quant`, ONNX pairs, clips and roundings, hls4ml's types."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codesign.ir import TensorType
+from codesign.layers._import import Constant, Draft, Floats, Foreign, Grid, Value, is_power_of_two
+
+#: QONNX' names of rounding modes that `FixedPoint` has.  Source: qonnx, docs/qonnx-custom-ops/quant_op.md.
+_QONNX_ROUNDINGS = {"ROUND": "RND_CONV", "FLOOR": "TRN", "DOWN": "TRN", "HALF_UP": "RND"}
+
+
+def read_quant(node: Foreign, draft: Draft) -> Value | Constant:
+    """Read a QONNX `Quant`: scale, zero point and width are inputs, sign and rounding attributes."""
+    scale, zero, width = (node.constant(i).real for i in (1, 2, 3))
+    mode = str(node.attributes.get("rounding_mode", "ROUND")).upper()
+    if mode not in _QONNX_ROUNDINGS:
+        raise node.refuse(
+            f"rounds by {mode}, which no fixed-point type does; use {', '.join(_QONNX_ROUNDINGS)}"
+        )
+    if (np.asarray(width) % 1).any() or (np.asarray(width) < 1).any():
+        raise node.refuse(
+            f"has a width of {np.ravel(width)[0]:g} bits; export whole numbers of bits"
+        )
+    if not (scale > 0).all():
+        raise node.refuse("its scale is not above zero; export the network again")
+    signed, bits = bool(node.attributes.get("signed", 1)), np.asarray(width, dtype=np.int64)
+    narrow = bool(node.attributes.get("narrow", 0))
+    if signed and (bits == 1).all():
+        raise node.refuse("is one signed bit, which QONNX reads as -1 and +1; use two bits")
+    grid = Grid(
+        step=scale,
+        bits=bits,
+        signed=np.asarray(signed),
+        rounding=_QONNX_ROUNDINGS[mode],
+        overflow="SAT",
+        narrow=narrow,
+    )
+    return _quantized(node, draft, grid, zero)
+
+
+def read_bipolar(node: Foreign, draft: Draft) -> Constant:
+    """Read a `BipolarQuant` of constants: plus or minus the scale."""
+    known = node.inputs[0]
+    if not isinstance(known, Constant):
+        raise node.refuse(
+            "gives -1 and +1, which is no fixed-point type of an activation; use Quant"
+        )
+    return Constant(values=np.where(known.real >= 0, 1.0, -1.0) * node.constant(1).real)
+
+
+def read_quantize_linear(node: Foreign, draft: Draft) -> Value | Constant:
+    """Read `QuantizeLinear`: whole numbers, rounded to even and held in the range of an integer type."""
+    known, scale = node.inputs[0], _along_axis(node, node.constant(1).real)
+    third = node.optional(2)
+    zero = _along_axis(node, np.zeros(()) if third is None else third.real)
+    kind = np.dtype(str(node.attributes.get("stored_2", "uint8")))
+    if kind.kind not in "iu":
+        raise node.refuse(f"stores {kind}; expected an integer type")
+    grid = Grid(
+        step=scale,
+        bits=np.asarray(8 * kind.itemsize),
+        signed=np.asarray(kind.kind == "i"),
+        rounding="RND_CONV",
+        overflow="SAT",
+    )
+    if isinstance(known, Constant):
+        quantized = _quantized(node, draft, grid, zero)
+        assert isinstance(quantized, Constant)
+        return Constant(values=quantized.real / scale + zero)
+    real = _quantized(node, draft, grid, zero)
+    assert isinstance(real, Value)
+    return draft.affine(real, 1.0 / scale, zero)
+
+
+def read_dequantize_linear(node: Foreign, draft: Draft) -> Value | Constant:
+    """Read `DequantizeLinear`: whole numbers as multiples of a scale."""
+    scale, third = _along_axis(node, node.constant(1).real), node.optional(2)
+    zero = _along_axis(node, np.zeros(()) if third is None else third.real)
+    known = node.inputs[0]
+    if isinstance(known, Constant):
+        words = known.real - zero
+        low, high = float(words.min(initial=0.0)), float(words.max(initial=0.0))
+        signed = low < 0
+        bits = (
+            max(int(np.frexp(high)[1]), int(np.frexp(-low - 1.0)[1]) if low < -1 else 0, 1) + signed
+        )
+        return _constant(words, np.asarray(max(bits, 2)), np.asarray(signed), scale)
+    return draft.affine(node.value(), scale, -zero * scale)
+
+
+def read_clip(node: Foreign, draft: Draft) -> Value | Constant:
+    """Read `Clip`, or `Max` and `Min` with a constant."""
+    operator = node.kind.rpartition(".")[2]
+    constants = [x for x in node.inputs if isinstance(x, Constant)]
+    if isinstance(node.inputs[0], Constant) and not node.values:
+        low, high = (node.optional(i) for i in (1, 2))
+        values = node.inputs[0].real
+        values = values if low is None else np.maximum(values, low.real)
+        return Constant(values=values if high is None else np.minimum(values, high.real))
+    if len(node.values) != 1:
+        raise node.refuse("compares two computed tensors; no layer does")
+    ends: list[Floats | None] = [None, None]
+    if operator == "Clip":
+        for i, name in ((1, "min"), (2, "max")):
+            known = node.optional(i)
+            ends[i - 1] = known.real if known is not None else _attribute(node, name)
+    else:
+        ends[operator == "Min"] = constants[0].real
+    ends = [None if end is None else _event(end, node.values[0]) for end in ends]
+    (value,) = node.values
+    if operator == "Max" and value.pending is None and ends[0] is not None and not ends[0].any():
+        return draft.activation(value, "relu")
+    return draft.clipped(node, value, *ends)
+
+
+def read_rounding(node: Foreign, draft: Draft) -> Value:
+    """Read `Floor` and `Round`: to whole numbers, of a range that a clip says."""
+    is_floor = node.kind.endswith("Floor")
+    return draft.floored(node, node.value(), "TRN" if is_floor else "RND_CONV")
+
+
+def read_hls4ml_quantizer(node: Foreign, draft: Draft) -> Value:
+    """Read hls4ml's `FixedPointQuantizer`: sign, width and integer bits of every element (HGQ2)."""
+    signed, bits, integer_bits = (
+        np.asarray(x, dtype=np.int64) for x in node.attributes["mask_kbi"]
+    )
+    value = node.value()
+
+    def shaped(mask: NDArray[np.int64]) -> NDArray[np.int64]:
+        return mask.ravel()[0] if mask.size == 1 else mask.reshape(value.shape)
+
+    overflow = str(node.attributes["SAT"])
+    known = TensorType(
+        shape=value.shape,
+        signed=np.asarray(shaped(signed)) > 0,
+        bits=np.maximum(shaped(bits), 0),
+        integer_bits=np.asarray(shaped(integer_bits)),
+        rounding=str(node.attributes["RND"]),
+        overflow="SAT" if overflow == "SAT_SYM" else overflow,
+    )
+    grid = replace(Grid.of(known), narrow=overflow == "SAT_SYM")
+    return draft.rounded(node, value, grid)
+
+
+def _quantized(node: Foreign, draft: Draft, grid: Grid, zero: Floats) -> Value | Constant:
+    """Round a constant, or a value, to a grid whose words start at a zero point."""
+    known = node.inputs[0]
+    zero = np.asarray(zero, dtype=np.float64)
+    low = np.where(grid.signed, -np.ldexp(1.0, grid.bits - 1), 0.0)
+    high = np.ldexp(1.0, grid.bits - grid.signed) - 1.0
+    if grid.narrow:
+        low = np.where(grid.signed, low + 1.0, low)
+        high = np.where(grid.signed, high, high - 1.0)
+    if isinstance(known, Constant):
+        steps = known.real / grid.step + zero
+        rounded = {"TRN": np.floor, "RND": lambda x: np.floor(x + 0.5), "RND_CONV": np.rint}
+        words = np.clip(rounded[grid.rounding](steps), low, high) - zero
+        bits = grid.bits if not zero.any() else grid.bits + 1
+        return _constant(words, bits, np.asarray(grid.signed) | zero.any(), grid.step)
+    value = node.value()
+    low, high = low - zero, high - zero
+    bits = np.asarray(np.frexp(np.maximum(high, 0.0))[1], dtype=np.int64)
+    if not zero.any():
+        return draft.rounded(node, value, grid)
+    if (low == -high - 1.0).all():  # a zero point in the middle: a signed word
+        return draft.rounded(
+            node, value, replace(grid, bits=bits + 1, signed=np.asarray(True), narrow=False)
+        )
+    if (low == 0.0).all():
+        return draft.rounded(
+            node, value, replace(grid, bits=bits, signed=np.asarray(False), narrow=False)
+        )
+    steps = draft.affine(value, 1.0 / grid.step, zero)
+    words = draft.rounded(node, steps, replace(grid, step=np.ones(())))
+    return draft.affine(words, grid.step, -zero * grid.step)
+
+
+def _constant(
+    words: Floats, bits: NDArray[Any], signed: NDArray[np.bool_], scale: Floats
+) -> Constant:
+    grid = Grid(step=scale, bits=bits, signed=signed, rounding="TRN", overflow="SAT")
+    if is_power_of_two(scale):
+        return Constant(values=words * scale, type=grid.type(words.shape))
+    whole = replace(grid, step=np.ones(()))
+    return Constant(values=words, type=whole.type(words.shape), scale=np.asarray(scale))
+
+
+def _along_axis(node: Foreign, values: Floats) -> Floats:
+    """Return parameters per index of one axis, so that they broadcast against the first input."""
+    if np.size(values) == 1:
+        return np.asarray(values, dtype=np.float64).reshape(())
+    known, axis = node.inputs[0], int(node.attributes.get("axis", 1))
+    if isinstance(known, Constant):
+        shape = [1] * known.values.ndim
+        shape[axis] = -1
+        return values.reshape(shape)
+    value = node.value()
+    shape = [1] * len(value.shape)
+    shape[axis - 1 if axis > 0 else axis] = -1
+    return values.reshape(shape)
+
+
+def _attribute(node: Foreign, name: str) -> Floats | None:
+    known = node.attributes.get(name)
+    return None if known is None else np.asarray(float(known))
+
+
+def _event(values: Floats, value: Value) -> Floats:
+    """Return a constant without the batch axis."""
+    return event_constant(values, value)
+
+
+def event_constant(values: Floats, value: Value) -> Floats:
+    """Return a constant that broadcasts against batches of a value without its axis of the batch."""
+    if values.ndim == len(value.shape) + 1 and values.shape[0] == 1:
+        return np.asarray(values[0])
+    return np.asarray(values)

@@ -1,0 +1,93 @@
+"""The hardware search finds what enumeration finds."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codesign.hardware.device import Budget, Device, load_budget, load_device
+from codesign.hardware.scorer import HardwareScorer, exact_population, violations
+from codesign.importing import read_model
+from codesign.ir import QuantizedNetwork
+from codesign.search.hardware import non_dominated, search_hardware
+from codesign.space import SearchSpace
+from codesign.space.given import given_space
+from hw_models.lowering import WEIGHT_FACTS
+from tests.importing.qonnx_files import mlp
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> QuantizedNetwork:
+    path = mlp(tmp_path_factory.mktemp("model") / "m.onnx", (8, 6, 4), bits=8)
+    return read_model(path).network
+
+
+def _space(network: QuantizedNetwork) -> SearchSpace:
+    base = exact_population([network])
+    names = ("output_bits", "input_bits", "pruned_fraction", *WEIGHT_FACTS)
+    return given_space(
+        network,
+        {name: base.columns[name] for name in names},
+        clocks_mhz=[200.0, 320.0],
+        strategies=["latency", "resource", "distributed_arithmetic"],
+    )
+
+
+def _budget(latency_ns: float) -> Budget:
+    loose = load_budget("l1_100ns")
+    changed = {"latency_ns": latency_ns, "interval_cycles": None, "interval_ns": None}
+    return loose.model_copy(update=changed)
+
+
+def _enumerated(space: SearchSpace) -> np.ndarray:
+    genomes = np.array(list(product(*(range(len(g.domain)) for g in space.genes))))
+    return np.unique(space.canonicalize(genomes), axis=0)
+
+
+@pytest.mark.parametrize("latency_ns", [40.0, 80.0, 200.0, 1000.0])
+def test_the_cheapest_within_a_latency_is_that_of_enumeration(
+    network: QuantizedNetwork, latency_ns: float
+) -> None:
+    space, device = _space(network), load_device("xcvu13p")
+    budget, scorer = _budget(latency_ns), HardwareScorer(device=device)
+    found = search_hardware(space, scorer, budget, device)
+    every = _enumerated(space)
+    assert found.n_evaluations < len(every)
+    expected = _cheapest(every, space, scorer, budget, device)
+    assert _cheapest(found.genomes, space, scorer, budget, device) == pytest.approx(expected)
+
+
+def _cheapest(
+    genomes: np.ndarray, space: SearchSpace, scorer: HardwareScorer, budget: Budget, device: Device
+) -> float:
+    scores = scorer.score(space.decode(genomes))
+    fits = (violations(scores, budget, device) <= 0).all(axis=1)
+    return float(np.where(fits, scores.metrics["lut"].value, np.inf).min())
+
+
+def test_a_space_of_given_weights_decodes_to_the_network_itself(network: QuantizedNetwork) -> None:
+    space, scorer = _space(network), HardwareScorer(device=load_device("xcvu13p"))
+    genome = space.template.genome_of(network.candidate)  # type: ignore[attr-defined]
+    decoded = scorer.score(space.decode(genome[None]))
+    itself = scorer.score_quantized([network])
+    for name, known in itself.metrics.items():
+        assert decoded.metrics[name].value == pytest.approx(known.value), name
+
+
+def test_rows_that_another_beats_are_left_out() -> None:
+    figures = np.array([[1.0, 5.0], [2.0, 2.0], [2.0, 2.0], [3.0, 3.0], [0.5, 9.0]])
+    assert non_dominated(figures).tolist() == [0, 1, 4]
+
+
+def test_sizes_of_published_taggers_are_searched_at_once(tmp_path: Path) -> None:
+    import time
+
+    from codesign.search.hardware import search_hardware
+
+    network = read_model(mlp(tmp_path / "m.onnx", (16, 64, 32, 32, 5))).network
+    device = load_device("xcvu13p")
+    started_s = time.monotonic()
+    found = search_hardware(_space(network), HardwareScorer(device=device), _budget(500.0), device)
+    assert len(found.genomes) > 3
+    assert time.monotonic() - started_s < 60
