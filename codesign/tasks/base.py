@@ -28,7 +28,7 @@ RESERVED_BENCHMARKS = (
     "codesign-jet-particles-v1-8",
     "codesign-jet-particles-v1-16",
     "codesign-muons-v1",
-    "codesign-level1-v1",
+    "codesign-level1-v2",
     "openml-42468",
     "cernbox-hlf",
     "zenodo-3602260-hlf",

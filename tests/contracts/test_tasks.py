@@ -26,6 +26,7 @@ MAKERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "hdf5": lambda folder: {"path": sources.write_hdf5(folder / "own.h5")},
     "root": lambda folder: {"path": sources.write_root(folder / "own.root"), "tree": "events"},
     "npz": lambda folder: {"path": sources.write_npz(folder / "own.npz")},
+    "npy": lambda folder: {"path": sources.write_npy(folder / "mapped")},
     "csv": lambda folder: {"path": sources.write_csv(folder / "own.csv")},
     "parquet": lambda folder: {"path": sources.write_parquet(folder / "own.parquet")},
 }

@@ -49,6 +49,15 @@ def write_tutorial(folder: Path, *, pickled_classes: bool = False) -> Path:
     return folder
 
 
+def write_npy(folder: Path) -> Path:
+    """Write a folder of arrays that are mapped into memory."""
+    folder.mkdir()
+    x, y = jets()
+    np.save(folder / "x.npy", x.astype(np.float32))
+    np.save(folder / "y.npy", y)
+    return folder
+
+
 def write_cernbox(path: Path, *, n_repeats: int = 3) -> Path:
     """Write CERNBox's table: structured rows, one per particle, so that jets repeat."""
     x, y = jets()

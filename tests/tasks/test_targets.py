@@ -149,7 +149,7 @@ def test_level1_trains_on_background_and_tests_on_signals_it_never_saw():
     from codesign.tasks._bundled import read_bundled
     from codesign.tasks.level1 import is_trained_on
 
-    arrays, _ = read_bundled("level1_12k")
+    arrays, _ = read_bundled("level1_28k")
     names = arrays["process_names"].tolist()
     trained = is_trained_on(arrays["process"], arrays["collision"], names)
     assert trained.sum() == len(data.x_train)
