@@ -138,12 +138,11 @@ class RowProduct(Layer):
         return result.reshape(-1, *site.output.shape)
 
     def to_onnx(self, site: Site, graph: OnnxGraph, inputs: Sequence[str]) -> str:
-        n, p, q, c = self._blocks(site)
-        first = graph.operator("Reshape", inputs[0], graph.integers([0, n, p, c]))
-        second = graph.operator("Reshape", inputs[1], graph.integers([0, n, q, c]))
-        turned = graph.operator("Transpose", second, perm=[0, 1, 3, 2])
-        product = graph.operator("MatMul", first, turned)
-        return graph.operator("Reshape", product, graph.integers([0, *site.output.shape]))
+        if self.is_between_positions:
+            # no Reshape, Transpose: ONNX Runtime 1.31 moves 8-bit pairs behind them, with a zero of another type
+            return graph.operator("Einsum", *inputs, equation="bpc,bqc->bpq")
+        axis = graph.integers([len(site.inputs[0].shape)])
+        return graph.operator("ReduceSum", graph.operator("Mul", *inputs), axis, keepdims=1)
 
     def to_hls4ml(self, site: Site, graph: HlsGraph, inputs: Sequence[str]) -> str:
         name, (n, p, q, c) = site.node.name, self._blocks(site)

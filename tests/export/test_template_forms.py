@@ -1,5 +1,6 @@
 """Random networks of every template on particles and images: all forms of this process equal the reference."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from codesign.export.hls4ml import export_hls4ml
 from codesign.export.onnx import export_onnx, export_qonnx
 from codesign.export.rtl import trace_network
 from codesign.ir import QuantizedNetwork
-from codesign.layers import run_torch, run_words
+from codesign.layers import run_torch, run_words, typed
 from codesign.resources import data_root
 from codesign.space import candidates_from_population, load_space
 from codesign.testing.layers import quantized, vectors
@@ -23,6 +24,7 @@ SPACES = [
     ("deepsets_l1", (4, 3)),
     ("interaction_l1", (4, 3)),
     ("mixer_l1", (4, 3)),
+    ("attention_l1", (4, 3)),
     ("conv_l1", (9, 3)),
     ("conv_l1", (4, 5, 1)),
 ]
@@ -36,13 +38,36 @@ def networks(
     for domain in value["domains"]:
         if domain == "particles" or domain.endswith("width"):
             value["domains"][domain] = [3, 4]
+        elif domain == "attention_depth":
+            value["domains"][domain] = [1]
     path = folder / "space.yaml"
     path.write_text(yaml.safe_dump(value))
     space = load_space(str(path), n_inputs=shape, n_outputs=3)
     population = space.decode(space.sample(n, np.random.default_rng(seed)))
     candidates = candidates_from_population(population, part="xcvu13p-flga2577-2-e")
     graphs = [folded_network(candidate.network) for candidate in candidates]
-    return [quantized(graph, seed + i) for i, graph in enumerate(graphs)]
+    found = [quantized(graph, seed + i) for i, graph in enumerate(graphs)]
+    return [fitted(network) if is_constant(network) else network for network in found]
+
+
+def is_constant(network: QuantizedNetwork) -> bool:
+    outputs = np.asarray(run_words(network, vectors(network)))
+    return bool((outputs == outputs[0]).all())
+
+
+def fitted(network: QuantizedNetwork) -> QuantizedNetwork:
+    """Give every rounding the integer bits that the values of a few events need: random ones silence deep networks."""
+    words = network.input_type.draw(np.random.default_rng(0), 32).reshape(32, -1)
+    for node in network.network.nodes:
+        if node.inputs and node.name in network.result and node.layer != "softmax":
+            (read,), known = node.inputs, network.result[node.name]
+            traced = run_words(network, words, trace=True)
+            assert isinstance(traced, dict)
+            values = typed(network)[read].output.format.values_from_words(traced[read])
+            top = np.ceil(np.log2(max(np.abs(values).max(), 2.0**-9)))
+            fitting = replace(known, integer_bits=np.asarray(top + known.signed))
+            network = replace(network, result={**network.result, node.name: fitting})
+    return network
 
 
 def check(network: QuantizedNetwork) -> bool:

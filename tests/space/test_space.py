@@ -14,7 +14,7 @@ def shape_for(template):
     """A task that a template has networks for."""
     if template == "conv":
         return (6, 5, 2)
-    return (64, 16) if template in ("deepsets", "interaction", "mixer") else (16,)
+    return (64, 16) if template in ("deepsets", "interaction", "mixer", "attention") else (16,)
 
 
 @pytest.fixture(
@@ -26,6 +26,7 @@ def shape_for(template):
         "autoencoder_l1",
         "interaction_l1",
         "mixer_l1",
+        "attention_l1",
         "conv_l1",
         "conv_l1 on particles",
         "mlp_l1 on particles",

@@ -33,6 +33,7 @@ OPTIONAL = ("io_type",)
 _SHARING = ("resource", "resource_unrolled")
 _CATEGORICAL = {
     "activation",
+    "attention",
     "skip",
     "strategy",
     "flow",
