@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError
-from codesign.ir import Network, QuantizedNetwork, TensorType
+from codesign.ir import Network, Population, QuantizedNetwork, TensorType
 from codesign.layers.base import Site
 from codesign.registry import Registry
 
@@ -58,6 +58,81 @@ class TypedNetwork:
     def output(self) -> WordRange:
         """What is known of the network's output."""
         return self.sites[next(reversed(self.sites))].output
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Products:
+    """Every matrix product that the nodes of a population do, as their layers describe it; float64[m] each.
+
+    Attributes:
+        row: int64[m], the node.
+        n_in, n_out: shape of the matrix, zeros included.
+        n_uses: how often it is used per event: positions times copies.
+        kept: share of the matrix that is not zero.
+        vector_bits, matrix_bits: words of its factors.
+        is_constant: bool[m], whether the matrix is known when the design is made: weights.
+        has_bias: 0 or 1.
+    """
+
+    row: NDArray[np.int64]
+    n_in: NDArray[np.float64]
+    n_out: NDArray[np.float64]
+    n_uses: NDArray[np.float64]
+    kept: NDArray[np.float64]
+    vector_bits: NDArray[np.float64]
+    matrix_bits: NDArray[np.float64]
+    is_constant: NDArray[np.bool_]
+    has_bias: NDArray[np.float64]
+
+    @property
+    def n_kept(self) -> NDArray[np.float64]:
+        """float64[m], elements of the matrix that are not zero."""
+        return self.n_in * self.n_out * self.kept
+
+    @property
+    def bit_operations(self) -> NDArray[np.float64]:
+        """float64[m], products of all that is not zero, each as wide as both its factors together."""
+        return self.n_kept * self.n_uses * self.matrix_bits * self.vector_bits
+
+    @property
+    def weight_bits(self) -> NDArray[np.float64]:
+        """float64[m], what storing the constants takes."""
+        return np.where(self.is_constant, self.n_kept * self.matrix_bits, 0.0)
+
+
+def products_of(population: Population) -> Products:
+    """Collect the products of all nodes, layer type by layer type."""
+    columns: list[tuple[NDArray[np.float64], ...]] = []
+    for code in np.unique(population.layer):
+        rows = np.flatnonzero(population.layer == code)
+        layer = LAYERS.get(population.layer_names[code])
+        for product in layer.products(population.of(rows)):
+            values = (
+                rows,
+                product.n_in,
+                product.n_out,
+                np.multiply(product.n_positions, product.n_instances),
+                1.0 - np.asarray(product.zero_fraction),
+                product.input_bits,
+                product.weight_bits,
+                product.is_constant,
+                product.has_bias,
+            )
+            columns.append(
+                tuple(np.broadcast_to(np.asarray(v, dtype=np.float64), rows.shape) for v in values)
+            )
+    joined = [np.concatenate(c) for c in zip(*columns, strict=True)] or [np.zeros(0)] * 9
+    return Products(
+        row=joined[0].astype(np.int64),
+        n_in=joined[1],
+        n_out=joined[2],
+        n_uses=joined[3],
+        kept=joined[4],
+        vector_bits=joined[5],
+        matrix_bits=joined[6],
+        is_constant=joined[7].astype(bool),
+        has_bias=joined[8],
+    )
 
 
 #: Keyed by the very object: a network never changes, and what follows from it dies with it.

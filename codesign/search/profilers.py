@@ -12,6 +12,7 @@ import numpy as np
 from codesign.errors import DesignError, unknown_name
 from codesign.hardware.scorer import HardwareScorer, lower
 from codesign.ir import Population
+from codesign.layers import products_of
 from codesign.search.compose import SwitchedProfiler, precompute_profiler
 from codesign.search.problem import Floats, Genomes
 from codesign.space import SearchSpace
@@ -60,12 +61,13 @@ class SpaceProfiler:
 def memory_bytes(population: Population) -> Floats:
     """Return float[n], what an implementation with memories needs: a NanoNAS limit.
 
-    All kept weights at their width, and the largest layer's inputs and outputs at theirs.
+    All kept weights at their width, and the inputs and outputs of the node that holds most at theirs.
     """
-    columns, n = population.columns, population.n_candidates
-    kept = columns["n_in"] * columns["n_out"] * (1.0 - columns["pruned_fraction"])
-    weights = np.bincount(population.candidate, kept * columns["weight_bits"], minlength=n)
-    held = columns["n_in"] * columns["input_bits"] + columns["n_out"] * columns["output_bits"]
+    n, columns, products = population.n_candidates, population.columns, products_of(population)
+    weights = np.bincount(population.candidate[products.row], products.weight_bits, minlength=n)
+    written = columns["n_out"] * columns["n_positions"] * columns["output_bits"]
+    source, reader = population.edges
+    held = written + np.bincount(reader, written[source], minlength=written.size)
     largest = np.zeros(n)
     np.maximum.at(largest, population.candidate, held)
     return np.asarray((weights + largest) / 8.0)

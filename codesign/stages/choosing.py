@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from codesign.errors import CodesignError
 from codesign.ir import Population
+from codesign.layers import products_of
 from codesign.results import Baseline, FrontPoint, TrainedDesign
 from codesign.stages.statistics import training_noise
 
@@ -24,10 +25,9 @@ NEARLY_AS_DEAR: Final = 1.12
 
 def bit_operations(population: Population) -> NDArray[np.float64]:
     """Return float64[n_candidates], products of kept weights, each as wide as both its factors."""
-    columns = population.columns
-    operations = columns["n_in"] * columns["n_out"] * (1 - columns["pruned_fraction"])
-    operations = operations * columns["weight_bits"] * columns["input_bits"]
-    return np.bincount(population.candidate, operations, minlength=population.n_candidates)
+    products = products_of(population)
+    owner = population.candidate[products.row]
+    return np.bincount(owner, products.bit_operations, minlength=population.n_candidates)
 
 
 def choose_spread(

@@ -31,7 +31,7 @@ from codesign.encoding.population import encode_population
 from codesign.errors import ConfigError, DataError, unknown_name
 from codesign.files import replacing
 from codesign.ir import Candidate, HardwareConfig, Network, Node, Population
-from codesign.layers import LAYERS
+from codesign.layers import LAYERS, products_of
 from codesign.space import population_from_candidates
 from codesign.training.store import Label
 
@@ -127,8 +127,8 @@ def population_of(networks: Sequence[Network]) -> Population:
 def graph_of(network: Network) -> dict[str, Any]:
     """Return nodes, edges, parameters, bit operations and graph features of a network as JSON values.
 
-    Bit operations: sum of n_in * n_out * n_positions * kept fraction * weight bits * input bits over nodes with
-    multipliers (Baskin et al., arXiv 1804.10969, without the accumulator term).
+    Bit operations: sum of n_in * n_out * n_positions * kept fraction * weight bits * input bits over all products
+    (Baskin et al., arXiv 1804.10969, without the accumulator term).
     """
     population = population_of([network])
     columns, encoded = population.columns, encode_population(population)
@@ -148,14 +148,12 @@ def graph_of(network: Network) -> dict[str, Any]:
         nodes.append(
             value | {s: _short(encoded.numeric[i, encoded.numeric_names.index(s)]) for s in shape}
         )
-    kept = columns["n_in"] * columns["n_out"] * (1.0 - columns["pruned_fraction"])
-    kept = np.where(columns["weight_bits"] > 0, kept, 0.0)
-    operations = kept * columns["n_positions"] * columns["weight_bits"] * columns["input_bits"]
+    products = products_of(population)
     return {
         "nodes": nodes,
         "edges": [[position[s], i] for i, n in enumerate(network.nodes) for s in n.inputs],
-        "parameters": round(float(kept.sum()), 2),
-        "bit_operations": round(float(operations.sum()), 2),
+        "parameters": round(float(products.n_kept[products.is_constant].sum()), 2),
+        "bit_operations": round(float(products.bit_operations.sum()), 2),
         "extras": {
             name: round(float(value), 4)
             for name, value in zip(encoded.extra_names, encoded.extras[0], strict=True)

@@ -45,7 +45,7 @@ def corner_words(network: QuantizedNetwork, *, limit: int = 4096) -> NDArray[np.
 
 
 def _slopes(network: QuantizedNetwork) -> dict[str, NDArray[np.float64]]:
-    """Return, per node with weights, its linear response to the inputs, activations taken as identities.
+    """Return, per node with constants, its linear response to the inputs, activations taken as identities.
 
     Every other layer answers to unit vectors by itself, less what it answers to zero.
     """
@@ -65,6 +65,6 @@ def _slopes(network: QuantizedNetwork) -> dict[str, NDArray[np.float64]]:
         else:
             nothing = [torch.zeros_like(values) for values in read]
             maps[name] = layer.torch_exact(site, read) - layer.torch_exact(site, nothing)
-        if layer.has_multipliers:
+        if site.constants:
             found[name] = maps[name].reshape(size, -1).numpy()
     return found

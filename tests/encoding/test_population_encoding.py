@@ -14,7 +14,11 @@ from codesign.encoding.population import (
     encode_population,
 )
 from codesign.errors import PredictorError
+from codesign.hardware.scorer import lower
 from codesign.ir import COLUMNS, Population
+from codesign.layers import products_of
+from codesign.space import load_space
+from hw_models.profile import count_operations
 
 
 def population() -> Population:
@@ -22,8 +26,8 @@ def population() -> Population:
     columns = {name: np.zeros(5) for name in (*COLUMNS, "weight_bits", "pruned_fraction")}
     columns["n_in"][:] = [0, 16, 8, 0, 16]
     columns["n_out"][:] = [16, 8, 8, 16, 4]
-    columns["n_positions"][:] = 1
-    columns["input_positions"][:] = 1
+    for name in ("n_positions", "n_copies", "n_turns", "input_positions"):
+        columns[name][:] = 1
     columns["input_bits"][:] = [0, 10, 12, 0, 10]
     columns["output_bits"][:] = [10, 12, 6, 10, 9]
     columns["weight_bits"][:] = [0, 5, 0, 0, 3]
@@ -77,7 +81,7 @@ def test_hardware_choices_do_not_reach_the_predictor(column: str) -> None:
 
 def on_particles(n: int) -> Population:
     """The same networks, every node at n positions."""
-    more = {"n_positions": np.full(5, float(n)), "n_columns": np.full(5, float(n))}
+    more = {name: np.full(5, float(n)) for name in ("n_positions", "n_columns", "n_copies")}
     return replace(population(), columns={**population().columns, **more})
 
 
@@ -117,3 +121,19 @@ def test_shapes_are_features_where_they_differ_and_are_refused_by_a_schema_of_fl
     schema = FeatureSchema.fit(concatenate([flat, shaped]))
     assert schema.numeric_names == (*SCORE_COLUMNS, *SHAPE_COLUMNS)
     assert (schema.encode(flat).globals != schema.encode(shaped).globals).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("conv_l1", (8, 8, 1)), ("mixer_l1", (16, 3)), ("mlp_l1", (16,))]
+)
+def test_features_count_what_the_layers_describe(name: str, shape: tuple[int, ...]) -> None:
+    """A layer that is sparse by kind, shared by positions, or multiplies two tensors counts as what it is."""
+    space = load_space(name, n_inputs=shape, n_outputs=5)
+    decoded = space.decode(space.sample(60, np.random.default_rng(0)))
+    extras = dict(zip(EXTRA_NAMES, encode_population(decoded).extras.T, strict=True))
+    counts = count_operations(lower(decoded), decoded.n_candidates)
+    found = 2.0 ** extras["log2_parameters"].astype(np.float64) - 1
+    np.testing.assert_allclose(found, counts.parameters, rtol=1e-4)
+    weights = products_of(decoded)
+    macs = np.bincount(decoded.candidate[weights.row], weights.n_kept * weights.n_uses)
+    np.testing.assert_allclose(macs, counts.macs, rtol=1e-9)
