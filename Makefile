@@ -9,7 +9,7 @@ CONFIG ?= examples/jets_100ns.yaml
 REPORTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test test-slow golden check calibrate bench bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer bench-designs mutants clean
+.PHONY: help venv run test test-slow golden check calibrate bench bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer bench-designs bench-triggers mutants clean
 
 help:
 	@echo "make run               the whole loop on the bundled jets, ending in runs/jets_100ns/report.html"
@@ -20,7 +20,7 @@ help:
 	@echo "make golden            record the digests of tests/golden and the figures of all laws again; read the diff"
 	@echo "make calibrate         fit the hardware models; REPORTS=dir reads your synthesis reports"
 	@echo "make mutants           how many random changes of the code the default tests notice (15 to 20 minutes)"
-	@echo "make bench             all benchmarks (bench-estimators, -predictor, -search, -labels, -device, -scorer, -designs)"
+	@echo "make bench             all benchmarks (bench-estimators, -predictor, -search, -labels, -device, -scorer, -designs, -triggers)"
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Python 3.11 is needed, got " + sys.version.split()[0] + "; run make PYTHON=/path/to/python3.11")'
@@ -57,7 +57,7 @@ mutants: $(STAMP)
 calibrate: $(STAMP)
 	$(BIN)/codesign calibrate $(REPORTS)
 
-bench: bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer bench-designs
+bench: bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer bench-designs bench-triggers
 
 bench-estimators: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_estimators.py
@@ -79,6 +79,9 @@ bench-scorer: $(STAMP)
 
 bench-designs: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_designs.py
+
+bench-triggers: $(STAMP)
+	$(BIN)/python tests/benchmarks/bench_triggers.py
 
 clean:
 	rm -rf $(VENV) runs dist build .pytest_cache .mypy_cache .ruff_cache

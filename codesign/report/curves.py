@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 _TITLES = {
-    "roc": "efficiency against what passes of the rest",
+    "roc": "ROC",
     "histogram": "distribution of the score",
     "response": "response",
     "resolution": "resolution",
@@ -40,7 +40,7 @@ def curve_figures(summary: dict[str, Any]) -> list[tuple[str, go.Figure]]:
             value = trigger["threshold_word"] * 2.0 ** -trigger["fraction_bits"]
             figure.add_vline(x=value, line_dash="dash", annotation_text="threshold")
             figure.update_yaxes(type="log")
-        if trigger and kind == "roc" and head == "events":
+        if trigger and kind == "roc" and curves[0]["x_title"].endswith("(kHz)"):
             figure.add_vline(x=trigger["rate_khz"], line_dash="dash", annotation_text="threshold")
         figure.update_layout(title=f"{head}: {_TITLES[kind]} (trained, test rows)")
         figures.append((f"{head}_{kind}", figure))

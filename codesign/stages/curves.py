@@ -35,16 +35,18 @@ def curves_of(arrays: TaskArrays, outputs: Floats) -> list[CurveFacts]:
                 own = truth == index
                 found += _roc(head.name, name, values[:, index] - rest, own, ~own, weights, 1.0)
         elif head.kind == "binary":
-            found += _roc(
-                head.name, head.names[1], values[:, 0], truth > 0, truth == 0, weights, 1.0
-            )
+            rate = getattr(head.metric, "input_rate_khz", 1.0)
+            score = values[:, 0]
+            for index, name in enumerate(head.names[:2]):
+                found.append(_histogram(head.name, name, score, truth == index, weights))
+            found += _roc(head.name, head.names[1], score, truth > 0, truth == 0, weights, rate)
         elif head.kind == "values" and arrays.events is None:
             found += _of_values(head, values, truth)
     if arrays.events is not None:
         score = event_score(arrays, outputs)
         for index, name in enumerate(arrays.events.names):
             own = arrays.events.labels == index
-            found.append(_histogram(name, score, own, weights))
+            found.append(_histogram("events", name, score, own, weights))
             if index:
                 background = arrays.events.labels == 0
                 rate = arrays.events.rate_khz
@@ -130,11 +132,13 @@ def _roc(
     if not is_signal.any() or not is_background.any():
         return []
     curve = roc_curve(score, is_signal, is_background, weights, input_rate_khz=rate_khz)
-    axis = "share of the rest that passes" if head != "events" else "background rate (kHz)"
+    axis = "share of the rest that passes" if rate_khz == 1.0 else "background rate (kHz)"
     return [_facts(head, "roc", label, axis, "efficiency", curve)]
 
 
-def _histogram(label: str, score: Floats, own: NDArray[np.bool_], weights: Floats) -> CurveFacts:
+def _histogram(
+    head: str, label: str, score: Floats, own: NDArray[np.bool_], weights: Floats
+) -> CurveFacts:
     low, high = np.quantile(score, [0.001, 0.999]).tolist()
     edges = np.linspace(low, high, _N_BINS + 1)
     total = weights[own].sum()
@@ -142,7 +146,7 @@ def _histogram(label: str, score: Floats, own: NDArray[np.bool_], weights: Float
     error = np.sqrt(np.histogram(score[own], edges, weights=weights[own] ** 2)[0]) / total
     middle = 0.5 * (edges[:-1] + edges[1:])
     curve = Curve(x=middle, y=share, error=error)
-    return _facts("events", "histogram", label, "score (output value)", "share of events", curve)
+    return _facts(head, "histogram", label, "score (output value)", "share of events", curve)
 
 
 def _of_values(head: Head, values: Floats, truth: Floats) -> list[CurveFacts]:
