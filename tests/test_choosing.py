@@ -6,13 +6,14 @@ import pytest
 from codesign.errors import CodesignError
 from codesign.metrics import load_metric
 from codesign.results import (
+    FrontPoint,
     Interval,
     JudgedScore,
     PredictedScore,
     TrainedDesign,
     ValidatedScore,
 )
-from codesign.stages.choosing import beats_constant, choose_winner
+from codesign.stages.choosing import beats_constant, choose_finalists, choose_winner
 from codesign.stages.statistics import (
     combine_scores,
     split_of,
@@ -250,3 +251,26 @@ def test_a_constant_answer_is_no_winner():
     assert always.value > 0.99 and not beats_constant(trivial, constant)
     oracle = validate_values(arrays, [np.eye(2)[arrays.y_train[rows]]])
     assert beats_constant(trivial.model_copy(update={"validation": oracle}), constant)
+
+
+def point(lut, score, flow="rtl"):
+    return FrontPoint(
+        digest=f"{round(lut):012x}", genome=[], layers=[], flow=flow, io_type="io_parallel",
+        clock_mhz=400, score=score, score_std=0.01, latency_cycles=5, latency_ns=12.5, lut=lut,
+        ff=0, dsp=0, bram_18k=0, utilization=0.1,
+    )  # fmt: skip
+
+
+def test_finalists_spread_evenly_over_the_logarithm_of_cost():
+    luts = [100, 110, 120, 900, 1000, 1100, 9000, 9500, 10000]
+    points = [point(lut, 0.70 + 1e-6 * lut) for lut in luts]
+    # three bins, a decade or so each: the best of each
+    assert [p.lut for p in choose_finalists(points, 3)] == [120, 1100, 10000]
+    far = point(20_000, 0.60)  # too far behind the best to be worth training
+    assert far not in choose_finalists([*points, far], 10)
+    # half of them from each flow, and all there are where one flow has few
+    both = [*points, *(point(lut + 1, 0.70, "hls") for lut in luts)]
+    flows = [p.flow for p in choose_finalists(both, 4)]
+    assert sorted(flows) == ["hls", "hls", "rtl", "rtl"]
+    few = [*points, point(5000, 0.705, "hls")]
+    assert [p.flow for p in choose_finalists(few, 4)].count("hls") == 1

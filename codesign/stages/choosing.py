@@ -27,7 +27,8 @@ def bit_operations(population: Population) -> NDArray[np.float64]:
     """Return float64[n_candidates], products of kept weights, each as wide as both its factors."""
     products = products_of(population)
     owner = population.candidate[products.row]
-    return np.bincount(owner, products.bit_operations, minlength=population.n_candidates)
+    total = np.bincount(owner, products.bit_operations, minlength=population.n_candidates)
+    return np.asarray(total, dtype=np.float64)
 
 
 def choose_spread(

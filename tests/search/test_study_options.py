@@ -301,3 +301,9 @@ def test_the_plan_says_islands_and_scaling(tmp_path):
     planned = plan_study(tmp_path / "s", config)
     (what, *_) = [p.effort.what for p in planned if p.name == "search_1"]
     assert what.endswith("on 3 islands, scale depth and width of the front")
+    said = {p.name: p.effort.what for p in planned}
+    assert said["synthesize"].startswith("synthesise the finalists")
+    assert said["train"].startswith("train up to 12 finalists (uniform widths), 1 times 40")
+    quiet = config.model_copy(update={"export": config.export.model_copy(update={"rtl": False})})
+    (plan,) = [p for p in plan_study(tmp_path / "s", quiet) if p.name == "synthesize"]
+    assert (plan.effort.what, plan.effort.seconds) == ("nothing", 0.0)

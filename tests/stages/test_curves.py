@@ -82,6 +82,19 @@ def test_every_head_has_finite_curves_that_can_be_drawn(anomaly):
     assert kinds == {"roc", "histogram", "response", "resolution", "turn_on"}
 
 
+def test_a_histogram_of_scores_has_forty_bins_over_all_but_the_ends(anomaly):
+    arrays = anomaly[0]
+    outputs = np.random.default_rng(0).standard_normal((len(arrays.x_test), arrays.n_outputs))
+    found = [c for c in curves_of(arrays, outputs) if c.kind == "histogram"]
+    assert found and all(len(c.x) == 40 for c in found)
+    low, high = np.quantile(outputs[:, 0], [0.001, 0.999])
+    for curve in found:
+        step = (high - low) / 40
+        assert curve.x[0] == pytest.approx(low + step / 2)
+        assert curve.x[-1] == pytest.approx(high - step / 2)
+        assert 0.97 < sum(curve.y) <= 1
+
+
 def test_a_reconstruction_is_judged_by_its_error():
     arrays = arrays_of("level1", {"heads": [{"name": "inputs", "kind": "reconstruction"}]})
     worse = arrays.x_test + np.where(arrays.events.labels > 0, 2.0, 0.1)[:, None]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from codesign.encoding.population import encode_population
+from codesign.errors import StudyError
 from codesign.export.bundle import load_export
 from codesign.export.rtl import solve_network
 from codesign.hardware.scorer import limits, violations
@@ -17,17 +18,20 @@ from codesign.pipeline import STAGES, run_study
 from codesign.predictor.base import load_predictor
 from codesign.report.summary import summarize
 from codesign.report.table import number
+from codesign.reporter import SilentReporter
 from codesign.results import Choice, Export, Fit, Labels, Preparation, Search, Training
 from codesign.search.archive import archive_of
 from codesign.space import population_from_candidates
 from codesign.stages import export as export_stage
 from codesign.stages import setting as setting_module
+from codesign.stages.choosing import choose_spread
 from codesign.stages.fit import labelled
 from codesign.stages.search import _informative_genomes, n_evaluations_of
 from codesign.stages.setting import PredictorScore, make_problem, open_setting
-from codesign.stages.train import train_points
+from codesign.stages.train import train_on_demand, train_points
 from codesign.study import Study, StudyConfig
-from codesign.training.options import architecture_digest
+from codesign.training.options import TrainingOptions, architecture_digest
+from codesign.training.train import split_rows
 
 CONFIG = StudyConfig.model_validate(
     {
@@ -45,17 +49,28 @@ CONFIG = StudyConfig.model_validate(
 )  # fmt: skip
 
 
+class Recorder(SilentReporter):
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.said = []
+
+    def message(self, text):
+        self.said.append(text)
+
+
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
-    """The study, run to its end in this process, without compilers."""
+    """The study, run to its end in this process, without compilers; its reporter has heard everything."""
     with pytest.MonkeyPatch.context() as patch:
         for tool in ("GXX", "MAKE", "PERL", "VERILATOR", "GHDL"):
             patch.setenv(f"CODESIGN_{tool}", f"/nonexistent/{tool.lower()}")
         patch.setattr(setting_module, "open_pool", lambda *_, **__: nullcontext(None))
         folder = tmp_path_factory.mktemp("study") / "small"
         study = Study.create_or_open(folder, CONFIG)
-        run_study(study)
-        yield open_setting(study)
+        reporter = Recorder()
+        run_study(study, reporter=reporter)
+        yield open_setting(study, reporter)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +130,13 @@ def test_first_labels_fit_differ_and_are_those_of_training(setting, results):
     # chance is 0.2; one epoch on 1,600 jets is more than that, and no more than good training
     assert 0.2 < np.mean(first.scores) < 0.75
     assert second.genomes == results.of(Search)[0].to_label
+    # a spread over size of those of 4,000 random pairs that fit
+    generator = np.random.default_rng([CONFIG.seed, 1])
+    drawn = setting.space.sample(4000, generator)
+    scores = setting.scorer.score(setting.space.decode(drawn))
+    fitting = drawn[(violations(scores, setting.budget, setting.device) <= 0).all(axis=1)]
+    rows = choose_spread(setting.space.decode(fitting), 12, generator)
+    assert first.genomes == fitting[rows].tolist()
 
 
 def test_the_predictor_is_judged_on_what_it_never_saw(setting, results):
@@ -163,6 +185,58 @@ def test_the_front_is_described_by_what_predictor_and_cost_models_say(setting, r
         for name in ("lut", "ff", "dsp", "bram_18k", "latency_ns", "latency_cycles"):
             assert getattr(point, name) == pytest.approx(scores.metrics[name].value[i]), name
         assert point.utilization == pytest.approx(scores.utilization[i])
+        network, hardware = candidates[i].network, candidates[i].hardware
+        assert len(point.layers) == len(network.nodes)
+        for node, line in zip(network.nodes, point.layers, strict=True):
+            name, _, facts = line.partition(": ")
+            assert name == node.name and bool(facts) == bool(node.parameters)
+            assert all(f"{k.replace('_', ' ')} {v:g}" in facts for k, v in node.parameters.items())
+            if node.name in hardware.reuse_factor:
+                assert facts.endswith(f"reuse factor {hardware.reuse_factor[node.name]}")
+
+
+def test_the_run_says_what_it_found_and_what_it_left_out(setting, results):
+    said = setting.reporter.said
+    facts = setting.study.exported(setting.study.designs()[results.require(Export).digest])
+    skipped = [text for text in said if text.startswith("not exported: ")]
+    assert skipped == [
+        f"not exported: {n}: {why}" for n, why in load_skipped(setting, facts).items()
+    ]
+    assert sum(text.startswith("round ") and "Kendall tau" in text for text in said) == 2
+    assert any("pairs" in text and "fit" in text for text in said)
+
+
+def load_skipped(setting, facts):
+    """What exporting the winner anew leaves out."""
+    exported = load_export(setting.study.folder / facts.folder)
+    return exported.skipped
+
+
+def test_the_network_kept_is_the_one_that_beats_the_trivial_answer_by_most(
+    setting, results, arrays
+):
+    training = results.require(Training)
+    easy = np.array(training.baselines[-1].validation.splits)
+    for design in finalists(setting, results):
+        network = network_of(setting, design)
+        found = []
+        for split in range(CONFIG.train.n_splits):
+            _, rows = split_rows(len(arrays.y_train), TrainingOptions().validation_fraction, split)
+            found.append(accuracy(network, arrays.x_train[rows], arrays.y_train[rows]))
+        best = int(np.argmax(np.array(design.validation.splits) - easy))
+        # it answers its own validation rows as recorded, and was trained on those of the other
+        assert found[best] == pytest.approx(design.validation.splits[best])
+
+
+def test_any_point_of_the_front_is_trained_when_it_is_asked_for(setting, results):
+    known = set(results.require(Training).finalists)
+    point = next(p for p in results.of(Search)[-1].points if p.digest not in known)
+    design = train_on_demand(setting, point.digest)
+    assert design.digest == point.digest == network_of(setting, design).candidate.digest
+    assert design.genome == point.genome and design.predicted_score.mean == point.score
+    assert design.digest in setting.study.designs()
+    with pytest.raises(StudyError, match="no design 'abcdef123456' on its front"):
+        train_on_demand(setting, "abcdef123456")
 
 
 def test_the_labels_asked_for_are_those_that_promise_most(setting, results):
