@@ -25,6 +25,7 @@ SPACES = [
     ("interaction_l1", (4, 3)),
     ("mixer_l1", (4, 3)),
     ("attention_l1", (4, 3)),
+    ("tables_l1", (6,)),
     ("conv_l1", (9, 3)),
     ("conv_l1", (4, 5, 1)),
 ]

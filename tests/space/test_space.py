@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from codesign.errors import ConfigError, DesignError
+from codesign.layers import LAYERS
 from codesign.resources import data_root
 from codesign.space import candidates_from_population, load_space, population_from_candidates
 from codesign.space.reuse import is_legal_reuse_factor
@@ -27,6 +28,7 @@ def shape_for(template):
         "interaction_l1",
         "mixer_l1",
         "attention_l1",
+        "tables_l1",
         "conv_l1",
         "conv_l1 on particles",
         "mlp_l1 on particles",
@@ -132,7 +134,8 @@ def test_an_io_type_is_a_gene_where_a_space_says_so(tmp_path):
 def test_reuse_factors_are_legal_by_construction(space):
     generator = np.random.default_rng(1)
     population = space.decode(generator.integers(0, space.upper + 1, (2000, space.upper.size)))
-    rows = population.columns["weight_bits"] > 0
+    has_multipliers = np.array([LAYERS.get(n).has_multipliers for n in population.layer_names])
+    rows = has_multipliers[population.layer]
     shape = [
         population.columns[k][rows].astype(int)
         for k in ("n_in", "n_out", "strategy", "reuse_factor")

@@ -34,6 +34,7 @@ _SHARING = ("resource", "resource_unrolled")
 _CATEGORICAL = {
     "activation",
     "attention",
+    "connection",
     "skip",
     "strategy",
     "flow",
@@ -102,9 +103,9 @@ def check_domains(
                 raise ConfigError(f"domains.{name}: expected numbers, got {value!r}")
             elif kind == "batch_norm" and value not in (0, 1):
                 raise ConfigError(f"domains.{name}: expected 0 or 1, got {value!r}")
-            elif kind == "pruned_fraction" and not 0 <= value < 1:
+            elif kind.startswith("pruned_") and not 0 <= value < 1:
                 raise ConfigError(f"domains.{name}: expected 0 <= value < 1, got {value!r}")
-            elif kind not in ("batch_norm", "pruned_fraction") and value <= 0:
+            elif kind != "batch_norm" and not kind.startswith("pruned_") and value <= 0:
                 raise ConfigError(f"domains.{name}: expected positive numbers, got {value!r}")
 
 

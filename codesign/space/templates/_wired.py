@@ -182,9 +182,13 @@ class Assembly:
         tip = self.add("batch_norm", tip, present=present & has_norm)
         for other in added:
             tip = self.add("add", tip, other, present=present)
+        return self.activation(suffix, tip, present)
+
+    def activation(self, suffix: str, source: Tip, present: Flags) -> Tip:
+        """Add the activation and its bits that the genes ending in `suffix` say."""
         activation = self.table.activation_codes(self.genomes, f"activation_{suffix}", self._codes)
         bits = self.numbers(f"result_bits_{suffix}")
-        return self.add(activation, tip, present=present, output_bits=bits)
+        return self.add(activation, source, present=present, output_bits=bits)
 
     def pool(self, source: Tip, gene: str = "pool", present: Flags | None = None) -> Tip:
         """Pool over all positions by the layer that a gene names, and round to the bits of `<gene>_bits`."""
