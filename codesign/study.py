@@ -284,12 +284,16 @@ class ExportSection(Strict):
         open_synthesis: synthesise that RTL with Yosys.
         trigger_bit: end every form in one bit, whether the score reaches the threshold that the metric at a
             rate sets; costs that are predicted or synthesized are those of the score.
+        name: of the firmware; None: after the study.
+        version: of the firmware: modules, functions, libraries and namespaces are called `<name>_v<version>`.
     """
 
     backends: tuple[str, ...] = ("vitis",)
     rtl: bool = True
     open_synthesis: bool = True
     trigger_bit: bool = False
+    name: str | None = None
+    version: int = Field(default=1, ge=1, le=9999)
 
 
 class NetworkSection(Strict):

@@ -35,11 +35,22 @@ def register(app: typer.Typer) -> None:
                 help="hls4ml back end; repeat for more.", show_default="those of the study"
             ),
         ] = None,
+        name: Annotated[
+            str | None,
+            typer.Option(help="Name of the firmware.", show_default="the study's"),
+        ] = None,
+        version: Annotated[
+            int | None,
+            typer.Option(
+                help="Version of the firmware.", show_default="the study's", min=1, max=9999
+            ),
+        ] = None,
         json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ) -> None:
         """Export a design: ONNX, QONNX, hls4ml projects, RTL, emulator, golden vectors, certificate."""
         from codesign.cli._progress import RichReporter
         from codesign.export.backends import BACKENDS
+        from codesign.export.templates import check_firmware_name
         from codesign.stages.export import broken_limits, choose_design, export_on_demand
         from codesign.stages.setting import open_setting
         from codesign.study import Study
@@ -48,16 +59,19 @@ def register(app: typer.Typer) -> None:
             raise typer.BadParameter(
                 "give either --candidate or limits, not both", param_hint="--candidate"
             )
-        for name in backend or ():
-            BACKENDS.get(name)
+        for wanted in backend or ():
+            BACKENDS.get(wanted)
+        if name is not None:
+            check_firmware_name(name)
         opened = Study.open(study)
         digest = choose_design(
             opened, candidate, at_most_lut=at_most_lut, at_least_score=at_least_score
         )
         with RichReporter() as reporter:
             found = export_on_demand(
-                open_setting(opened, reporter), digest, backends=backend or None
-            )
+                open_setting(opened, reporter), digest, backends=backend or None,
+                name=name, version=version,
+            )  # fmt: skip
         if json:
             print(found.model_dump_json(indent=1, by_alias=True))
             return

@@ -32,7 +32,7 @@ from codesign.export.hls4ml import HlsProject, export_hls4ml
 from codesign.export.onnx import OnnxExport, export_onnx, export_qonnx
 from codesign.export.plan import ProjectPlan
 from codesign.export.rtl import RtlExport, export_rtl, trace_network
-from codesign.export.templates import check_identifier, render
+from codesign.export.templates import render
 from codesign.ir import QuantizedNetwork
 from codesign.layers import run_words, typed
 
@@ -56,7 +56,7 @@ class ExportResult:
     Attributes:
         folder: where it lies.
         network: the network.
-        name: of the top module, function and emulator.
+        name: of the firmware.
         emulator_version: N of `<name>_v<N>`.
         plan: every file of the folder but the certificate.
         onnx, qonnx: the two ONNX flavours.
@@ -129,8 +129,8 @@ def export_candidate(
         with_rtl: also write RTL through alkaid.
         progress: called with one line before each step.
         study: name of the study, for metadata.
-        name: of the top module, function and emulator; a lower-case identifier.
-        emulator_version: N of `<name>_v<N>`.
+        name: of the firmware; a lower-case identifier.
+        emulator_version: N of `<name>_v<N>`, which modules, functions, libraries and namespaces carry.
         heads: what the outputs are called and mean (`Target.statement`), for `outputs.json`.
         integer_ports: says how whole raw numbers become words of so many fraction bits, where they do
             (`InputScaling.integer_ports`).
@@ -138,7 +138,7 @@ def export_candidate(
     Raises:
         ExportError: nothing could be exported, or a name is not allowed.
     """
-    check_identifier(name)
+    top = emulator_prefix(name, emulator_version)
 
     def say(line: str) -> None:
         if progress is not None:
@@ -172,7 +172,7 @@ def export_candidate(
     for backend in backends:
         say(f"hls4ml project for {backend}")
         try:
-            projects[backend] = export_hls4ml(network, backend=backend, name=name, golden=golden)
+            projects[backend] = export_hls4ml(network, backend=backend, name=top, golden=golden)
         except ExportError as error:
             skipped[f"hls4ml_{backend}"] = str(error)
             continue
@@ -185,9 +185,9 @@ def export_candidate(
         say("RTL")
         logic = trace_network(network)
         for flavor in ("verilog", "vhdl"):
-            rtl[flavor] = export_rtl(network, name=name, flavor=flavor, logic=logic, golden=golden)
+            rtl[flavor] = export_rtl(network, name=top, flavor=flavor, logic=logic, golden=golden)
             plan = plan.merged(rtl[flavor].plan, below=f"rtl/{flavor}")
-        plan = plan.merged(export_alkaid_hls(network, logic, name=name), below="alkaid_hls")
+        plan = plan.merged(export_alkaid_hls(network, logic, name=top), below="alkaid_hls")
     say("emulator")
     emulator = emulator_files(network, name=name, version=emulator_version)
     plan = plan.merged(
@@ -196,7 +196,7 @@ def export_candidate(
     )
     readme = render(
         "bundle/README.md.j2",
-        name=name,
+        name=top,
         prefix=emulator_prefix(name, emulator_version),
         network=network,
         projects=sorted(projects),
@@ -337,7 +337,8 @@ def load_export(folder: Path) -> ExportResult:
     """
     manifest = read_manifest(folder)
     network = QuantizedNetwork.load(folder / "weights.npz")
-    name = check_identifier(str(manifest["name"]))
+    name, version = str(manifest["name"]), int(manifest["emulator_version"])
+    top = emulator_prefix(name, version)
 
     def onnx(file: str, flavor: str) -> OnnxExport:
         try:
@@ -363,7 +364,7 @@ def load_export(folder: Path) -> ExportResult:
         plan = whole.below(f"hls4ml_{backend}")
         projects[backend] = HlsProject(
             backend=backend,
-            name=name,
+            name=top,
             plan=plan,
             layers=json.loads(plan.files["codesign_layers.json"]),
         )
@@ -371,7 +372,7 @@ def load_export(folder: Path) -> ExportResult:
         folder=folder,
         network=network,
         name=name,
-        emulator_version=int(manifest["emulator_version"]),
+        emulator_version=version,
         plan=whole,
         onnx=onnx("model.onnx", "standard"),
         qonnx=onnx("model_qonnx.onnx", "qonnx"),

@@ -17,14 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError, ExportError
+from codesign.export.templates import check_firmware_name
 from codesign.ir import FixedPoint, QuantizedNetwork, TensorType
 from codesign.layers import LAYERS, TypedNetwork, run_words, typed
 from codesign.layers._export import cpp_variable
 from codesign.resources import data_root
 from codesign.tools import require_tool, run_tool
-
-#: Names become C++ identifiers, file names and make targets.
-_NAME = re.compile(r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$")
 
 #: Golden vectors that travel with the library.
 N_GOLDEN = 64
@@ -36,13 +34,9 @@ def emulator_prefix(name: str, version: int) -> str:
     Raises:
         ExportError: the name is no lower-case identifier, or the version is not positive.
     """
-    if not _NAME.match(name) or len(name) > 40:
-        raise ExportError(
-            f"emulator name {name!r} is not allowed; use up to 40 lower-case letters, digits and single"
-            " underscores, a letter first"
-        )
+    check_firmware_name(name)
     if not 1 <= version <= 9999:
-        raise ExportError(f"emulator version {version} is not allowed; use 1 to 9999")
+        raise ExportError(f"firmware version {version} is not allowed; use 1 to 9999")
     return f"{name}_v{version}"
 
 

@@ -35,6 +35,8 @@ OPSET = 21
 #: File format version: ONNX Runtime 1.31 reads up to 13, the library's default is 14.
 IR_VERSION = 10
 QONNX_DOMAIN = "qonnx.custom_op.general"
+#: Name of the graph's input: hls4ml refuses a QONNX input called "input".
+_INPUT = {"standard": "input", "qonnx": "network_input"}
 #: QONNX's names of the roundings that it has.
 _QUANT_MODES = {"TRN": "FLOOR", "RND_CONV": "ROUND"}
 
@@ -292,7 +294,7 @@ def _export(
     outputs: dict[str, str] = {}
     for site in sites:
         node, graph.scope = site.node, site.node.name
-        inputs = [outputs[name] for name in node.inputs] or ["input"]
+        inputs = [outputs[name] for name in node.inputs] or [_INPUT[flavor]]
         outputs[node.name] = LAYERS.get(node.layer).to_onnx(site, cast("OnnxGraph", graph), inputs)
     last = network.network.nodes[-1]
     # rename rather than append an Identity: hls4ml drops Identity nodes, and with it the output
@@ -309,7 +311,7 @@ def _export(
         onnx.helper.make_graph(
             graph.nodes,
             "codesign_network",
-            [onnx.helper.make_tensor_value_info("input", element, shape_in)],
+            [onnx.helper.make_tensor_value_info(_INPUT[flavor], element, shape_in)],
             [onnx.helper.make_tensor_value_info("output", element, shape_out)],
             list(graph.constants.values()),
         ),
@@ -442,7 +444,7 @@ def run_qonnx(
     model = onnx.ModelProto.FromString(export.content)
     shaped = port_words(network, words)
     values = network.input_type.values_from_words(shaped).astype(export.arithmetic)
-    (output,) = qonnx_evaluator(model).run(["output"], {"input": values})
+    (output,) = qonnx_evaluator(model).run(["output"], {_INPUT["qonnx"]: values})
     return checked_words(np.reshape(output, (len(words), -1)), network.output_format, "qonnx")
 
 

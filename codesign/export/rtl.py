@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 FLAVORS = {"verilog": "v", "vhdl": "vhd"}
 
-#: Name of modules that alkaid gives the same name in every design.
-_SHARED_NAME = re.compile(rb"\blogic(\d+)\b")
+#: Where a file says what a module is called; alkaid calls helpers, stages and tables alike in every design.
+_MODULE = re.compile(rb"^\s*(?:module|entity)\s+(\w+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -312,17 +312,23 @@ def _output_maps(precisions: Any, fmt: FixedPoint) -> tuple[list[_Map], int]:
 
 
 def _core_sources(model: RTLModel, name: str, suffix: str) -> dict[str, bytes]:
-    """Return alkaid's HDL files, modules renamed so that two networks fit into one design."""
+    """Return alkaid's HDL files, every module renamed so that two networks fit into one design."""
     with tempfile.TemporaryDirectory(prefix="codesign-rtl-") as folder:
         model._path = Path(folder)  # the model is built without a place to write to
         model.write()
-        files = {}
-        for path in sorted((Path(folder) / "src").rglob(f"*.{suffix}")):
-            if path.stem.endswith("_wrapper"):
-                continue  # our own top replaces it
-            text = _SHARED_NAME.sub(rb"%s_logic\1" % name.encode(), path.read_bytes())
-            stem = re.sub(r"^logic(\d+)$", rf"{name}_logic\1", path.stem)
-            files[f"src/{stem}.{suffix}"] = text
+        texts = {
+            path.stem: path.read_bytes()
+            for path in sorted((Path(folder) / "src").rglob(f"*.{suffix}"))
+            if not path.stem.endswith("_wrapper")  # our own top replaces it
+        }
+    own = name.encode() + b"_"
+    shared = {module for text in texts.values() for module in _MODULE.findall(text)}
+    renamed = sorted(module for module in shared if not module.startswith(own))
+    words = re.compile(rb"\b(%s)\b" % b"|".join(map(re.escape, renamed))) if renamed else None
+    files = {}
+    for stem, text in texts.items():
+        new = f"{name}_{stem}" if stem.encode() in renamed else stem
+        files[f"src/{new}.{suffix}"] = text if words is None else words.sub(rb"%s\1" % own, text)
     return files
 
 

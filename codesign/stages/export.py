@@ -8,6 +8,7 @@ import numpy as np
 
 from codesign.errors import ConfigError, StudyError
 from codesign.export.bundle import export_candidate
+from codesign.export.templates import firmware_name_of
 from codesign.front import Limits, designs_of, pick
 from codesign.ir import QuantizedNetwork
 from codesign.layers.trigger import with_trigger
@@ -23,7 +24,7 @@ from codesign.training.judge import judge_outputs, output_values
 from codesign.validate.certificate import certify
 from hw_models.units import cycles_to_ns
 
-KEYS = ("export.backends", "export.rtl", "export.trigger_bit")
+KEYS = ("export.backends", "export.rtl", "export.trigger_bit", "export.name", "export.version")
 
 
 def run(setting: Setting, earlier: Results) -> Export:
@@ -34,7 +35,12 @@ def run(setting: Setting, earlier: Results) -> Export:
 
 
 def export_design(
-    setting: Setting, digest: str, *, backends: Sequence[str] | None = None
+    setting: Setting,
+    digest: str,
+    *,
+    backends: Sequence[str] | None = None,
+    name: str | None = None,
+    version: int | None = None,
 ) -> Exported:
     """Export and prove one trained candidate of a study.
 
@@ -42,6 +48,7 @@ def export_design(
         setting: the study's setting.
         digest: the candidate.
         backends: hls4ml back ends; default those of the study.
+        name, version: of the firmware; default those of the study.
 
     Raises:
         MismatchError: two implementations differ in one word; the message says where.
@@ -77,6 +84,8 @@ def export_design(
             with_rtl=is_rtl,
             progress=say,
             study=study.config.name,
+            name=name or options.name or firmware_name_of(study.config.name),
+            emulator_version=options.version if version is None else version,
             heads=setting.task.target.statement(),
             integer_ports=setting.scaling.integer_ports,
         )
@@ -184,7 +193,12 @@ def broken_limits(
 
 
 def export_on_demand(
-    setting: Setting, digest: str, *, backends: Sequence[str] | None = None
+    setting: Setting,
+    digest: str,
+    *,
+    backends: Sequence[str] | None = None,
+    name: str | None = None,
+    version: int | None = None,
 ) -> Exported:
     """Export and prove any design of the front: trained first, and its RTL synthesized, where it is not.
 
@@ -192,6 +206,7 @@ def export_on_demand(
         setting: the study's setting.
         digest: of the design.
         backends: hls4ml back ends; default those of the study.
+        name, version: of the firmware; default those of the study.
 
     Raises:
         CodesignError: whatever training or the export refuses.
@@ -203,4 +218,4 @@ def export_on_demand(
     if design.flow == "rtl" and options.rtl and options.open_synthesis:
         for why in synthesize_designs(setting, [design]).values():
             setting.reporter.message(f"not synthesized: {why}")
-    return export_design(setting, digest, backends=backends)
+    return export_design(setting, digest, backends=backends, name=name, version=version)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from codesign.errors import ConfigError, DataError
 from codesign.export.backends import BACKENDS
+from codesign.export.templates import check_firmware_name
 from codesign.files import replacing, write_atomically
 from codesign.hardware.scorer import exact_population, limits
 from codesign.importing import Imported, read_model
@@ -192,6 +193,8 @@ def prepare(setting: Setting, earlier: Results) -> Preparation:
     """Check names and options; say what is searched."""
     for name in setting.study.config.export.backends:
         BACKENDS.get(name).check_part(setting.device.part)
+    if setting.study.config.export.name is not None:
+        check_firmware_name(setting.study.config.export.name)
     kinds = score_kinds(setting.task)
     score = kinds[setting.task.target.score.name]
     network = QuantizedNetwork.load(setting.study.given_network)

@@ -8,6 +8,7 @@ import numpy as np
 
 from codesign.errors import ConfigError, unknown_name
 from codesign.export.backends import BACKENDS
+from codesign.export.templates import check_firmware_name
 from codesign.hardware.scorer import limits
 from codesign.joint import check_budget
 from codesign.predictor.base import METHODS
@@ -82,6 +83,8 @@ def check(setting: Setting) -> None:
         require_rate(setting.task)
     for name in config.export.backends:
         BACKENDS.get(name).check_part(setting.device.part)
+    if config.export.name is not None:
+        check_firmware_name(config.export.name)
     if labels.predictor not in ("auto", "transfer"):
         METHODS.get(labels.predictor)
     elif labels.predictor == "transfer" and labels.start_from is None:

@@ -217,7 +217,7 @@ def test_every_form_is_equal_and_the_latency_is_measured(tmp_path):
 @pytest.mark.slow
 def test_a_flipped_bit_in_the_rtl_is_a_mismatch(tmp_path):
     result, words = exported(tmp_path / "a", backends=())
-    path = tmp_path / "a/rtl/verilog/src/codesign_nn.v"
+    path = tmp_path / "a/rtl/verilog/src/codesign_nn_v1.v"
     text = path.read_text()
     first = re.search(r"assign y\[(\d+):(\d+)\] = (core_y\[\d+:\d+\]);", text)
     path.write_text(text.replace(first.group(3), f"~{first.group(3)}", 1))

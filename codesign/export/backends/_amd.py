@@ -24,6 +24,8 @@ def amd_scripts(
     design_files: tuple[str, ...],
 ) -> dict[str, bytes]:
     """Render the scripts of a project for `vitis_hls` or `vivado_hls`."""
+    # a top that speaks AXI is played by hls4ml's own testbench, which does not compare
+    bench = "codesign_csim.cpp" if top == context["name"] else f"{context['name']}_test.cpp"
     return {
         output: render(
             template,
@@ -31,6 +33,7 @@ def amd_scripts(
             tool=tool,
             clock_uncertainty=clock_uncertainty,
             top=top,
+            bench=bench,
             design_files=design_files,
         )
         for template, output in TEMPLATES.items()
