@@ -262,11 +262,16 @@ class ImportedNetwork(Result):
 
 # ---- rounds ------------------------------------------------------------------------------------
 class Labels(Result):
-    """Stage "label": candidates trained in this round, and their scores on the validation rows."""
+    """Stage "label": candidates trained in this round, and their scores on the validation rows.
+
+    Attributes:
+        costs: what each trained network costs, by name, where widths are learned: then that is an outcome, too.
+    """
 
     KIND = "label"
     genomes: list[list[int]]
     scores: list[float]
+    costs: list[dict[str, float]] = Field(default_factory=list)
 
 
 class HeldOut(Strict):

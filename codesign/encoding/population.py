@@ -30,6 +30,8 @@ EXTRA_NAMES = (
     "log2_cut_bits",
     "depth",
 )
+#: Further extras of populations that learn their widths; schemas fitted on others have none of them.
+BUDGET_NAMES = ("log2_lut_budget", "log2_lut_per_parameter")
 
 
 def encode_population(population: Population) -> GraphBatch:
@@ -42,7 +44,8 @@ def encode_population(population: Population) -> GraphBatch:
     arXiv 2405.00645, with a bit width per layer); memory bits = kept weights * b_w; last fan-in = kept weights per
     output of the deepest node with weights; cut bits = fewest bits alive between two stages, the narrowest
     place that information passes (these three: tau .739 to .763 on the jet benchmark at 100 labels,
-    Gaussian process, 12 seeds that the figures of the docs do not use); then the depth in nodes.
+    Gaussian process, 12 seeds that the figures of the docs do not use); then the depth in nodes.  Where
+    widths are learned, what they may cost follows: log2 of the LUT, and of LUT per weight.
 
     Returns:
         A batch whose `op_names` are the population's layer names.
@@ -74,7 +77,14 @@ def encode_population(population: Population) -> GraphBatch:
     )
     totals = [np.bincount(of, s, minlength=n) for s in sums]
     logs = [np.log2(1.0 + t) for t in (*totals, last_fan_in, _cut_bits(population, depth))]
-    extras = np.stack([*logs, depth], axis=1)
+    names, columns_of_graphs = EXTRA_NAMES, [*logs, depth]
+    if (population.lut_budget > 0).any():
+        budget = np.log2(1.0 + population.lut_budget)
+        names, columns_of_graphs = (
+            (*names, *BUDGET_NAMES),
+            [*columns_of_graphs, budget, budget - logs[0]],
+        )
+    extras = np.stack(columns_of_graphs, axis=1)
     numeric = np.stack([columns[name] for name in SCORE_COLUMNS], axis=1)
     rank = 1.0 + (columns["n_columns"] > 0) + (columns["n_rows"] > 0)
     numeric = np.column_stack([numeric, columns["n_positions"], rank])
@@ -84,7 +94,7 @@ def encode_population(population: Population) -> GraphBatch:
     return GraphBatch(
         op_names=population.layer_names,
         numeric_names=(*SCORE_COLUMNS, *SHAPE_COLUMNS),
-        extra_names=EXTRA_NAMES,
+        extra_names=names,
         op=population.layer,
         numeric=numeric.astype(np.float32),
         graph_index=population.candidate,

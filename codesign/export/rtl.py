@@ -226,6 +226,7 @@ def solve_at_clocks(
                 adder_cost=float(logic.cost),
                 register_bits=float(model.reg_bits),
                 latency_cycles=float(model.latency),
+                adder_levels=float(logic.latency[1]),
             )
         )
     return solved

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.hardware.device import RESOURCES, Budget, Device
+from codesign.hardware.learned_cost import LearnedCostModel, LearnedCosts
 from codesign.ir import FLOWS, IO_TYPES, Population, QuantizedNetwork
 from codesign.layers import LAYERS, element_bits, typed
 from codesign.layers.base import Site
@@ -65,11 +66,13 @@ class HardwareScorer:
         device: where the design goes.
         stage: which tool stage to predict.
         coefficients: of the cost laws; None: those that ship.
+        learned: predicts what networks will cost that learn their widths.
     """
 
     device: Device
     stage: str = "implemented"
     coefficients: Coefficients | None = None
+    learned: LearnedCostModel = field(default_factory=lambda: LearnedCostModel.of(None, ()))
 
     def score(
         self, population: Population, *, with_notes: bool = False, with_nodes: bool = False
@@ -81,12 +84,15 @@ class HardwareScorer:
             with_notes: also say, per candidate, what the estimate rests on.
             with_nodes: also return each primitive operation's share.
         """
-        return self._score(population, {}, with_notes=with_notes, with_nodes=with_nodes)
+        costs = self.learned.predict(population, self.device.part)
+        solved = {} if costs is None else costs.solved
+        return self._score(population, solved, costs, with_notes=with_notes, with_nodes=with_nodes)
 
     def _score(
         self,
         population: Population,
         solved: Mapping[str, Float],
+        costs: LearnedCosts | None,
         *,
         with_notes: bool,
         with_nodes: bool,
@@ -120,6 +126,8 @@ class HardwareScorer:
                     strict=True,
                 ):
                     per_node[i] = rows
+        if costs is not None:
+            _widen(values, costs)
         estimates = {name: Estimate(value=v[0], low=v[1], high=v[2]) for name, v in values.items()}
         for source, target in (
             ("latency_cycles", "latency_ns"),
@@ -172,7 +180,26 @@ class HardwareScorer:
             name: np.array([np.nan if g is None else float(getattr(g, name)) for g in graphs])
             for name in SOLVED
         }
-        return self._score(exact, solved, with_notes=with_notes, with_nodes=with_nodes)
+        return self._score(exact, solved, None, with_notes=with_notes, with_nodes=with_nodes)
+
+
+def _widen(values: Mapping[str, Float], costs: LearnedCosts) -> None:
+    """Add what is not known of untrained networks to intervals, in place.
+
+    LUT and FF: relative errors of what is predicted and of the law behind it add in quadrature; cycles have
+    no other error.
+    """
+    is_learned = ~np.isnan(costs.solved["adder_cost"])
+    for name, of in (("lut", "adder_cost"), ("ff", "register_bits")):
+        middle, *ends = values[name]
+        for end, own in zip(ends, (costs.low[of], costs.high[of]), strict=True):
+            law = np.log((end + 1.0) / (middle + 1.0))
+            both = np.hypot(law, np.log(own / costs.solved[of]))
+            moved = (middle + 1.0) * np.exp(np.copysign(both, own - costs.solved[of])) - 1.0
+            end[is_learned] = np.maximum(moved, 0.0)[is_learned]
+    cycles = values["latency_cycles"]
+    for end, known in zip(cycles[1:], (costs.low, costs.high), strict=True):
+        end[is_learned] = known["latency_cycles"][is_learned]
 
 
 def design_batches(
@@ -270,11 +297,13 @@ class SolvedGraph:
         adder_cost: LUTs, in bits of carry chain.
         register_bits: flip-flops of all cuts.
         latency_cycles: cycles from input to output.
+        adder_levels: longest path through adders, in levels of adders.
     """
 
     adder_cost: float
     register_bits: float
     latency_cycles: float
+    adder_levels: float
 
 
 #: Solves and cuts the adder graph of a network; None where there is no logic to build.

@@ -63,14 +63,25 @@ class HardwareConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A pair of (architecture with precision, hardware configuration)."""
+    """A pair of (architecture with precision, hardware configuration).
+
+    Attributes:
+        network: the architecture.
+        hardware: how it is realised.
+        lut_budget: LUTs that training may spend on widths of its own choice; None: the widths that the
+            network's nodes state.
+    """
 
     network: Network
     hardware: HardwareConfig
+    lut_budget: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready mapping."""
+        # candidates of stated widths are written, and digested, as before there were others
+        budget = {} if self.lut_budget is None else {"lut_budget": self.lut_budget}
         return {
+            **budget,
             "schema": SCHEMA,
             "network": self.network.to_json(),
             "hardware": {
@@ -112,6 +123,7 @@ class Candidate:
                     strategy=dict(hardware["strategy"]),
                     reuse_factor={k: int(v) for k, v in hardware["reuse_factor"].items()},
                 ),
+                lut_budget=float(value["lut_budget"]) if "lut_budget" in value else None,
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise DesignError(

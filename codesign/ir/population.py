@@ -89,6 +89,8 @@ class Population:
         clock_period_ns: float64[n_candidates].
         flow: int64[n_candidates], index into `FLOWS`.
         io_type: int64[n_candidates], index into `IO_TYPES`.
+        lut_budget: float64[n_candidates], LUTs that learned widths may cost; 0 where widths are those of the
+            columns (elsewhere these say nothing).
     """
 
     n_candidates: int
@@ -101,6 +103,7 @@ class Population:
     clock_period_ns: NDArray[np.float64]
     flow: NDArray[np.int64]
     io_type: NDArray[np.int64]
+    lut_budget: NDArray[np.float64]
 
     @property
     def is_rtl(self) -> NDArray[np.bool_]:
@@ -130,6 +133,7 @@ class Population:
             clock_period_ns=self.clock_period_ns[members],
             flow=self.flow[members],
             io_type=self.io_type[members],
+            lut_budget=self.lut_budget[members],
         )
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 class Wires(Layer):
     """Interface of layers that only choose elements; `torch_exact` chooses them by other means."""
 
+    is_wiring = True
+
     @abstractmethod
     def sources(self, shape: tuple[int, ...], parameters: Mapping[str, float]) -> NDArray[np.int64]:
         """Say which element of an input, counted row by row, each element of the result is.

@@ -284,14 +284,19 @@ class Dense(Layer):
 
 
 def _without_signed_bit_tables(lanes: FVArray) -> FVArray:
-    """Return lanes whose products alkaid solves with adders only if any of them is one signed bit.
+    """Return lanes whose products alkaid solves with adders only if any of them is one signed or negated bit.
 
     alkaid 0.8.2 packs one-bit lanes into the address of a look-up table and takes them for unsigned, so a
-    lane of the values {-1, 0} ends in a failed assertion.
+    lane of the values {-1, 0} ends in a failed assertion; and one that it holds negated (of a sign) is
+    looked up upside down.
     """
     signed, integer_bits, fraction_bits = lanes.kif
-    has_signed_bit = bool(((signed == 1) & (integer_bits + fraction_bits == 0)).any())
-    options = {**(lanes.solver_options or {}), "binary_lut": not has_signed_bit}
+    is_one_bit = signed + integer_bits + fraction_bits == 1
+    is_negated = np.reshape(
+        [getattr(lane, "_factor", 1.0) < 0 for lane in np.asarray(lanes).ravel()], lanes.shape
+    )
+    has_other_bit = bool((is_one_bit & ((signed == 1) | is_negated)).any())
+    options = {**(lanes.solver_options or {}), "binary_lut": not has_other_bit}
     return type(lanes)(np.asarray(lanes), options, hwconf=lanes.hwconf)
 
 

@@ -40,6 +40,7 @@ def assemble(
     clock_period_ns: Float,
     flow: Int,
     io_type: Int,
+    lut_budget: Float,
     round_reuse: bool,
 ) -> Population:
     """Derive stages, shapes and bits of all nodes and return the finished population.
@@ -54,6 +55,7 @@ def assemble(
         edges: int64[2, e], node indices (from, to).
         clock_period_ns: float64[n_candidates].
         flow, io_type: int64[n_candidates], as in `Population`.
+        lut_budget: float64[n_candidates], as in `Population`.
         round_reuse: replace each reuse factor by the greatest legal one not above it (genomes);
             else an illegal one is an error (candidates).
 
@@ -132,6 +134,7 @@ def assemble(
         clock_period_ns=np.asarray(clock_period_ns, dtype=np.float64),
         flow=flow,
         io_type=io_type,
+        lut_budget=np.asarray(lut_budget, dtype=np.float64),
     )
 
 
@@ -222,6 +225,7 @@ def population_from_candidates(candidates: Sequence[Candidate]) -> Population:
         clock_period_ns=np.array([c.hardware.clock_period_ns for c in candidates]),
         flow=np.array([FLOWS.index(c.hardware.flow) for c in candidates]),
         io_type=np.array([IO_TYPES.index(c.hardware.io_type) for c in candidates]),
+        lut_budget=np.array([c.lut_budget or 0.0 for c in candidates]),
         round_reuse=False,
     )
 
@@ -287,6 +291,7 @@ def candidates_from_population(population: Population, *, part: str) -> list[Can
                     strategy=strategy,
                     reuse_factor=reuse,
                 ),
+                lut_budget=float(population.lut_budget[index]) or None,
             )
         )
     return result

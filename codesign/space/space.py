@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from codesign.config import Strict, load
 from codesign.errors import ConfigError, DesignError, unknown_name
@@ -24,6 +24,8 @@ class SpaceConfig(Strict):
 
     Attributes:
         template: registered family of architectures.
+        precision: "uniform": widths are genes; "learned": training finds a width per weight, lane and feature, to
+            the budget of gene `lut_budget`, and domains of widths, pruning and norms fall away (docs/precision.md).
         domains: per domain of the template, the values to search; a gene (`width_2`) named as a domain
             has these values of its own.
         source: where the choice comes from.
@@ -33,7 +35,21 @@ class SpaceConfig(Strict):
     name: str
     template: str
     source: str = Field(min_length=5)
+    precision: Literal["uniform", "learned"] = "uniform"
     domains: dict[str, list[int | float | str]]
+
+    @model_validator(mode="after")
+    def _has_budgets(self) -> SpaceConfig:
+        if (self.precision == "learned") != ("lut_budget" in self.domains):
+            raise ValueError(
+                "precision: learned and domains.lut_budget go together; give both, e.g. lut_budget: [500, 1000, 2000], or"
+                " neither"
+            )
+        if self.precision == "learned" and "hls" in self.domains.get("flow", ()):
+            raise ValueError(
+                "precision: learned is priced in LUTs of plain RTL; set domains.flow to [rtl], or precision to uniform"
+            )
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +81,11 @@ class SearchSpace:
     def upper(self) -> NDArray[np.int64]:
         """int64[n_genes], greatest index of each gene (least is 0)."""
         return np.array([len(g.domain) - 1 for g in self.genes], dtype=np.int64)
+
+    @property
+    def learns_widths(self) -> bool:
+        """Whether widths are found by training, to a budget that is a gene."""
+        return any(gene.name == "lut_budget" for gene in self.genes)
 
     @property
     def log10_size(self) -> float:

@@ -21,6 +21,9 @@ _LANE_STEP_S: Final = 7e-6
 #: The same with learned widths, polishing included: 700 processor seconds for the 32,000 epochs of
 #: examples/jets_100ns.yaml, whose finalists are much smaller than its space's middling network.
 _LEARNED_FACTOR: Final = 0.25
+#: The same of labels, in small batches; and seconds to solve the adder graph of one.
+_LEARNED_LABEL_FACTOR: Final = 1.0
+_SOLVE_S: Final = 0.16
 #: Trainings of a finalist on all rows, beside those of the splits.
 _N_RESTARTS: Final = 2
 #: Seconds of a vote of the proxies on the four networks that each first label is chosen from.
@@ -51,6 +54,9 @@ def expected_effort(setting: Setting, kind: str, round_index: int) -> Effort:
         n = labels.n_initial if round_index == 1 else labels.n_per_round
         seconds = n * labels.epochs * _epoch_s(setting) / n_workers
         what = f"train up to {n} labels for {labels.epochs} epochs"
+        if setting.space.learns_widths:
+            what += ", with learned widths, and solve their adder graphs"
+            seconds = seconds * _LEARNED_LABEL_FACTOR + _SOLVE_S * n / n_workers
         if labels.proxy is not None and round_index == 1:
             what = f"choose by the proxy {labels.proxy}, {what}"
             seconds += _PROXY_S * n
@@ -82,8 +88,8 @@ def expected_effort(setting: Setting, kind: str, round_index: int) -> Effort:
         factor = _LEARNED_FACTOR * (train.n_splits + _N_RESTARTS) / train.n_splits
         seconds = n * train.n_splits * train.epochs * _epoch_s(setting) / n_workers
         return Effort(
-            what=f"train up to {n} finalists ({train.precision} widths), {train.n_splits} times {train.epochs} epochs",
-            seconds=seconds * (factor if train.precision == "learned" else 1.0),
+            what=f"train up to {n} finalists ({setting.precision} widths), {train.n_splits} times {train.epochs} epochs",
+            seconds=seconds * (factor if setting.precision == "learned" else 1.0),
         )
     if kind == "synthesize":
         wanted = config.export.rtl and config.export.open_synthesis

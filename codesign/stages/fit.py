@@ -21,7 +21,7 @@ from codesign.space import population_from_candidates
 from codesign.stages.setting import Setting
 from codesign.study import LabelSection
 from codesign.training.benchmark import shipped_labels, shipped_offset
-from codesign.training.options import architecture_digest
+from codesign.training.options import label_key
 
 KEYS = ("labels.n_shipped", "labels.predictor", "labels.start_from")
 
@@ -110,7 +110,7 @@ def training_labels(
         values = np.array([label for label, _ in own])
         add(encode_population(population), values, min(section.n_initial, len(values)))
     if section.n_shipped:
-        known = {architecture_digest(candidate.network) for _, candidate in own}
+        known = {label_key(candidate) for _, candidate in own}
         entries = shipped_labels(
             setting.task.benchmark, space=setting.space.name, n=section.n_shipped
         )

@@ -97,6 +97,8 @@ def check(setting: Setting) -> None:
         raise ConfigError(
             "labels.proxy chooses the first labels, but labels.n_initial is 0; leave one out"
         )
+    if setting.space.learns_widths:
+        _check_learned(setting)
     if labels.n_shipped:
         shipped_labels(setting.task.benchmark, space=setting.space.name, n=labels.n_shipped)
     if config.search.islands is not None:
@@ -113,3 +115,22 @@ def check(setting: Setting) -> None:
         settings.reward(
             replace(scored, objectives=np.ones_like(scored.objectives)), problem.objective_names
         )
+
+
+def _check_learned(setting: Setting) -> None:
+    """Refuse what knows widths only that are stated.
+
+    Raises:
+        ConfigError: what, and what to do.
+    """
+    config, name = setting.study.config, setting.space.name
+    for key, is_asked in (
+        ("labels.n_shipped", config.labels.n_shipped > 0),
+        ("labels.start_from", config.labels.start_from == "shipped"),
+        ("search.weight_sharing", config.search.weight_sharing is not None),
+    ):
+        if is_asked:
+            raise ConfigError(
+                f"{key}: knows networks of stated widths only, and space {name!r} learns them; leave it out, or choose a"
+                " space of uniform precision"
+            )

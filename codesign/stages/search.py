@@ -24,9 +24,15 @@ from codesign.search.scaling import dimensions_of, scaled_genomes
 from codesign.search.store import EvaluationStore
 from codesign.space import SearchSpace, population_from_candidates
 from codesign.stages.fit import labelled
-from codesign.stages.setting import PredictorScore, Setting, make_problem, strategy_settings
+from codesign.stages.setting import (
+    PredictorScore,
+    Setting,
+    make_problem,
+    strategy_settings,
+    with_learned_costs,
+)
 from codesign.study import ScalingSection, SearchSection, Study
-from codesign.training.options import architecture_digest
+from codesign.training.options import label_key
 from hw_models.units import period_to_mhz
 
 #: Options of the search section that decide what a genome is worth.
@@ -56,6 +62,7 @@ def run(setting: Setting, earlier: Results, *, round_index: int) -> Search:
     Raises:
         CodesignError: nothing fits the budget.
     """
+    setting = with_learned_costs(setting, earlier)
     config = setting.study.config
     before, sharing = earlier.last(Search), earlier.last(Sharing)
     initial = (
@@ -98,6 +105,9 @@ def _search(
     identity = json.dumps(
         [
             hashlib.sha256(study.predictor_file(round_index).read_bytes()).hexdigest(),
+            hashlib.sha256(
+                b"".join(values.tobytes() for values in setting.scorer.learned.y.values())
+            ).hexdigest(),
             hashlib.sha256(initial.tobytes()).hexdigest(),
             setting.budget.model_dump(),
             setting.device.model_dump(),
@@ -255,8 +265,8 @@ def _informative_genomes(
             scores.metrics["latency_ns"].value,
         ]
     )
-    done = {architecture_digest(candidate.network) for candidate in trained}
-    keys = [architecture_digest(c.network) for c in setting.candidates(archive.genomes)]
+    done = {label_key(candidate) for candidate in trained}
+    keys = [label_key(c) for c in setting.candidates(archive.genomes)]
     fresh = np.array(
         [i for i, key in enumerate(keys) if key not in done and keys.index(key) == i],
         dtype=np.int64,

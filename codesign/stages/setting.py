@@ -6,13 +6,14 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.encoding.population import encode_population
 from codesign.hardware.device import Budget, Device, load_budget, load_device
+from codesign.hardware.learned_cost import LearnedCostModel
 from codesign.hardware.scorer import HardwareScorer, HardwareScores
 from codesign.ir import Candidate, Population
 from codesign.joint import JointProblem, limit_problem, make_reward
@@ -20,7 +21,7 @@ from codesign.metrics import Metric
 from codesign.pools import open_pool
 from codesign.predictor.base import Predictor
 from codesign.reporter import Reporter, SilentReporter
-from codesign.results import Costs, Interval, ScoreKind
+from codesign.results import Costs, Interval, Labels, Results, ScoreKind
 from codesign.search.problem import Problem
 from codesign.search.strategies.base import StrategySettings
 from codesign.space import SearchSpace, candidates_from_population, load_space
@@ -78,6 +79,11 @@ class Setting:
             return nullcontext(self.executor)
         return open_pool(n_workers, dask=self.dask)
 
+    @property
+    def precision(self) -> Literal["uniform", "learned"]:
+        """How finalists are trained: as the space says where its widths are learned, else as the study does."""
+        return "learned" if self.space.learns_widths else self.study.config.train.precision
+
     def arrays(self) -> TaskArrays:
         """Return the task's rows as the network sees them: scaled, float32."""
         return TaskArrays.of(self.task, self.scaling)
@@ -132,6 +138,18 @@ def open_setting(
         dask=dask,
         executor=executor,
     )
+
+
+def with_learned_costs(setting: Setting, earlier: Results) -> Setting:
+    """Return the setting with a scorer that knows what labels so far cost, where widths are learned."""
+    if not setting.space.learns_widths:
+        return setting
+    made = earlier.of(Labels)
+    genomes = [row for labels in made for row in labels.genomes]
+    costs = [row for labels in made for row in labels.costs]
+    population = setting.space.decode(setting.genomes(genomes)) if genomes else None
+    learned = LearnedCostModel.of(population, costs)
+    return replace(setting, scorer=replace(setting.scorer, learned=learned))
 
 
 # ---- what is searched ------------------------------------------------------------------------------

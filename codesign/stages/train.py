@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -31,12 +31,18 @@ from codesign.results import (
 from codesign.space import population_from_candidates
 from codesign.stages.choosing import choose_finalists
 from codesign.stages.nodes import describe_nodes
-from codesign.stages.setting import MAX_CHUNK, Setting, costs_of, score_kinds
+from codesign.stages.setting import (
+    MAX_CHUNK,
+    Setting,
+    costs_of,
+    score_kinds,
+    with_learned_costs,
+)
 from codesign.stages.statistics import combine_scores, judge_test, trivial_answers, validate
 from codesign.training.judge import judge_outputs, output_values
 from codesign.training.options import TrainingOptions
 from codesign.training.polish import learn_with_teacher
-from codesign.training.precision import LearnedResult, PrecisionOptions
+from codesign.training.precision import LearnedResult, PrecisionOptions, batch_size_for
 from codesign.training.train import even_chunk_size, train_population
 from hw_models.units import cycles_to_ns, mhz_to_period, period_to_mhz
 
@@ -128,8 +134,9 @@ def train_learned(
     """
     options, seed = setting.study.config.train, setting.study.config.seed
     arrays = setting.arrays()
-    settings = [PrecisionOptions(epochs=options.epochs, split=k) for k in range(options.n_splits)]
-    settings.append(PrecisionOptions(epochs=options.epochs, validation_fraction=0.0))
+    common = PrecisionOptions(epochs=options.epochs, batch_size=batch_size_for(len(arrays.y_train)))
+    settings = [replace(common, split=k) for k in range(options.n_splits)]
+    settings.append(replace(common, validation_fraction=0.0))
     with (
         setting.reporter.stage(
             f"learning the widths of {len(candidates)} finalists, {len(settings)} times each", 1.0
@@ -165,10 +172,13 @@ TRAINERS: Mapping[str, FinalistTrainer] = {"uniform": train_uniform, "learned": 
 
 def run(setting: Setting, earlier: Results) -> Training:
     """Choose finalists on the front, and train those that are not trained yet."""
-    options = setting.study.config.train
+    setting, options = with_learned_costs(setting, earlier), setting.study.config.train
     points = choose_finalists(earlier.require(Search).points, options.n_finalists)
     baselines = trivial_answers(setting.arrays(), n_splits=options.n_splits)
-    designs = train_points(setting, points, baselines, np.geomspace(*options.lut, len(points)))
+    luts = np.geomspace(*options.lut, len(points))
+    if setting.space.learns_widths:
+        luts = setting.space.decode(setting.genomes([p.genome for p in points])).lut_budget
+    designs = train_points(setting, points, baselines, luts)
     designs.sort(key=lambda design: (design.predicted_with_weights["lut"].value, design.digest))
     return Training(finalists=[design.digest for design in designs], baselines=baselines)
 
@@ -191,7 +201,10 @@ def train_on_demand(setting: Setting, digest: str) -> TrainedDesign:
         if training is None
         else training.baselines
     )
-    return train_points(setting, [point], baselines, np.array([point.lut]))[0]
+    setting = with_learned_costs(setting, results)
+    population = setting.space.decode(setting.genomes([point.genome]))
+    luts = population.lut_budget if setting.space.learns_widths else np.array([point.lut])
+    return train_points(setting, [point], baselines, luts)[0]
 
 
 def train_points(
@@ -217,7 +230,7 @@ def train_points(
     ]
     if fresh:
         candidates = setting.candidates([points[i].genome for i in fresh])
-        trainer = TRAINERS[study.config.train.precision]
+        trainer = TRAINERS[setting.precision]
         trained = trainer(setting, candidates, luts[fresh])
         found = describe_designs(setting, [points[i] for i in fresh], trained, baselines)
         for i, (design, network) in zip(fresh, found, strict=True):
@@ -234,7 +247,7 @@ def train_points(
 def _training_digest(setting: Setting, lut: float) -> str:
     """Return a digest of everything that a trained design depends on, beside its genome."""
     config = setting.study.config
-    is_learned = config.train.precision == "learned"
+    is_learned = setting.precision == "learned"
     value = [
         setting.task.digest,
         setting.task.target.statement(),
@@ -272,7 +285,7 @@ def describe_designs(
     before = setting.scorer.score(population_from_candidates([n.candidate for n in networks]))
     excess = violations(after, setting.budget, setting.device)
     kinds = score_kinds(setting.task)
-    is_learned = setting.study.config.train.precision == "learned"
+    is_learned = setting.precision == "learned"
     described = []
     for i, (point, network) in enumerate(zip(points, networks, strict=True)):
         score = validated[i]
@@ -286,7 +299,7 @@ def describe_designs(
             clock_mhz=point.clock_mhz,
             predicted_score=PredictedScore(mean=point.score, std=point.score_std),
             validation=score,
-            # what was predicted is a network of the genome's widths, not of learned ones
+            # what was predicted is a network of the genome's widths, or one trained for a few epochs only
             estimated=JudgedScore(value=score.value, standard_error=score.standard_error)
             if is_learned
             else combine_scores(point.score, point.score_std, score.value, score.standard_error),

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError
 from codesign.ir import Candidate
-from codesign.training.options import TaskArrays, TrainingOptions, architecture_digest
+from codesign.training.options import TaskArrays, label_key
 from codesign.training.store import Label, LabelStore
 from codesign.training.train import (
     Progress,
@@ -22,6 +23,33 @@ from codesign.training.train import (
     even_chunk_size,
     train_chunk_in_worker,
 )
+
+
+class LabelOptions(Protocol):
+    """How networks are trained for labels."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything that labels depend on."""
+
+    @property
+    def chunk_size(self) -> int:
+        """Networks trained together, at most."""
+
+
+class Trained(Protocol):
+    """What training a chunk of networks gives labels; float64[n], int64[n] and, where costs are, n mappings."""
+
+    @property
+    def validation_score(self) -> NDArray[np.float64]: ...
+    @property
+    def test_score(self) -> NDArray[np.float64]: ...
+    @property
+    def epochs(self) -> NDArray[np.int64]: ...
+
+
+#: Trains one chunk on one core: (candidates, task, options, seed, teacher's logits).
+ChunkTrainer = Callable[..., Trained]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +61,12 @@ class LabelResult:
         n_trained: networks trained by this call (the others were in the store, or were equal but
             for hardware).
         seconds: wall-clock time.
+        costs: of the first seed, what each trained network costs, where that is an outcome of training.
     """
 
     validation_score: NDArray[np.float64]
     test_score: NDArray[np.float64]
+    costs: tuple[Mapping[str, float], ...]
     n_trained: int
     seconds: float
 
@@ -55,9 +85,10 @@ def task_digest(task: TaskArrays) -> str:
 def label_candidates(
     candidates: Sequence[Candidate],
     task: TaskArrays,
-    options: TrainingOptions,
+    options: LabelOptions,
     *,
     store: LabelStore,
+    train_chunk: ChunkTrainer = train_chunk_in_worker,
     seeds: Sequence[int] = (1,),
     executor: Executor | None = None,
     progress: Progress | None = None,
@@ -73,6 +104,7 @@ def label_candidates(
         task: standardised arrays.
         options: how to train.
         store: where labels are kept.
+        train_chunk: what trains them.
         seeds: trainings per candidate.
         executor: anything with `submit` (a process pool, `dask.distributed.Client.get_executor()`);
             None trains here.
@@ -85,7 +117,7 @@ def label_candidates(
     started = time.perf_counter()
     if not candidates or not seeds:
         raise DesignError("nothing to label; give at least one candidate and one seed")
-    keys = [architecture_digest(c.network) for c in candidates]
+    keys = [label_key(c) for c in candidates]
     unique = {key: candidate for key, candidate in zip(keys, candidates, strict=True)}
     data = task_digest(task)
     known = store.lookup(options=options.digest, task=data)
@@ -100,7 +132,7 @@ def label_candidates(
                 jobs.append((seed, chunk))
     n_trained = 0
 
-    def keep(seed: int, chunk: list[str], result: object) -> None:
+    def keep(seed: int, chunk: list[str], result: Trained) -> None:
         nonlocal n_trained
         n_trained += len(chunk)
         store.add(_labels(unique, chunk, seed, options, data, result))
@@ -112,13 +144,14 @@ def label_candidates(
             keep(
                 seed,
                 chunk,
-                train_chunk_in_worker([unique[k] for k in chunk], task, options, seed, None),
+                train_chunk([unique[k] for k in chunk], task, options, seed, None),
             )
     else:
         futures = {
-            executor.submit(
-                train_chunk_in_worker, [unique[k] for k in chunk], task, options, seed, None
-            ): (seed, chunk)
+            executor.submit(train_chunk, [unique[k] for k in chunk], task, options, seed, None): (
+                seed,
+                chunk,
+            )
             for seed, chunk in reversed(jobs)  # the largest networks first: no straggler at the end
         }
         failure: BaseException | None = None
@@ -137,6 +170,7 @@ def label_candidates(
     return LabelResult(
         validation_score=table("validation_score"),
         test_score=table("test_score"),
+        costs=tuple(known[key, seeds[0]].costs for key in keys),
         n_trained=n_trained,
         seconds=time.perf_counter() - started,
     )
@@ -146,18 +180,20 @@ def _labels(
     unique: dict[str, Candidate],
     chunk: list[str],
     seed: int,
-    options: TrainingOptions,
+    options: LabelOptions,
     data: str,
-    result: object,
+    result: Trained,
 ) -> Iterator[Label]:
+    costs: Sequence[Mapping[str, float]] = getattr(result, "costs", ())
     for i, key in enumerate(chunk):
         yield Label(
             key=key,
             options=options.digest,
             task=data,
             seed=seed,
-            validation_score=float(result.validation_score[i]),  # type: ignore[attr-defined]
-            test_score=float(result.test_score[i]),  # type: ignore[attr-defined]
-            epochs=int(result.epochs[i]),  # type: ignore[attr-defined]
+            validation_score=float(result.validation_score[i]),
+            test_score=float(result.test_score[i]),
+            epochs=int(result.epochs[i]),
             network=unique[key].network.to_json(),
+            costs=costs[i] if costs else {},
         )

@@ -246,6 +246,15 @@ def architecture_digest(network: Network) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def label_key(candidate: Candidate) -> str:
+    """Return what a candidate's label hangs on: its architecture, and where it learns its widths, its budget."""
+    key = architecture_digest(candidate.network)
+    if candidate.lut_budget is None:
+        return key
+    text = f"{key} {candidate.lut_budget:g}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def initial_seeds(candidates: Sequence[Candidate], seed: int) -> list[int]:
     """Return each candidate's seed of initial weights: the same wherever it is trained."""
     return [

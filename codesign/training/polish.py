@@ -23,6 +23,7 @@ from codesign.training.losses import TargetLoss, row_weights
 from codesign.training.options import TaskArrays, TrainingOptions
 from codesign.training.precision import LearnedResult, PrecisionOptions, settle, train_learned
 from codesign.training.teacher import can_be_taught, train_teacher
+from codesign.training.train import one_thread
 
 #: Mean loss of outputs, float32[n_outputs, n], of the training rows.
 Loss = Callable[[torch.Tensor], float]
@@ -119,9 +120,7 @@ def learn_with_teacher(
         n_restarts: trainings of each candidate, with other initial weights; that of least loss +
             price * LUT on the rows trained on is kept.
     """
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         teacher = None
         if can_be_taught(task):
             held_out = {"validation_fraction": options.validation_fraction, "split": options.split}
@@ -157,8 +156,6 @@ def learn_with_teacher(
             predicted_lut=np.array([states[i].lut() for i in kept]),
             price=result.price[kept],
         )
-    finally:
-        torch.set_num_threads(n_threads)
 
 
 def training_loss(

@@ -9,10 +9,12 @@ rate falls to zero.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -34,8 +36,9 @@ from codesign.training.train import check_fit, features_first, split_rows
 _FIRST_PRICE, _LEAST_PRICE, _GREATEST_PRICE = 1e-5, 1e-7, 1e-3
 #: Steps from one look at what networks cost to the next: widths change slowly.
 _PRICE_STEPS = 4
-#: Relative change of a price per step and unit of log(cost / goal).
-_PRICE_GAIN = 0.02
+#: Relative change of a price per step and unit of log(cost / goal): of a training of many steps, and times
+#: the steps of a short one, which must come to its budget too; widths cannot follow faster than the last.
+_PRICE_GAIN, _PRICE_GAIN_STEPS, _GREATEST_PRICE_GAIN = 0.02, 240.0, 0.08
 #: Share of the steps in which the learning rate rises and nothing is charged.
 _WARM_UP = 0.05
 #: Share of the steps after which the learning rate falls.
@@ -58,6 +61,7 @@ class PrecisionOptions:
         distillation_weight: share of the target probabilities that comes from the teacher, if there is one.
         validation_fraction: share of the training rows held out; 0 trains on all of them.
         split: which rows are held out.
+        chunk_size: networks trained together, at most, where many are labelled.
         device: "cpu", "cuda", or "auto" (cuda where there is one).
     """
 
@@ -71,7 +75,15 @@ class PrecisionOptions:
     distillation_weight: float = 0.8
     validation_fraction: float = 0.125
     split: int = 0
+    chunk_size: int = 96
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @property
+    def digest(self) -> str:
+        """First 12 hex digits of the SHA-256 of what networks depend on (not chunk size or device)."""
+        value = {k: v for k, v in asdict(self).items() if k not in ("chunk_size", "device")}
+        text = json.dumps({"precision": value}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -94,6 +106,11 @@ class PrecisionOptions:
                 "precision: distillation_weight must lie in 0..1 and validation_fraction in 0..1"
                 f" (without 1), got {self.distillation_weight} and {self.validation_fraction}"
             )
+
+
+def batch_size_for(n_rows: int, *, at_most: int = PrecisionOptions.batch_size) -> int:
+    """Return rows per step with which an epoch has two dozen steps or more: prices need steps, not rows."""
+    return int(np.clip(n_rows // 24, 16, at_most))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,7 +296,8 @@ class _Learning:
             self._first = cost
         done = min(1.0, (share - _WARM_UP) / (self._options.ramp_end - _WARM_UP))
         excess = cost - torch.lerp(self._first, self._goal, done)
-        factor = torch.exp(_PRICE_STEPS * _PRICE_GAIN * excess.clamp(-1.0, 1.0))
+        gain = min(max(_PRICE_GAIN, _PRICE_GAIN_STEPS / self._n_steps), _GREATEST_PRICE_GAIN)
+        factor = torch.exp(_PRICE_STEPS * gain * excess.clamp(-1.0, 1.0))
         self._price = (self._price * factor).clamp(_LEAST_PRICE, _GREATEST_PRICE)
 
     def result(self, seconds: float) -> LearnedResult:

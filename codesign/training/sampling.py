@@ -8,7 +8,7 @@ import numpy as np
 
 from codesign.ir import Candidate
 from codesign.space import SearchSpace, candidates_from_population
-from codesign.training.options import architecture_digest
+from codesign.training.options import label_key
 
 #: Share of candidates whose blocks are alike; the others draw every gene on its own.
 HOMOGENEOUS_SHARE = 0.4
@@ -41,7 +41,7 @@ def sample_candidates(space: SearchSpace, n: int, *, seed: int, part: str) -> li
                 genomes[alike, column] = genomes[alike, index[first]]
         population = space.decode(space.canonicalize(genomes))
         for candidate in candidates_from_population(population, part=part):
-            found.setdefault(architecture_digest(candidate.network), candidate)
+            found.setdefault(label_key(candidate), candidate)
         if len(found) >= n:
             break
     return list(found.values())[:n]

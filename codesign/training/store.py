@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Label:
         test_score: of the integer network on the test set; for reports, never for choosing.
         epochs: trained.
         network: JSON form of the network (`Network.to_json`).
+        costs: what the trained network costs, by name, where that is an outcome of training.
     """
 
     key: str
@@ -37,6 +38,7 @@ class Label:
     test_score: float
     epochs: int
     network: list[dict[str, Any]]
+    costs: Mapping[str, float] = field(default_factory=dict)
 
 
 class LabelStore:
@@ -63,6 +65,10 @@ class LabelStore:
                     "CREATE TABLE IF NOT EXISTS labels (key TEXT, options TEXT, task TEXT, seed INTEGER,"
                     " validation_score REAL, test_score REAL, epochs INTEGER, network TEXT,"
                     " PRIMARY KEY (key, options, task, seed))"
+                )
+                self._connection.execute(  # a table of its own: files without it are as good
+                    "CREATE TABLE IF NOT EXISTS costs (key TEXT, options TEXT, task TEXT, seed INTEGER,"
+                    " costs TEXT, PRIMARY KEY (key, options, task, seed))"
                 )
             (found,) = self._connection.execute(
                 "SELECT value FROM about WHERE name = 'label_schema'"
@@ -92,6 +98,10 @@ class LabelStore:
         Raises:
             StudyError: the file cannot be written (a full disk, say); nothing of this call is kept.
         """
+        labels = list(labels)
+        costs = [
+            (x.key, x.options, x.task, x.seed, json.dumps(dict(x.costs))) for x in labels if x.costs
+        ]
         rows = [
             (
                 x.key,
@@ -110,6 +120,9 @@ class LabelStore:
                 self._connection.executemany(
                     "INSERT OR IGNORE INTO labels VALUES (?,?,?,?,?,?,?,?)", rows
                 )
+                self._connection.executemany(
+                    "INSERT OR IGNORE INTO costs VALUES (?,?,?,?,?)", costs
+                )
         except sqlite3.Error as error:
             raise StudyError(
                 f"{self._path} cannot be written ({error}); free disk space and resume"
@@ -125,8 +138,9 @@ class LabelStore:
         names = [name for name in known if name in where]
         clause = " AND ".join(f"{name} = ?" for name in names) or "1"
         rows = self._connection.execute(
-            "SELECT key, options, task, seed, validation_score, test_score, epochs, network"
-            f" FROM labels WHERE {clause} ORDER BY rowid",
+            "SELECT key, options, task, seed, validation_score, test_score, epochs, network, costs"
+            " FROM labels LEFT JOIN costs USING (key, options, task, seed)"
+            f" WHERE {clause} ORDER BY labels.rowid",
             [where[name] for name in names],
         )
         return [_label(row) for row in rows]
@@ -137,7 +151,7 @@ class LabelStore:
 
 
 def _label(row: tuple[Any, ...]) -> Label:
-    key, options, task, seed, validation, test, epochs, network = row
+    key, options, task, seed, validation, test, epochs, network, costs = row
     return Label(
         key=key,
         options=options,
@@ -147,4 +161,5 @@ def _label(row: tuple[Any, ...]) -> Label:
         test_score=test,
         epochs=epochs,
         network=json.loads(network),
+        costs={} if costs is None else json.loads(costs),
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -195,10 +196,17 @@ def train_chunk_in_worker(
     teacher_logits: NDArray[np.float32] | None,
 ) -> TrainingResult:
     """Train one chunk on one core: what worker processes run."""
+    with one_thread():
+        return _train_chunk(candidates, task, options, seed, teacher_logits, lambda share: None)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: workers share the cores already."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _train_chunk(candidates, task, options, seed, teacher_logits, lambda share: None)
+        yield
     finally:
         torch.set_num_threads(n_threads)
 

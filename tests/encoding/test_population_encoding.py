@@ -44,6 +44,7 @@ def population() -> Population:
         clock_period_ns=np.full(2, 5.0),
         flow=np.zeros(2, dtype=np.int64),
         io_type=np.zeros(2, dtype=np.int64),
+        lut_budget=np.zeros(2),
     )
 
 

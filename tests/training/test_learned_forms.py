@@ -45,7 +45,16 @@ SPACES = {
         {
             "depth": [1, 2],
             "width": [3, 4, 6],
-            "activation": ["relu", "leaky_relu", "tanh", "sigmoid"],
+            "activation": [
+                "relu",
+                "leaky_relu",
+                "tanh",
+                "sigmoid",
+                "hard_tanh",
+                "hard_sigmoid",
+                "clipped_relu",
+                "sign",
+            ],
             "skip": ["none", "add", "concat"],
         },
     ),
@@ -55,7 +64,7 @@ SPACES = {
             "nodes_per_cell": [3],
             "n_cells": [1],
             "width": [3, 4],
-            "activation": ["relu", "leaky_relu", "tanh"],
+            "activation": ["relu", "sign", "tanh", "hard_tanh"],
         },
     ),
     "deepsets": (
@@ -213,4 +222,4 @@ def test_forms_of_many_random_learned_networks_are_equal(kind, seed, tmp_path):
 def test_every_layer_of_wires_says_so():
     """A price per bit goes through wires to what they read, and through nothing else."""
     wires = {layer.name for layer in LAYERS if layer.is_wiring}
-    assert wires == {"concat", "flatten", "patches"}
+    assert wires == {"concat", "flatten", "patches", "slice", "reshape", "transpose", "broadcast"}

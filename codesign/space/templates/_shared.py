@@ -28,7 +28,18 @@ Numbers = NDArray[np.float64]
 #: Domains of every dense layer, beside its width.
 HARDWARE = ("weight_bits", "pruned_fraction", "strategy", "reuse_factor")
 #: Domains that a space may leave out: it then has no such gene.
-OPTIONAL = ("io_type",)
+OPTIONAL = ("io_type", "lut_budget")
+#: Domains that a space of learned widths (one with `lut_budget`) has not, and what nodes state instead: no one
+#: reads these bits, and batch norms are folded away.
+UNSEARCHED = {
+    "input_bits": 8.0,
+    "weight_bits": 6.0,
+    "result_bits": 8.0,
+    "pool_bits": 10.0,
+    "output_bits": 16.0,
+    "pruned_fraction": 0.0,
+    "batch_norm": 0.0,
+}
 #: Strategies whose multipliers can be shared; all others use every multiplier once per event.
 _SHARING = ("resource", "resource_unrolled")
 _CATEGORICAL = {
@@ -117,11 +128,13 @@ class GeneTable:
         genes: the variables, in genome order.
         domains: values by domain name.
         domain_of: domain name by gene name; a gene that a space gives a domain of its own has its own name.
+        fixed: what stands in the place of genes that there would be if widths were not learned.
     """
 
     genes: tuple[Gene, ...]
     domains: Mapping[str, tuple[Value, ...]]
     domain_of: Mapping[str, str]
+    fixed: Mapping[str, float]
 
     @classmethod
     def build(
@@ -142,6 +155,15 @@ class GeneTable:
         Raises:
             ConfigError: a domain is missing, unknown or illegal.
         """
+        fixed: dict[str, float] = {}
+        if "lut_budget" in domains:
+            fixed = {gene: UNSEARCHED[d] for gene, d in genes.items() if d in UNSEARCHED}
+            for name in domains:
+                if genes.get(name, name) in UNSEARCHED:
+                    raise ConfigError(
+                        f"domains.{name} has no effect where widths are learned; leave it out, or leave out lut_budget"
+                    )
+            genes = {gene: domain for gene, domain in genes.items() if gene not in fixed}
         genes = {**genes, **{name: name for name in OPTIONAL if name in domains}}
         known = (*dict.fromkeys(genes.values()), *others, *OPTIONAL, *genes)
         for name in domains:
@@ -167,6 +189,7 @@ class GeneTable:
             ),
             domains=values,
             domain_of=domain_of,
+            fixed=fixed,
         )
 
     def index(self, gene: str) -> int:
@@ -183,6 +206,8 @@ class GeneTable:
 
     def numbers(self, genomes: Genomes, gene: str) -> Numbers:
         """float64[n], the values of one numeric gene."""
+        if gene in self.fixed:
+            return np.full(len(genomes), self.fixed[gene])
         return np.array(self.domains[self.domain_of[gene]], dtype=np.float64)[
             self.column(genomes, gene)
         ]
@@ -195,7 +220,8 @@ class GeneTable:
     def clear(self, genomes: Genomes, where: Flags, *genes: str) -> None:
         """Set genes to 0 in the rows `where`, in place."""
         for gene in genes:
-            np.copyto(genomes[:, self.index(gene)], 0, where=where)
+            if gene not in self.fixed:
+                np.copyto(genomes[:, self.index(gene)], 0, where=where)
 
     def clear_hardware(
         self,
@@ -218,7 +244,7 @@ class GeneTable:
             is_positional: it is used at every position; no reuse factor is then above n_in.
         """
         is_rtl = self.holds(genomes, "flow", "rtl")
-        self.clear(genomes, is_rtl, *(name for name in OPTIONAL if name in self.domain_of))
+        self.clear(genomes, is_rtl, *(name for name in ("io_type",) if name in self.domain_of))
         self.clear(genomes, is_rtl, f"strategy_{suffix}")
         shares = self.holds(genomes, f"strategy_{suffix}", *_SHARING) & ~is_rtl
         self.clear(genomes, ~shares, f"reuse_factor_{suffix}")
@@ -234,7 +260,7 @@ class GeneTable:
         return np.array([MATVEC_STRATEGIES.index(str(v)) for v in domain])
 
     def deployment(self, genomes: Genomes) -> dict[str, Any]:
-        """Columns of whole candidates: clock_period_ns, flow and io_type."""
+        """Columns of whole candidates: clock_period_ns, flow, io_type and lut_budget."""
         flows = np.array([FLOWS.index(str(v)) for v in self.domains["flow"]])
         flow = flows[self.column(genomes, "flow")]
         io_type = np.full(len(genomes), IO_TYPES.index("io_parallel"))
@@ -244,7 +270,15 @@ class GeneTable:
             is_hls = flow == FLOWS.index("hls")
             io_type = np.where(is_hls, codes[self.column(genomes, "io_type")], io_type)
         period = mhz_to_period(self.numbers(genomes, "clock_mhz"))
-        return {"clock_period_ns": period, "flow": flow, "io_type": io_type}
+        budget = np.zeros(len(genomes))
+        if "lut_budget" in self.domain_of:
+            budget = self.numbers(genomes, "lut_budget")
+        return {
+            "clock_period_ns": period,
+            "flow": flow,
+            "io_type": io_type,
+            "lut_budget": budget,
+        }
 
     def hardware(self, genomes: Genomes, suffix: str) -> dict[str, Numbers]:
         """Columns of the dense layers whose hardware genes end in `suffix`."""
@@ -317,6 +351,7 @@ class PopulationBuilder:
         clock_period_ns: NDArray[np.float64],
         flow: NDArray[np.int64],
         io_type: NDArray[np.int64],
+        lut_budget: NDArray[np.float64],
     ) -> Population:
         """Sort nodes by candidate and derive everything else."""
         owner = np.concatenate(self._owners)
@@ -343,5 +378,6 @@ class PopulationBuilder:
             clock_period_ns=clock_period_ns,
             flow=flow,
             io_type=io_type,
+            lut_budget=lut_budget,
             round_reuse=True,
         )
