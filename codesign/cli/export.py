@@ -45,6 +45,14 @@ def register(app: typer.Typer) -> None:
                 help="Version of the firmware.", show_default="the study's", min=1, max=9999
             ),
         ] = None,
+        interval: Annotated[
+            int | None,
+            typer.Option(
+                help="Also Verilog that takes an event every N cycles: particles of a deep set share logic.",
+                metavar="N",
+                show_default="one every cycle",
+            ),
+        ] = None,
         json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     ) -> None:
         """Export a design: ONNX, QONNX, hls4ml projects, RTL, emulator, golden vectors, certificate."""
@@ -72,6 +80,11 @@ def register(app: typer.Typer) -> None:
                 open_setting(opened, reporter), digest, backends=backend or None,
                 name=name, version=version,
             )  # fmt: skip
+        shared = None
+        if interval is not None:
+            from codesign.validate.shared import share_logic
+
+            shared = share_logic(opened.folder / found.folder, interval)
         if json:
             print(found.model_dump_json(indent=1, by_alias=True))
             return
@@ -81,3 +94,5 @@ def register(app: typer.Typer) -> None:
         ):
             print(note)
         print(f"export: {opened.folder / found.folder}")
+        if shared is not None:
+            print(f"export: {shared[0]}: {shared[1]}")

@@ -11,7 +11,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,12 @@ from codesign.export.templates import check_identifier, check_part, render
 from codesign.hardware.scorer import SolvedGraph
 from codesign.ir import FixedPoint, QuantizedNetwork
 from codesign.layers import LAYERS, typed
+from codesign.layers.base import Site
 from hw_models.families import DEFAULT_UNCERTAINTY, adder_levels_per_cycle
 
 if TYPE_CHECKING:
     from alkaid.codegen import RTLModel
+    from alkaid.trace import FVArray
     from alkaid.types import CombLogic
 
 FLAVORS = {"verilog": "v", "vhdl": "vhd"}
@@ -110,15 +112,31 @@ def trace_network(network: QuantizedNetwork) -> CombLogic:
     Raises:
         ExportError: no output depends on any input, so there is nothing to build.
     """
-    from alkaid.trace import FVArrayInput, HWConfig, trace
+    from alkaid.trace import FVArrayInput, HWConfig
 
     sites = typed(network)
     source = FVArrayInput(sites.input.shape, HWConfig(1, -1, -1))
-    lanes: dict[str, Any] = {}
+    return trace_sites(sites, source, {})
+
+
+def trace_sites(sites: Iterable[Site], source: FVArray, lanes: dict[str, Any]) -> CombLogic:
+    """Trace nodes with alkaid, the last of them the outputs.
+
+    Args:
+        sites: the nodes, in order.
+        source: what is read where a node has no inputs.
+        lanes: of nodes traced before, by name; those of `sites` are added.
+
+    Raises:
+        ExportError: no output depends on any input.
+    """
+    from alkaid.trace import trace
+
+    outputs: Any = source
     for site in sites:
         inputs = [lanes[name] for name in site.node.inputs] or [source]
-        lanes[site.node.name] = LAYERS.get(site.node.layer).to_rtl(site, inputs)
-    outputs = lanes[network.network.nodes[-1].name]
+        outputs = LAYERS.get(site.node.layer).to_rtl(site, inputs)
+        lanes[site.node.name] = outputs
     _delay_behind_sources(np.asarray(outputs).ravel())
     logic = trace(source, outputs, keep_dead_inputs=True)
     if not np.asarray(logic.inp_kifs).sum(axis=0).any():
@@ -399,16 +417,84 @@ def export_rtl(
         ExportError: no output depends on an input, or a name is not allowed.
     """
     check_identifier(name)
-    hardware = network.candidate.hardware
-    part = check_part(hardware.part)
     if flavor not in FLAVORS:
         raise ExportError(f"RTL flavor {flavor!r} unknown; choose from {', '.join(FLAVORS)}")
     suffix = FLAVORS[flavor]
     logic = trace_network(network) if logic is None else logic
+    stage = build_stage(logic, network, name, flavor, network.input_format, network.output_format)
+    context = {**stage.context, **constraints(network, flavor), "interval_cycles": 1}
+    files = project_files(stage.files, context)
+    if golden is not None:
+        vectors_in, vectors_out = golden
+        files["sim/golden_in.hex"] = pack_hex(vectors_in, network.input_format.bits).encode()
+        files["sim/golden_out.hex"] = pack_hex(vectors_out, network.output_format.bits).encode()
+        files[f"sim/{name}_tb.{suffix}"] = render(
+            f"rtl/testbench.{suffix}.j2", n_vectors=len(vectors_in), **context
+        )
+    export = RtlExport(
+        name=name,
+        flavor=flavor,
+        plan=ProjectPlan(files={}),
+        sources=context["sources"],
+        latency_cycles=stage.latency_cycles,
+        interval_cycles=1,
+        adder_cost=float(logic.cost),
+        register_bits=stage.register_bits,
+        adder_levels=float(logic.latency[1]),
+        levels_per_cycle=stage.levels_per_cycle,
+    )
+    return finished(export, network, files)
+
+
+def finished(export: RtlExport, network: QuantizedNetwork, files: dict[str, bytes]) -> RtlExport:
+    """Return an export with its files, and among them what is known of it."""
+    facts = (json.dumps(_facts(export, network), indent=2) + "\n").encode()
+    return replace(export, plan=ProjectPlan(files={**files, "rtl.json": facts}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Logic cut to the clock, as HDL modules with ports of raw words.
+
+    Attributes:
+        files: HDL sources by path.
+        context: what templates are rendered with.
+        latency_cycles, register_bits, levels_per_cycle: as in `RtlExport`.
+    """
+
+    files: dict[str, bytes]
+    context: dict[str, Any]
+    latency_cycles: int
+    register_bits: int
+    levels_per_cycle: float
+
+
+def build_stage(
+    logic: CombLogic,
+    network: QuantizedNetwork,
+    name: str,
+    flavor: str,
+    source_format: FixedPoint,
+    result_format: FixedPoint,
+) -> Stage:
+    """Cut logic to the clock of a network and wrap it in a module of raw words.
+
+    Args:
+        logic: what it computes.
+        network: of which it is all, or a part.
+        name: of the module.
+        flavor: as in `export_rtl`.
+        source_format, result_format: of every lane of `x` and `y`.
+
+    Raises:
+        ExportError: no output depends on an input.
+    """
+    hardware, suffix = network.candidate.hardware, FLAVORS[flavor]
+    part = check_part(hardware.part)
     model, cutoff = _pipelined(logic, hardware.clock_period_ns, name, flavor, part)
     (source,), (sink,) = model.fsm.inp_signals, model.fsm.out_signals
-    inputs, core_in_bits = _input_maps(source.precisions, network.input_format)
-    outputs, core_out_bits = _output_maps(sink.precisions, network.output_format)
+    inputs, core_in_bits = _input_maps(source.precisions, source_format)
+    outputs, core_out_bits = _output_maps(sink.precisions, result_format)
     latency = model.latency
     if latency is None or core_out_bits == 0:
         raise ExportError(
@@ -418,54 +504,55 @@ def export_rtl(
     context = {
         "name": name,
         "digest": network.digest,
-        "flavor": flavor,
-        "part": part,
-        "clock_period_ns": hardware.clock_period_ns,
-        "clock_uncertainty_ns": round(DEFAULT_UNCERTAINTY["alkaid"] * hardware.clock_period_ns, 4),
-        "io_delay_ns": round(0.1 * hardware.clock_period_ns, 4),
         "n_in": len(source.precisions),
         "n_out": len(sink.precisions),
-        "in_bits": network.input_format.bits,
-        "out_bits": network.output_format.bits,
-        "in_format": network.input_format.to_hls(),
-        "out_format": network.output_format.to_hls(),
-        "out_signed": network.output_format.signed,
+        "in_bits": source_format.bits,
+        "out_bits": result_format.bits,
+        "in_format": source_format.to_hls(),
+        "out_format": result_format.to_hls(),
+        "out_signed": result_format.signed,
         "core_in_bits": core_in_bits,
         "core_out_bits": core_out_bits,
         "inputs": inputs,
         "outputs": outputs,
         "latency_cycles": int(latency),
+        "sources": (*sorted(files, key=_compilation_order(name)), f"src/{name}.{suffix}"),
     }
-    sources = (*sorted(files, key=_compilation_order(name)), f"src/{name}.{suffix}")
-    context["sources"] = sources
     files[f"src/{name}.{suffix}"] = render(f"rtl/top.{suffix}.j2", **context)
-    files[f"{name}.xdc"] = render("rtl/constraints.xdc.j2", **context)
-    files[f"{name}.sdc"] = render("rtl/constraints.sdc.j2", **context)
-    files["vivado.tcl"] = render("rtl/vivado.tcl.j2", **context)
-    files["quartus.tcl"] = render("rtl/quartus.tcl.j2", **context)
-    if golden is not None:
-        vectors_in, vectors_out = golden
-        files["sim/golden_in.hex"] = pack_hex(vectors_in, network.input_format.bits).encode()
-        files["sim/golden_out.hex"] = pack_hex(vectors_out, network.output_format.bits).encode()
-        files[f"sim/{name}_tb.{suffix}"] = render(
-            f"rtl/testbench.{suffix}.j2", n_vectors=len(vectors_in), **context
-        )
-    if flavor == "verilog":
-        files["sim/harness.cc"] = render("rtl/harness.cc.j2", **context)
-    export = RtlExport(
-        name=name,
-        flavor=flavor,
-        plan=ProjectPlan(files={}),
-        sources=sources,
+    return Stage(
+        files=files,
+        context=context,
         latency_cycles=int(latency),
-        interval_cycles=1,
-        adder_cost=float(logic.cost),
         register_bits=int(model.reg_bits),
-        adder_levels=float(logic.latency[1]),
         levels_per_cycle=cutoff,
     )
-    files["rtl.json"] = (json.dumps(_facts(export, network), indent=2) + "\n").encode()
-    return RtlExport(**{**vars(export), "plan": ProjectPlan(files=files)})
+
+
+def constraints(network: QuantizedNetwork, flavor: str) -> dict[str, Any]:
+    """Return what constraints and scripts are rendered with, beside the ports."""
+    hardware = network.candidate.hardware
+    return {
+        "flavor": flavor,
+        "part": check_part(hardware.part),
+        "clock_period_ns": hardware.clock_period_ns,
+        "clock_uncertainty_ns": round(DEFAULT_UNCERTAINTY["alkaid"] * hardware.clock_period_ns, 4),
+        "io_delay_ns": round(0.1 * hardware.clock_period_ns, 4),
+    }
+
+
+def project_files(sources: dict[str, bytes], context: dict[str, Any]) -> dict[str, bytes]:
+    """Return HDL sources with the constraints, scripts and harness of the top module that `context` describes."""
+    name = context["name"]
+    files = {
+        **sources,
+        f"{name}.xdc": render("rtl/constraints.xdc.j2", **context),
+        f"{name}.sdc": render("rtl/constraints.sdc.j2", **context),
+        "vivado.tcl": render("rtl/vivado.tcl.j2", **context),
+        "quartus.tcl": render("rtl/quartus.tcl.j2", **context),
+    }
+    if context["flavor"] == "verilog":
+        files["sim/harness.cc"] = render("rtl/harness.cc.j2", **context)
+    return files
 
 
 def _facts(export: RtlExport, network: QuantizedNetwork) -> dict[str, Any]:

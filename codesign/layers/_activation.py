@@ -43,6 +43,7 @@ class Activation(Layer):
 
     parameters = (RESULT_BITS,)
     train_family = "activation"
+    is_positionwise = True
     #: Whether the output format carries a sign.
     result_is_signed: ClassVar[bool]
     #: LUTs that each bit of the result takes in plain RTL, about.

@@ -34,6 +34,7 @@ class EvenFunction(Layer):
         combination: what it costs about as much as, lane by lane (`hw_models.lowering.combination`).
     """
 
+    is_positionwise = True
     power: ClassVar[int]
     onnx_operator: ClassVar[str]
     combination: ClassVar[str]

@@ -38,6 +38,7 @@ class Combination(Layer):
 
     role = "merge"
     n_inputs = (2, 2)
+    is_positionwise = True
     onnx_operator: ClassVar[str]
     cpp_operator: ClassVar[str]
     is_product: ClassVar[bool] = False

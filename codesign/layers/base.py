@@ -225,6 +225,7 @@ class Layer(ABC):
         has_multipliers: whether strategy and reuse_factor apply.
         is_wiring: it only moves elements; its result has no word that its inputs lack.
         train_family: nodes of layers of one family may train together, in one module.
+        is_positionwise: each position of its result follows from that of its inputs, at all of them alike.
         folds_into_source: trained as part of the node it reads, absent from quantized networks.
         cpp_support: C++ that `to_cpp` calls, written once where a network has such a layer.
         max_input_bits: widest word that it reads; None where any will do.
@@ -239,6 +240,7 @@ class Layer(ABC):
     has_multipliers: ClassVar[bool] = False
     is_wiring: ClassVar[bool] = False
     train_family: ClassVar[str] = ""
+    is_positionwise: ClassVar[bool] = False
     folds_into_source: ClassVar[bool] = False
     cpp_support: ClassVar[str] = ""
     max_input_bits: ClassVar[int | None] = None

@@ -33,6 +33,7 @@ class Concat(Layer):
     is_wiring = True
     n_inputs = (2, 2)
     foreign = ("onnx.Concat", "hls4ml.Concatenate")
+    is_positionwise = True
 
     def propagate(self, parameters: FloatColumns, inputs: Sequence[Tensors]) -> Tensors:
         joined = common(inputs, "n_rows", "n_columns")

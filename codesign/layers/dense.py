@@ -58,6 +58,7 @@ class Dense(Layer):
     name = "dense"
     foreign = ("onnx.MatMul", "onnx.Gemm", "hls4ml.Dense")
     has_multipliers = True
+    is_positionwise = True
     cpp_support = _CPP
     parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter(

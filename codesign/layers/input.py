@@ -47,6 +47,7 @@ class Input(Layer):
 
     name = "input"
     role = "input"
+    is_positionwise = True
     n_inputs = (0, 0)
     parameters = (
         Parameter(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from codesign.errors import DesignError, DeviceError, ToolError
 from codesign.export.backends import BACKENDS
@@ -31,7 +32,7 @@ from codesign.tools import require_tool
 from codesign.validate.faults import DeviceFault
 from codesign.validate.implementation import DeviceDescription, Form, Timing, Words
 from codesign.validate.rtl_emulation import open_emulation, run_vhdl
-from codesign.validate.timing import measure_timing, random_idle, stream
+from codesign.validate.timing import measure_timing, measure_told_timing, random_idle, stream
 from codesign.validate.verilator import verilator_environment
 
 if TYPE_CHECKING:
@@ -250,10 +251,10 @@ def verilog_form(
     described = emulation.description
     n_cycles = 0
 
-    def clock(words: Words) -> Words:
+    def clock(words: Words, starts: NDArray[np.bool_] | None = None) -> Words:
         nonlocal n_cycles
         n_cycles += len(words)
-        return emulation.clock(words)
+        return emulation.clock(words, starts)
 
     def run(words: Words) -> Words:
         rng = np.random.default_rng(n_cycles)
@@ -262,10 +263,15 @@ def verilog_form(
             gaps += rng.integers(0, max_gap_cycles, size=len(words), endpoint=True)
         idle = random_idle(described.input_formats, rng)
         inputs, cycles = stream(words, gaps, idle, export.latency_cycles)
-        return clock(inputs)[cycles + export.latency_cycles]
+        starts = np.zeros(len(inputs), dtype=bool)
+        starts[cycles] = True
+        return clock(inputs, starts)[cycles + export.latency_cycles]
 
     def timing() -> Timing:
-        measured = measure_timing(clock, described.input_formats)
+        if export.interval_cycles == 1:
+            measured = measure_timing(clock, described.input_formats)
+        else:
+            measured = measure_told_timing(clock, described.input_formats, export.latency_cycles)
         stated = (export.latency_cycles, export.interval_cycles)
         if (measured.latency_cycles, measured.interval_cycles) != stated:
             raise DeviceFault(

@@ -39,6 +39,7 @@ class RtlEmulation:
 
     def __init__(self, export: RtlExport, library: Path) -> None:
         self.description = _describe(export)
+        self._is_told = export.interval_cycles > 1
         pointer = ctypes.c_void_p
         try:
             self._library = ctypes.CDLL(str(library))
@@ -52,12 +53,23 @@ class RtlEmulation:
             ) from error
         self._handle: ctypes.c_void_p | None = pointer(self._library.rtl_open())
 
-    def clock(self, words: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Clock in one vector per edge and return what the output port shows after each edge."""
-        words = np.ascontiguousarray(words, dtype=np.int64)
+    def clock(
+        self, words: NDArray[np.int64], starts: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.int64]:
+        """Clock in one vector per edge and return what the output port shows after each edge.
+
+        Args:
+            words: int64[n, n_inputs].
+            starts: bool[n], whether each vector is an event; for designs that are told, and only these.
+        """
+        words = np.asarray(words, dtype=np.int64)
         n_in, n_out = self.description.n_inputs, self.description.n_outputs
         if words.ndim != 2 or words.shape[1] != n_in:
             raise DesignError(f"input words have shape {words.shape}; expected (n, {n_in})")
+        if self._is_told:
+            told = np.zeros(len(words), dtype=bool) if starts is None else starts
+            words = np.column_stack([words, told])
+        words = np.ascontiguousarray(words, dtype=np.int64)
         out = np.empty((len(words), n_out), dtype=np.int64)
         self._library.rtl_clock(self._handle, words.ctypes.data, len(words), out.ctypes.data)
         return out

@@ -106,6 +106,56 @@ def measure_timing(clock: Clock, formats: tuple[FixedPoint, ...], *, seed: int =
     )
 
 
+def measure_told_timing(
+    clock: Callable[[NDArray[np.int64], NDArray[np.bool_]], NDArray[np.int64]],
+    formats: tuple[FixedPoint, ...],
+    latency_cycles: int,
+    *,
+    seed: int = 0,
+) -> Timing:
+    """Measure the interval of a design that is told when an event starts.
+
+    Between its answers such a design shows what it has so far, so the latency is not found but stated; that the
+    words there are those of the network says a comparison.
+
+    Args:
+        clock: drives the design, with words and whether an event starts with them.
+        formats: of its inputs.
+        latency_cycles: cycles from an event to its answer.
+        seed: of the events.
+
+    Raises:
+        DeviceFault: "stuck-output" when all answers are alike, "wrong-latency" when those of events far
+            apart do not come again however the events follow.
+    """
+    rng = np.random.default_rng(seed)
+    idle = random_idle(formats, rng)
+    events = idle(N_EVENTS)
+
+    def answers(gaps: NDArray[np.int64]) -> NDArray[np.int64]:
+        inputs, cycles = stream(events, gaps, idle, latency_cycles)
+        starts = np.zeros(len(inputs), dtype=bool)
+        starts[cycles] = True
+        return clock(inputs, starts)[cycles + latency_cycles]
+
+    apart = answers(np.full(N_EVENTS, 2 * latency_cycles))
+    if (apart == apart[0]).all():
+        raise DeviceFault("stuck-output", f"{N_EVENTS} events give the same result")
+    for interval in range(1, 2 * latency_cycles):
+        gaps = interval - 1 + rng.integers(0, 8, size=N_EVENTS)
+        if all(np.array_equal(answers(g), apart) for g in (np.full(N_EVENTS, interval - 1), gaps)):
+            return Timing(
+                latency_cycles=latency_cycles,
+                interval_cycles=interval,
+                events=3 * N_EVENTS,
+                how=(
+                    f"{N_EVENTS} answers at the delay stated, of events far apart, every {interval} cycle(s), and"
+                    " with random gaps of up to 7 more, random words in all other cycles"
+                ),
+            )
+    raise DeviceFault("wrong-latency", "no interval brings the answers of events far apart")
+
+
 def _settling_cycles(clock: Clock, events: NDArray[np.int64]) -> int:
     """Return a number of cycles after which the output no longer changes, with a margin."""
     before = clock(np.repeat(events[:1], LIMIT_CYCLES, axis=0))[-1]

@@ -96,7 +96,8 @@ def test_forms_of_a_random_network_equal_the_reference(name, shape, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", [1000, 2000])
 @pytest.mark.parametrize(("name", "shape"), SPACES)
-def test_forms_of_many_random_networks_equal_the_reference(name, shape, tmp_path):
-    found = networks(name, shape, 40, 1000, tmp_path)
-    assert sum([check(network) for network in found]) > 20
+def test_forms_of_many_random_networks_equal_the_reference(name, shape, seed, tmp_path):
+    found = networks(name, shape, 20, seed, tmp_path)
+    assert sum([check(network) for network in found]) > 10
