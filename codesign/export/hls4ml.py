@@ -27,7 +27,7 @@ from codesign.export.plan import ProjectPlan
 from codesign.export.templates import check_identifier, check_part
 from codesign.ir import FixedPoint, QuantizedNetwork, TensorType
 from codesign.layers import LAYERS, typed
-from codesign.layers._export import exact
+from codesign.layers._export import HlsGraph, exact
 from codesign.tools import require_tool, run_tool
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def hls4ml_type(fmt: FixedPoint) -> str:
     return f"{prefix}<{fmt.bits},{fmt.integer_bits},{fmt.rounding},{fmt.overflow},0>"
 
 
-class _HlsGraph:
-    """hls4ml layers under construction.  Implements `layers._export.HlsGraph`."""
+class _HlsGraph(HlsGraph):
+    """hls4ml layers of a project under construction."""
 
     def __init__(self, network: QuantizedNetwork, backend: Backend) -> None:
         self._network, self._backend = network, backend
@@ -80,6 +80,9 @@ class _HlsGraph:
     ) -> str:
         if class_name == "InputLayer":
             name = self._input_name()
+        if class_name == "UnaryLUT":
+            function, words = attributes.pop("function"), attributes.pop("table_words")
+            attributes["table_data"] = self._table(name, inputs[0], function, words, precision)
         if name in self.precision:
             raise ExportError(f"two hls4ml layers would be called {name!r}; rename that node")
         layer: dict[str, Any] = {"class_name": class_name, "name": name, **attributes}
@@ -128,38 +131,24 @@ class _HlsGraph:
             fusible=False,
         )
 
-    def table(
+    def _table(
         self,
         name: str,
         source: str,
-        *,
         function: str,
         words: NDArray[np.int64],
-        n_lanes: int,
-        result: FixedPoint,
-    ) -> str:
+        precision: Mapping[str, FixedPoint],
+    ) -> NDArray[np.float64]:
+        """Return the values of a table in the order in which hls4ml looks them up."""
         if not self._backend.has_own_tables:
             raise ExportError(
                 f"{name}: back end {self._backend.name!r} computes its own table of {function}, whose words"
                 " differ from the network's; use vitis, vivado or RTL, or another activation"
             )
-        values = result.values_from_words(words)
-        if self.precision[source]["result"].signed:
-            # hls4ml indexes this table with the raw bits of the word, read as unsigned
-            values = np.roll(values, len(words) // 2)
-        return self.add(
-            "UnaryLUT",
-            name,
-            [source],
-            precision={"result": result, "table": result},
-            activation="unary_lut",
-            n_in=n_lanes,
-            table_data=values,
-        )
-
-    def hardware(self, name: str) -> Mapping[str, Any]:
-        hardware = self._network.candidate.hardware
-        return {"Strategy": hardware.strategy[name], "ReuseFactor": hardware.reuse_factor[name]}
+        values = precision["table"].values_from_words(words)
+        # hls4ml indexes this table with the raw bits of the word, read as unsigned
+        is_signed = self.precision[source]["result"].signed
+        return np.roll(values, len(words) // 2) if is_signed else values
 
 
 def _build_graph(

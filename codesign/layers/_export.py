@@ -6,14 +6,15 @@ other way round.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import ExportError
-from codesign.ir import FixedPoint, TensorType, Words, covering_format
+from codesign.ir import FixedPoint, HardwareConfig, TensorType, Words, covering_format
 
 if TYPE_CHECKING:
     from alkaid.trace import FVArray
@@ -47,9 +48,10 @@ class OnnxGraph(Protocol):
         """Round a tensor to a type, element by element; the values stay real."""
 
 
-class HlsGraph(Protocol):
-    """A list of hls4ml layers under construction."""
+class HlsGraph(ABC):
+    """A list of hls4ml layers under construction: for a project, or for a record of the network."""
 
+    @abstractmethod
     def add(
         self,
         class_name: str,
@@ -68,12 +70,15 @@ class HlsGraph(Protocol):
             inputs: names of the layers it reads.
             precision: format of each of its types ("result", "weight", "bias", "accum", ...).
             configuration: further entries of its configuration ("Strategy", "ReuseFactor", ...).
-            attributes: what the class needs (n_in, weight_data, ...).
+            attributes: what the class needs (n_in, weight_data, ...); `table_words` of a table, and the
+                `function` that it holds.
         """
 
+    @abstractmethod
     def quantize(self, name: str, source: str, result: TensorType) -> str:
         """Round every element of `source` to its own type and return the name of the result."""
 
+    @final
     def table(
         self,
         name: str,
@@ -94,9 +99,21 @@ class HlsGraph(Protocol):
             n_lanes: how many lanes.
             result: format of the result words.
         """
+        return self.add(
+            "UnaryLUT",
+            name,
+            [source],
+            precision={"result": result, "table": result},
+            activation="unary_lut",
+            n_in=n_lanes,
+            function=function,
+            table_words=words,
+        )
 
-    def hardware(self, name: str) -> Mapping[str, Any]:
-        """Return the configuration (Strategy, ReuseFactor) of a node with multipliers."""
+
+def hls_hardware(name: str, hardware: HardwareConfig) -> dict[str, Any]:
+    """Return hls4ml's configuration of a node with multipliers: its strategy and reuse factor."""
+    return {"Strategy": hardware.strategy[name], "ReuseFactor": hardware.reuse_factor[name]}
 
 
 def exact(fmt: FixedPoint) -> FixedPoint:

@@ -14,7 +14,7 @@ from codesign.errors import DesignError
 from codesign.ir import Tensors
 from codesign.ir.fixed_point import MAX_BITS
 from codesign.layers import LAYERS
-from codesign.layers._export import cpp_variable, exact
+from codesign.layers._export import cpp_variable, exact, hls_hardware
 from codesign.layers.base import FloatColumns, Layer, Parameter, Site, WordRange
 from hw_models.lowering import WEIGHT_FACTS, Described, Product, sum_bits
 
@@ -212,7 +212,7 @@ class Dense(Layer):
                 "accum": accumulator,
                 "result": accumulator,
             },
-            configuration=graph.hardware(site.node.name),
+            configuration=hls_hardware(site.node.name, site.hardware),
             n_in=n_in,
             n_out=n_out,
             use_bias=True,

@@ -9,23 +9,22 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from codesign.export.rtl import solve_network
 from codesign.ir import FixedPoint, QuantizedNetwork, TensorType
 from codesign.layers import LAYERS, typed
+from codesign.layers._export import HlsGraph
 from codesign.layers.base import Site
 from hw_models.records import LayerRecord, Record
 from hw_models.weights import layer_counts
 
 
-class _RecordGraph:
-    """Layers of a record under construction.  Implements `layers._export.HlsGraph`."""
+class _RecordGraph(HlsGraph):
+    """Layers of a record under construction."""
 
-    def __init__(self, network: QuantizedNetwork) -> None:
+    def __init__(self) -> None:
         self.layers: dict[str, LayerRecord] = {}
         self._formats: dict[str, FixedPoint] = {}
-        self._hardware = network.candidate.hardware
         #: the node that is being written: shapes that hls4ml infers are its tensors'
         self.site: Site | None = None
 
@@ -80,8 +79,8 @@ class _RecordGraph:
             input_precision=None if widest is None else _hls_type(widest),
             **types,
         )
-        if "table_data" in attributes:
-            layer = replace(layer, table_size=len(attributes["table_data"]))
+        if "table_words" in attributes:
+            layer = replace(layer, table_size=len(attributes["table_words"]))
         if "weight_data" in attributes and widest is not None:
             words = np.rint(np.asarray(attributes["weight_data"]) / precision["weight"].lsb)
             counts: dict[str, Any] = dict(layer_counts(words.astype(np.int64), widest.bits))
@@ -101,32 +100,6 @@ class _RecordGraph:
             n_in=result.size,
         )
 
-    def table(
-        self,
-        name: str,
-        source: str,
-        *,
-        function: str,
-        words: NDArray[np.int64],
-        n_lanes: int,
-        result: FixedPoint,
-    ) -> str:
-        return self.add(
-            "UnaryLUT",
-            name,
-            [source],
-            precision={"result": result, "table": result},
-            activation="unary_lut",
-            n_in=n_lanes,
-            table_data=words,
-        )
-
-    def hardware(self, name: str) -> Mapping[str, Any]:
-        return {
-            "Strategy": self._hardware.strategy[name],
-            "ReuseFactor": self._hardware.reuse_factor[name],
-        }
-
 
 def _hls_type(fmt: FixedPoint) -> str:
     text = fmt.to_hls()
@@ -142,7 +115,7 @@ def network_record(network: QuantizedNetwork, *, solve_graphs: bool = True) -> R
     """
     hardware = network.candidate.hardware
     is_rtl = hardware.flow == "rtl"
-    graph = _RecordGraph(network)
+    graph = _RecordGraph()
     written: dict[str, str] = {}
     for site in typed(network):
         graph.site = site
