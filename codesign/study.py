@@ -306,6 +306,8 @@ class NetworkSection(Strict):
         search: search the hardware; else only the network as it is given is priced, exported and proved.
         flow, io_type, strategy, reuse_factor, clock_mhz: how the network is given.
         clocks_mhz, strategies: that the search tries.
+        score_loss: by how much the score may become worse for fewer bits and weights, in the score's own unit;
+            None: weights and types stay as they are.
     """
 
     file: str
@@ -324,6 +326,7 @@ class NetworkSection(Strict):
         "unrolled",
         "distributed_arithmetic",
     )
+    score_loss: float | None = Field(default=None, ge=0)
 
 
 class StudyConfig(Strict):
@@ -597,6 +600,11 @@ class Study:
     def given_network(self) -> Path:
         """The network that was imported."""
         return self.folder / "network.npz"
+
+    @property
+    def shrunk_network(self) -> Path:
+        """The same network with the bits and weights that its data do not miss left out."""
+        return self.folder / "network_shrunk.npz"
 
     @property
     def given_answers(self) -> Path:

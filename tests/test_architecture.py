@@ -293,8 +293,8 @@ def test_tests_import_only_what_the_project_declares() -> None:
                 if target in sys.stdlib_module_names or target in own or names & declared:
                     continue
                 found[target] = str(path.relative_to(ROOT))
-    # a rival of a benchmark brings an environment of its own
-    for rival in ("rule4ml", "hgq", "keras"):
+    # rivals of a benchmark, and frameworks whose networks are imported, bring an environment of their own
+    for rival in ("rule4ml", "hgq", "keras", "brevitas"):
         found.pop(rival, None)
     assert not found, f"declare these in pyproject.toml: {found}"
 

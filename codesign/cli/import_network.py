@@ -45,9 +45,11 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Import a network: export, validate, estimate and front then work on the study folder."""
         import re
+        import shutil
 
         from codesign.cli._progress import RichReporter
         from codesign.config import parse
+        from codesign.errors import CodesignError
         from codesign.pipeline import run_study
         from codesign.results import ImportedNetwork
         from codesign.study import Study, StudyConfig
@@ -70,9 +72,16 @@ def register(app: typer.Typer) -> None:
             {"name": name, "device": device, "network": section},
             where="codesign import",
         )
-        study = Study.create_or_open(output or Path("runs") / name, config)
-        with RichReporter() as reporter:
-            run_study(study, until="choose", reporter=reporter)
+        folder = output or Path("runs") / name
+        is_new = not folder.exists()
+        study = Study.create_or_open(folder, config)
+        try:
+            with RichReporter() as reporter:
+                run_study(study, until="choose", reporter=reporter)
+        except CodesignError:
+            if is_new and not study.given_network.exists():  # not read: leave nothing behind
+                shutil.rmtree(folder)
+            raise
         found = study.results().require(ImportedNetwork)
         design = study.designs()[study.winner()]
         if json:

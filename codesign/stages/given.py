@@ -35,7 +35,7 @@ from codesign.results import (
 )
 from codesign.search.hardware import search_hardware
 from codesign.space import SearchSpace
-from codesign.space.given import given_space
+from codesign.space.given import GivenNetwork, given_space
 from codesign.stages import choose
 from codesign.stages.search import spell_layers
 from codesign.stages.setting import Setting, costs_of, score_kinds
@@ -45,6 +45,9 @@ from codesign.study import NetworkSection, Study
 from codesign.synthesis.onnx_config import OnnxConfig
 from codesign.tasks.base import TaskData, build_task_data
 from codesign.tasks.target import Head, Target
+from codesign.training.judge import judge_outputs
+from codesign.training.options import TaskArrays
+from codesign.training.shrink import shrink
 from hw_models.lowering import WEIGHT_FACTS
 from hw_models.units import mhz_to_period, period_to_mhz
 
@@ -170,11 +173,52 @@ def answers_task(study: Study) -> TaskData:
     )
 
 
+def shrink_given(study: Study, arrays: TaskArrays, reporter: Reporter) -> None:
+    """Drop bits and weights of the study's network down to the loss that it states; once per study.
+
+    Moves are judged on training rows; what test rows say of the result is reported, not chosen by.
+    """
+    section = study.config.network
+    assert section is not None, "a study of a network names one"
+    if section.score_loss is None or study.shrunk_network.exists():
+        return
+    network = QuantizedNetwork.load(study.given_network)
+    rows = np.arange(min(len(arrays.y_train), N_CHOOSE))
+    x, head = arrays.x_train[rows], arrays.target.score
+
+    def merit(outputs: NDArray[np.float64]) -> float:
+        judged = judge_outputs(outputs, arrays, part="train", rows=rows)[head.name]
+        return float(head.metric.merit(judged.score))
+
+    with reporter.stage("dropping bits and weights", 1.0) as stage:
+        found = shrink(
+            network,
+            network.input_words(x),
+            merit,
+            loss=section.score_loss,
+            progress=lambda share: stage.update(1.0 - share),
+        )
+    found.network.save(study.shrunk_network)
+    reporter.message(
+        f"precision after training: {found.products / max(found.products_before, 1.0):.0%} of the products' bits are"
+        f" left; {head.metric.name.replace('_', ' ')} {abs(found.merit_before):.6g} as given, {abs(found.merit):.6g} now,"
+        f" on the {len(rows):,} rows that it was chosen by"
+    )
+
+
+def searched_network(study: Study) -> QuantizedNetwork:
+    """Return the network whose hardware is searched: as given, or with less precision where that is asked for."""
+    section = study.config.network
+    assert section is not None, "a study of a network names one"
+    path = study.given_network if section.score_loss is None else study.shrunk_network
+    return QuantizedNetwork.load(path)
+
+
 def space_of(study: Study) -> SearchSpace:
     """Return the space of the imported network's hardware."""
     section = study.config.network
     assert section is not None, "a study of a network names one"
-    network = QuantizedNetwork.load(study.given_network)
+    network = searched_network(study)
     base = exact_population([network])
     settled = ("output_bits", "input_bits", "pruned_fraction")
     clocks = (
@@ -227,8 +271,8 @@ def search(setting: Setting, earlier: Results) -> Search:
     section = setting.study.config.network
     assert section is not None, "a study of a network names one"
     network = QuantizedNetwork.load(setting.study.given_network)
-    template = setting.space.template
-    genomes = [template.genome_of(network.candidate)]  # type: ignore[attr-defined]
+    searched = searched_network(setting.study)
+    genomes: list[NDArray[np.int64]] = []
     n_evaluations = n_feasible = 1
     if section.search:
         n_total = 10.0 ** min(setting.space.log10_size, 6.0)
@@ -243,10 +287,14 @@ def search(setting: Setting, earlier: Results) -> Search:
         fits = front.excess <= 0
         genomes += list(front.genomes[fits] if fits.any() else front.genomes[:20])
         n_evaluations, n_feasible = front.n_evaluations, front.n_feasible
-    rows = np.array(genomes)
-    _, first = np.unique(rows, axis=0, return_index=True)
-    rows = rows[np.sort(first)]
-    points = _points(setting, network, rows)
+    template = setting.space.template
+    assert isinstance(template, GivenNetwork), "the space of a given network"
+    own = template.genome_of(network.candidate)
+    rows = np.array([own, *genomes])
+    points = _points(setting, searched, rows)
+    points[0] = _given_point(setting, network, points[0])
+    kept = [0] + [i for i in range(1, len(points)) if points[i].digest != points[0].digest]
+    rows, points = rows[kept], [points[i] for i in kept]
     return Search(
         n_labels=0,
         n_evaluations=n_evaluations,
@@ -283,6 +331,27 @@ def _hardware(
             )
         )
     return found
+
+
+def _given_point(setting: Setting, network: QuantizedNetwork, point: FrontPoint) -> FrontPoint:
+    """Return the point of the network just as it is given: its own weights, clock and factors."""
+    scores = setting.scorer.score_quantized([network])
+    costs = {name: cost.value for name, cost in costs_of(scores, 0).items()}
+    hardware = network.candidate.hardware
+    return point.model_copy(
+        update={
+            "digest": network.candidate.digest,
+            "layers": spell_layers(network.candidate),
+            "flow": hardware.flow,
+            "io_type": hardware.io_type,
+            "clock_mhz": float(period_to_mhz(hardware.clock_period_ns)),
+            "utilization": float(scores.utilization[0]),
+            **{
+                name: costs[name]
+                for name in ("latency_cycles", "latency_ns", "lut", "ff", "dsp", "bram_18k")
+            },
+        }
+    )
 
 
 def _points(
@@ -323,13 +392,13 @@ def train(setting: Setting, earlier: Results) -> Training:
     hls = [p for p in by_lut if p.flow != "rtl"]
     n_rtl = min(len(rtl), max(n - 1 - len(hls), n // 2))
     chosen = [given, *rtl[:n_rtl], *hls[: max(n - 1 - n_rtl, 0)]]
-    network = QuantizedNetwork.load(study.given_network)
-    rows = np.array([p.genome for p in chosen])
+    searched = searched_network(study)
+    rows = np.array([p.genome for p in chosen[1:]], dtype=np.int64).reshape(-1, len(given.genome))
     baselines = trivial_answers(setting.arrays(), n_splits=n_splits)
-    trained = [
-        TrainedFinalist(splits=(built,) * n_splits, kept=built)
-        for built in (_with_hardware(network, h) for h in _hardware(setting, network, rows))
-    ]
+    networks = [QuantizedNetwork.load(study.given_network)]
+    if len(rows):
+        networks += [_with_hardware(searched, h) for h in _hardware(setting, searched, rows)]
+    trained = [TrainedFinalist(splits=(n,) * n_splits, kept=n) for n in networks]
     designs = []
     for design, built in describe_designs(setting, chosen, trained, baselines):
         built.save(study.weights_file(design.digest))

@@ -123,10 +123,13 @@ def open_setting(
         task = load_task(config.task.source, config.task.options)
     else:
         task = given.answers_task(study)
+    scaling = fit_scaling(task, method=config.task.scaling if config.has_task else "none")
+    if config.network is not None:
+        given.shrink_given(study, TaskArrays.of(task, scaling), reporter)
     return Setting(
         study=study,
         task=task,
-        scaling=fit_scaling(task, method=config.task.scaling if config.has_task else "none"),
+        scaling=scaling,
         space=load_space(config.space, n_inputs=task.input_shape, n_outputs=task.n_outputs)
         if config.network is None
         else given.space_of(study),
