@@ -124,9 +124,15 @@ def candidates_of(
 
 
 def judged(
-    names: list[str], candidates: list[Candidate], arrays: TaskArrays, epochs: int, pool: Any
+    names: list[str],
+    candidates: list[Candidate],
+    arrays: TaskArrays,
+    epochs: int,
+    pool: Any,
+    *,
+    is_solved: bool = True,
 ) -> list[Judged]:
-    """Train candidates and judge them."""
+    """Train candidates and judge them; their adder graphs are solved, or only estimated."""
     result = train_population(
         candidates,
         arrays,
@@ -135,7 +141,8 @@ def judged(
         executor=pool,
     )
     scorer = HardwareScorer(device=load_device(DEVICE), coefficients=open_coefficients(None)[0])
-    costs = scorer.score_quantized(result.networks, solve=solve_network).metrics
+    solve = solve_network if is_solved else None
+    costs = scorer.score_quantized(result.networks, solve=solve).metrics
     found = []
     for i, (name, network) in enumerate(zip(names, result.networks, strict=True)):
         of_test = judge_outputs(output_values(network, arrays.x_test), arrays)
@@ -176,7 +183,8 @@ def main() -> None:
             rivals = judged(list(contest.rivals), fixed, arrays, options.epochs, pool)
             own = {"flow": ["rtl"], "clock_mhz": [200, 240]}
             drawn = candidates_of(contest, own, arrays, options.drawn, 1)
-            brief = judged([c.digest for c in drawn], drawn, arrays, options.brief, pool)
+            names = [c.digest for c in drawn]
+            brief = judged(names, drawn, arrays, options.brief, pool, is_solved=False)
             table = []
             for rival in rivals:
                 allowed = [
