@@ -42,8 +42,8 @@ class Level1(Task):
 
     name = "level1"
     description = (
-        "bundled level-1 objects: 57 integers (MET, 4 e, 4 mu, 10 jets); anomaly score taught by an autoencoder,"
-        " judged on 4 unseen signals (a look-alike, not ADC2021)"
+        "bundled level-1 objects: 57 integers (MET, 4 e, 4 mu, 10 jets); anomaly score of the chip's own, or taught by an"
+        " autoencoder, judged on 4 unseen signals (a look-alike, not ADC2021)"
     )
     needs = "nothing"
     options_type = Level1Options
