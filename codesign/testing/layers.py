@@ -75,21 +75,27 @@ def network_with(layer: Layer, parameters: Parameters, rank: int = 1) -> Network
     return Network(nodes=tuple(nodes))
 
 
-def quantized(network: Network, seed: int) -> QuantizedNetwork:
-    """Give a network random formats and weights; unrolled, as distributed arithmetic."""
-    generator = np.random.default_rng(seed)
-    dense = [n for n in network.nodes if isinstance(LAYERS.get(n.layer), Dense)]
-    candidate = Candidate(
+def unrolled(network: Network) -> Candidate:
+    """Return a network as plain RTL on a VU13P at 400 MHz, nothing shared."""
+    multiply = [n.name for n in network.nodes if LAYERS.get(n.layer).has_multipliers]
+    return Candidate(
         network=network,
         hardware=HardwareConfig(
             part="xcvu13p-flga2577-2-e",
             clock_period_ns=2.5,
             flow="rtl",
             io_type="io_parallel",
-            strategy={n.name: "distributed_arithmetic" for n in dense},
-            reuse_factor={n.name: 1 for n in dense},
+            strategy=dict.fromkeys(multiply, "distributed_arithmetic"),
+            reuse_factor=dict.fromkeys(multiply, 1),
         ),
     )
+
+
+def quantized(network: Network, seed: int) -> QuantizedNetwork:
+    """Give a network random formats and weights; unrolled, as distributed arithmetic."""
+    generator = np.random.default_rng(seed)
+    dense = [n for n in network.nodes if isinstance(LAYERS.get(n.layer), Dense)]
+    candidate = unrolled(network)
     population = population_from_candidates([candidate])
     names = [node.name for node in network.nodes]
     n_in = dict(zip(names, population.columns["n_in"].astype(int), strict=True))

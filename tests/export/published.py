@@ -14,9 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from codesign.ir import (
-    Candidate,
     FixedPoint,
-    HardwareConfig,
     Network,
     Node,
     QuantizedNetwork,
@@ -24,6 +22,7 @@ from codesign.ir import (
     Words,
 )
 from codesign.space import population_from_candidates
+from codesign.testing.layers import unrolled
 
 
 @dataclass
@@ -74,18 +73,7 @@ class Builder:
         """Draw weights."""
         generator = np.random.default_rng(seed)
         network = Network(nodes=tuple(self.nodes))
-        dense = [n.name for n in self.nodes if n.layer == "dense"]
-        candidate = Candidate(
-            network=network,
-            hardware=HardwareConfig(
-                part="xcvu13p-flga2577-2-e",
-                clock_period_ns=2.5,
-                flow="rtl",
-                io_type="io_parallel",
-                strategy=dict.fromkeys(dense, "distributed_arithmetic"),
-                reuse_factor=dict.fromkeys(dense, 1),
-            ),
-        )
+        candidate = unrolled(network)
         columns = population_from_candidates([candidate]).columns
         result: dict[str, TensorType] = {}
         constants: dict[str, dict[str, Words]] = {}
@@ -95,7 +83,7 @@ class Builder:
             shape = tuple(int(axis) for axis in axes if axis)
             if node.name in self.formats:
                 result[node.name] = TensorType.of(self.formats[node.name], shape)
-            if node.name in dense:
+            if node.name in candidate.hardware.strategy:
                 n_in = int(columns["n_in"][i])
                 real = generator.normal(0, np.sqrt(2.0 / n_in / self.kept), (n_in, shape[-1]))
                 real *= generator.random(real.shape) < self.kept

@@ -9,9 +9,7 @@ from codesign.errors import ExportError
 from codesign.export.hls4ml import export_hls4ml
 from codesign.export.rtl import run_trace, trace_network
 from codesign.ir import (
-    Candidate,
     FixedPoint,
-    HardwareConfig,
     Network,
     Node,
     QuantizedNetwork,
@@ -20,7 +18,7 @@ from codesign.ir import (
 from codesign.layers import LAYERS, run_words
 from codesign.layers._train_softmax import SoftmaxModule
 from codesign.layers.softmax import SoftmaxTables
-from codesign.testing.layers import network_of
+from codesign.testing.layers import network_of, unrolled
 
 
 def softmax_of(n: int, result_bits: int) -> QuantizedNetwork:
@@ -31,16 +29,12 @@ def softmax_of(n: int, result_bits: int) -> QuantizedNetwork:
             Node(name="y", layer="softmax", inputs=("x",), parameters={"result_bits": result_bits}),
         )
     )
-    hardware = HardwareConfig(
-        part="xcvu13p-flga2577-2-e", clock_period_ns=2.5, flow="rtl", io_type="io_parallel",
-        strategy={}, reuse_factor={},
-    )  # fmt: skip
     formats = {
         "x": FixedPoint(bits=9, integer_bits=4),
         "y": FixedPoint(bits=result_bits, integer_bits=0, signed=False),
     }
     return QuantizedNetwork(
-        candidate=Candidate(network=network, hardware=hardware),
+        candidate=unrolled(network),
         network=network,
         result={name: TensorType.of(fmt, (n,)) for name, fmt in formats.items()},
         constants={},

@@ -9,12 +9,13 @@ import torch
 from codesign.export.emulator import build_emulator
 from codesign.export.onnx import export_onnx, export_qonnx
 from codesign.export.rtl import trace_network
-from codesign.ir import Candidate, HardwareConfig, Network, Node, QuantizedNetwork
+from codesign.ir import Candidate, Network, Node, QuantizedNetwork
 from codesign.layers import LAYERS, run_words
 from codesign.layers._train_learned import LearnedModule
 from codesign.layers._training import TrainStep
 from codesign.space import candidates_from_population
 from codesign.space.templates import TEMPLATES
+from codesign.testing.layers import unrolled
 from codesign.training.population_module import PopulationModule
 from codesign.training.precision import settle
 from codesign.training.schedule import build_schedule
@@ -106,16 +107,7 @@ def _patches(generator: np.random.Generator) -> Candidate:
     add(str(generator.choice(["flatten", "mean_pool", "max_pool", "sum_pool"])))
     add("dense", units=2, weight_bits=6)
     add("linear", result_bits=12)
-    names = [n.name for n in nodes if n.layer == "dense"]
-    hardware = HardwareConfig(
-        part="xcvu13p-flga2577-2-e",
-        clock_period_ns=2.5,
-        flow="rtl",
-        io_type="io_parallel",
-        strategy=dict.fromkeys(names, "distributed_arithmetic"),
-        reuse_factor=dict.fromkeys(names, 1),
-    )
-    return Candidate(network=Network(nodes=tuple(nodes)), hardware=hardware)
+    return unrolled(Network(nodes=tuple(nodes)))
 
 
 def random_learned(kind: str, n: int, seed: int) -> list[QuantizedNetwork]:

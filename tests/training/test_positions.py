@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from codesign.errors import DesignError
-from codesign.ir import Candidate, HardwareConfig, Network, Node
+from codesign.ir import Candidate, Network, Node
 from codesign.layers import run_torch, run_words, typed
 from codesign.layers._training import TrainStep
+from codesign.testing.layers import unrolled
 from codesign.training.options import TaskArrays, TrainingOptions, initial_seeds
 from codesign.training.population_module import PopulationModule
 from codesign.training.schedule import build_schedule
@@ -44,16 +45,7 @@ def network(
     flat = add("flatten", hidden)
     head = add("dense", flat, units=3, weight_bits=6, pruned_fraction=0.0)
     add("linear", head, result_bits=12)
-    dense = [n.name for n in nodes if n.layer in ("dense", "depthwise")]
-    hardware = HardwareConfig(
-        part="xcvu13p-flga2577-2-e",
-        clock_period_ns=2.5,
-        flow="rtl",
-        io_type="io_parallel",
-        strategy=dict.fromkeys(dense, "distributed_arithmetic"),
-        reuse_factor=dict.fromkeys(dense, 1),
-    )
-    return Candidate(network=Network(nodes=tuple(nodes)), hardware=hardware)
+    return unrolled(Network(nodes=tuple(nodes)))
 
 
 PARTICLES = [

@@ -10,9 +10,10 @@ from codesign.errors import DesignError
 from codesign.export.bundle import export_candidate
 from codesign.export.rtl import run_trace, trace_network
 from codesign.hardware.scorer import exact_population
-from codesign.ir import Candidate, HardwareConfig, Network, Node, QuantizedNetwork
+from codesign.ir import Candidate, Network, Node, QuantizedNetwork
 from codesign.layers import run_words
 from codesign.layers._train_learned import own_words
+from codesign.testing.layers import unrolled
 from codesign.training import teacher
 from codesign.training.judge import merit_of
 from codesign.training.options import TaskArrays
@@ -79,16 +80,7 @@ def network(kind: str) -> Candidate:
         nodes.append(Node(name="both", layer="concat", inputs=("a0", "a1"), parameters={}))
         last = "both"
     nodes += [dense("d2", last, 3), act("y", "d2", "linear", 16)]
-    names = [n.name for n in nodes if n.layer == "dense"]
-    hardware = HardwareConfig(
-        part="xcvu13p-flga2577-2-e",
-        clock_period_ns=2.5,
-        flow="rtl",
-        io_type="io_parallel",
-        strategy=dict.fromkeys(names, "distributed_arithmetic"),
-        reuse_factor=dict.fromkeys(names, 1),
-    )
-    return Candidate(network=Network(nodes=tuple(nodes)), hardware=hardware)
+    return unrolled(Network(nodes=tuple(nodes)))
 
 
 HARD = ("hard_tanh", "hard_sigmoid", "clipped_relu", "sign")

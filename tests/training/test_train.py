@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from codesign.errors import DataError, DesignError
-from codesign.ir import Candidate, HardwareConfig, Network, Node
+from codesign.ir import Candidate, Network, Node
 from codesign.layers import run_torch, run_words, typed
 from codesign.layers._training import TrainStep
 from codesign.space import candidates_from_population, load_space
+from codesign.testing.layers import unrolled
 from codesign.training import (
     TaskArrays,
     TrainingOptions,
@@ -53,18 +54,7 @@ def sampled(n: int, seed: int = 0) -> list[Candidate]:
 
 
 def candidate_of(nodes: list[Node]) -> Candidate:
-    dense = [n.name for n in nodes if n.layer == "dense"]
-    return Candidate(
-        network=Network(nodes=tuple(nodes)),
-        hardware=HardwareConfig(
-            part="xcvu13p-flga2577-2-e",
-            clock_period_ns=2.5,
-            flow="rtl",
-            io_type="io_parallel",
-            strategy={name: "distributed_arithmetic" for name in dense},
-            reuse_factor={name: 1 for name in dense},
-        ),
-    )
+    return unrolled(Network(nodes=tuple(nodes)))
 
 
 def dense(name: str, source: str, units: int, **more: float) -> Node:
