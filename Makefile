@@ -9,7 +9,7 @@ CONFIG ?= examples/jets_100ns.yaml
 REPORTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test test-slow golden check calibrate bench bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer bench-designs bench-triggers mutants clean
+.PHONY: help venv run test test-slow golden check calibrate bench bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer bench-designs bench-triggers bench-families mutants clean
 
 help:
 	@echo "make run               the whole loop on the bundled jets, ending in runs/jets_100ns/report.html"
@@ -57,7 +57,7 @@ mutants: $(STAMP)
 calibrate: $(STAMP)
 	$(BIN)/codesign calibrate $(REPORTS)
 
-bench: bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer bench-designs bench-triggers
+bench: bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer bench-designs bench-triggers bench-families
 
 bench-estimators: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_estimators.py
@@ -81,7 +81,10 @@ bench-designs: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_designs.py
 
 bench-triggers: $(STAMP)
-	$(BIN)/python tests/benchmarks/bench_triggers.py
+	$(BIN)/python tests/benchmarks/bench_triggers.py --contest level1 --contest muons
+
+bench-families: $(STAMP)
+	$(BIN)/python tests/benchmarks/bench_triggers.py --contest families_8 --contest families_16
 
 clean:
 	rm -rf $(VENV) runs dist build .pytest_cache .mypy_cache .ruff_cache

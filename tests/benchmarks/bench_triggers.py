@@ -31,7 +31,6 @@ from codesign.tasks import fit_scaling, load_task
 from codesign.training import TaskArrays, TrainingOptions, judge_outputs, output_values
 from codesign.training.train import even_chunk_size, train_population
 
-DEVICE = "xc7vx690t"
 _ONE: dict[str, list[Any]] = {
     "activation": ["relu"],
     "batch_norm": [1],
@@ -52,16 +51,38 @@ _AXOL1TL = {
 }
 _AE = {"depth": [1], "width": [16], "latent": [3], "score": ["reconstruction"], "error": ["square"]}
 _EMTF = {"depth": [2], "width": [20], "width_2": [16], "skip": ["none"]}
+_SC4 = {
+    "features": [3],
+    "particle_depth": [2],
+    "particle_width": [10],
+    "pool": ["mean_pool"],
+    "pool_bits": [9],
+    "depth": [3],
+    "width_set_1": [32],
+    "width_set_2": [16],
+    "width_set_3": [8],
+    "width": [8],
+    "clock_mhz": [360],
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """A task, the space that is searched, and its rivals: domains of one value each."""
+    """A task, the spaces that are searched, and its rivals: domains of one value each, of the first space.
 
+    Attributes:
+        name: of the contest.
+        max_ns: latency that a design may have.
+    """
+
+    name: str
     task: str
     options: dict[str, Any]
-    space: str
+    spaces: tuple[str, ...]
     rivals: dict[str, dict[str, list[Any]]]
+    device: str = "xc7vx690t"
+    clocks_mhz: tuple[int, ...] = (200, 240)
+    max_ns: float = 50.0
 
 
 def _bits(weight: int, result: int, read: int) -> dict[str, list[int]]:
@@ -69,16 +90,36 @@ def _bits(weight: int, result: int, read: int) -> dict[str, list[int]]:
 
 
 CONTESTS = (
+    *(
+        Contest(
+            name=f"families_{n}",
+            task="jet_particles",
+            options={"n_particles": n, "shape": "particles", "heads": [{"name": "class"}]},
+            spaces=("deepsets_l1", "interaction_l1", "mixer_l1"),
+            rivals={
+                "SC4, 10-10, mean, 32-16-8, w<9,3>": _ONE
+                | _SC4
+                | {"particles": [n]}
+                | _bits(9, 9, 12)
+            },
+            device="xcvu13p",
+            clocks_mhz=(360,),
+            max_ns=100.0,
+        )
+        for n in (8, 16)
+    ),
     Contest(
+        name="level1",
         task="level1",
         options={"heads": [{"name": "anomaly"}]},
-        space="autoencoder_l1",
+        spaces=("autoencoder_l1",),
         rivals={
             "AXOL1TL v4, 57-28-15-8, w<6,3>": _ONE | _AXOL1TL | _bits(6, 8, 8),
             "57-16-3-16-57, w<8>": _ONE | _AE | _bits(8, 8, 8),
         },
     ),
     Contest(
+        name="muons",
         task="muons",
         options={
             "heads": [
@@ -86,7 +127,7 @@ CONTESTS = (
                 {"name": "displacement", "weight": 0.5, "metric": "resolution"},
             ]
         },
-        space="mlp_trigger_clocks",
+        spaces=("mlp_trigger_clocks",),
         rivals={"EMTF, 21-20-16-2, w<8>": _ONE | _EMTF | _bits(8, 8, 10)},
     ),
 )
@@ -106,12 +147,17 @@ class Judged:
 
 
 def candidates_of(
-    contest: Contest, domains: dict[str, list[Any]], arrays: TaskArrays, n: int, seed: int
+    contest: Contest,
+    space: str,
+    domains: dict[str, list[Any]],
+    arrays: TaskArrays,
+    n: int,
+    seed: int,
 ) -> list[Candidate]:
-    """Draw distinct candidates of the contest's template."""
-    value = yaml.safe_load(
-        (data_root("constraints") / "spaces" / f"{contest.space}.yaml").read_text()
-    )
+    """Draw distinct candidates of one of the contest's spaces."""
+    value = yaml.safe_load((data_root("constraints") / "spaces" / f"{space}.yaml").read_text())
+    if "particles" in value["domains"]:
+        domains = {"particles": [arrays.x_train.shape[1]]} | domains
     template = TEMPLATES.get(value["template"])(
         value["domains"] | domains,
         input_shape=arrays.x_train.shape[1:],
@@ -120,10 +166,13 @@ def candidates_of(
     upper = np.array([len(gene.domain) - 1 for gene in template.genes])
     genomes = np.random.default_rng(seed).integers(0, upper + 1, (n, upper.size))
     genomes = np.unique(template.canonicalize(genomes), axis=0)
-    return candidates_from_population(template.decode(genomes), part=load_device(DEVICE).part)
+    return candidates_from_population(
+        template.decode(genomes), part=load_device(contest.device).part
+    )
 
 
 def judged(
+    contest: Contest,
     names: list[str],
     candidates: list[Candidate],
     arrays: TaskArrays,
@@ -140,7 +189,9 @@ def judged(
         seed=1,
         executor=pool,
     )
-    scorer = HardwareScorer(device=load_device(DEVICE), coefficients=open_coefficients(None)[0])
+    scorer = HardwareScorer(
+        device=load_device(contest.device), coefficients=open_coefficients(None)[0]
+    )
     solve = solve_network if is_solved else None
     costs = scorer.score_quantized(result.networks, solve=solve).metrics
     found = []
@@ -168,40 +219,50 @@ def main() -> None:
     parser.add_argument("--brief", type=int, default=10, help="epochs of a drawn candidate")
     parser.add_argument("--epochs", type=int, default=80, help="epochs of finalists and rivals")
     parser.add_argument("--finalists", type=int, default=8, help="finalists per rival")
-    parser.add_argument("--max-ns", type=float, default=50.0, help="latency that a design may have")
-    parser.add_argument("--task", help="one of the contests only")
+    parser.add_argument(
+        "--contest", action="append", choices=[c.name for c in CONTESTS], help="only these"
+    )
     parser.add_argument("--output", help="JSON file to write")
     options = parser.parse_args()
     lines: dict[str, list[dict[str, Any]]] = {}
     for contest in CONTESTS:
-        if options.task not in (None, contest.task):
+        if options.contest and contest.name not in options.contest:
             continue
         data = load_task(contest.task, contest.options)
         arrays = TaskArrays.of(data, fit_scaling(data))
         with worker_pool() as pool:
-            fixed = [candidates_of(contest, d, arrays, 1, 0)[0] for d in contest.rivals.values()]
-            rivals = judged(list(contest.rivals), fixed, arrays, options.epochs, pool)
-            own = {"flow": ["rtl"], "clock_mhz": [200, 240]}
-            drawn = candidates_of(contest, own, arrays, options.drawn, 1)
-            names = [c.digest for c in drawn]
-            brief = judged(names, drawn, arrays, options.brief, pool, is_solved=False)
+            home = contest.spaces[0]
+            fixed = [
+                candidates_of(contest, home, domains, arrays, 1, 0)[0]
+                for domains in contest.rivals.values()
+            ]
+            rivals = judged(contest, list(contest.rivals), fixed, arrays, options.epochs, pool)
+            own = {"flow": ["rtl"], "clock_mhz": list(contest.clocks_mhz)}
+            drawn, names = [], []
+            for space in contest.spaces:
+                n = options.drawn // len(contest.spaces)
+                found = candidates_of(contest, space, own, arrays, n, 1)
+                drawn += found
+                names += [f"{space} {c.digest}" for c in found]
+            brief = judged(contest, names, drawn, arrays, options.brief, pool, is_solved=False)
             table = []
             for rival in rivals:
                 allowed = [
                     i for i, d in enumerate(brief)
-                    if d.lut <= rival.lut and d.latency_ns <= options.max_ns
+                    if d.lut <= rival.lut and d.latency_ns <= contest.max_ns
                 ]  # fmt: skip
                 best = sorted(allowed, key=lambda i: -brief[i].validation)[: options.finalists]
                 chosen = [drawn[i] for i in best]
-                finals = judged([c.digest for c in chosen], chosen, arrays, options.epochs, pool)
+                called = [names[i] for i in best]
+                finals = judged(contest, called, chosen, arrays, options.epochs, pool)
                 finals = [
-                    f for f in finals if f.lut <= rival.lut and f.latency_ns <= options.max_ns
+                    f for f in finals if f.lut <= rival.lut and f.latency_ns <= contest.max_ns
                 ]
                 table.append(rival)
                 if finals:
                     table.append(max(finals, key=lambda f: f.validation))
-        lines[contest.task] = [asdict(row) for row in table]
-        print(f"{contest.task}: {type(data.target.score.metric).__name__} of the choice")
+        lines[contest.name] = [asdict(row) for row in table]
+        print(f"{contest.name}: {type(data.target.score.metric).__name__} of the choice")
         for row in table:
             print(
                 f"  {row.name:32} {'-'.join(map(str, row.widths)):20} validation {row.validation:.4f}"

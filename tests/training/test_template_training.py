@@ -1,13 +1,18 @@
 """Networks of every template on particles and images train, together, and compute what their integers compute."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
 
+from codesign.export.rtl import run_trace, trace_network
+from codesign.ir import Candidate
 from codesign.layers import run_torch, run_words
 from codesign.resources import data_root
 from codesign.space import candidates_from_population, load_space
 from codesign.training.options import TrainingOptions
+from codesign.training.precision import PrecisionOptions, train_learned
 from codesign.training.train import train_population
 from tests.training.test_positions import task
 
@@ -20,18 +25,23 @@ SPACES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "shape"), SPACES)
-def test_random_networks_of_a_template_learn(name, shape, tmp_path):
+def drawn(name: str, shape: tuple[int, ...], folder: Path) -> list[Candidate]:
+    """Draw three networks of a space cut down to few particles and widths."""
     value = yaml.safe_load((data_root("constraints") / "spaces" / f"{name}.yaml").read_text())
     for domain in value["domains"]:
         if domain == "particles" or domain.endswith("width"):
             value["domains"][domain] = [shape[0]] if domain == "particles" else [6, 8]
     value["domains"] |= {"pruned_fraction": [0.0], "result_bits": [6, 8], "weight_bits": [6, 8]}
-    path = tmp_path / "space.yaml"
+    path = folder / "space.yaml"
     path.write_text(yaml.safe_dump(value))
     space = load_space(str(path), n_inputs=shape, n_outputs=3)
     population = space.decode(space.sample(3, np.random.default_rng(5)))
-    candidates = candidates_from_population(population, part="xcvu13p-flga2577-2-e")
+    return candidates_from_population(population, part="xcvu13p-flga2577-2-e")
+
+
+@pytest.mark.parametrize(("name", "shape"), SPACES)
+def test_random_networks_of_a_template_learn(name, shape, tmp_path):
+    candidates = drawn(name, shape, tmp_path)
     arrays = task(shape, 300)
     options = TrainingOptions(epochs=6, batch_size=64, device="cpu", validation_fraction=0.25)
     result = train_population(candidates, arrays, options, seed=3)
@@ -39,3 +49,16 @@ def test_random_networks_of_a_template_learn(name, shape, tmp_path):
     for network in result.networks:
         words = network.input_words(arrays.x_test[:200])
         assert np.array_equal(run_torch(network, words), run_words(network, words))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "shape"), SPACES)
+def test_their_widths_can_be_learned(name, shape, tmp_path):
+    candidates, arrays = drawn(name, shape, tmp_path), task(shape, 300)
+    options = PrecisionOptions(epochs=4, batch_size=64, validation_fraction=0.25)
+    result = train_learned(candidates, np.full(3, 1500.0), arrays, options, seed=2)
+    for network in result.networks:
+        words = network.input_type.draw(np.random.default_rng(3), 200).reshape(200, -1)
+        expected = run_words(network, words)
+        assert np.array_equal(run_torch(network, words), expected)
+        assert np.array_equal(run_trace(trace_network(network), network, words), expected)
