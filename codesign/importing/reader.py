@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from codesign.config import parse, read_yaml
 from codesign.errors import CodesignError, DesignError, ToolError
+from codesign.export.backends.base import quiet_hls4ml
 from codesign.importing.hls4ml_reader import read_graph
 from codesign.importing.onnx_reader import load_onnx, onnx_reference, read_onnx
 from codesign.ir import FixedPoint, HardwareConfig, Network, QuantizedNetwork
@@ -268,7 +269,6 @@ def _keras() -> Any:
 
 def _read_keras(model: Any, precision: str | None) -> tuple[Draft, Value, Reference]:
     from hls4ml.converters import convert_from_keras_model
-    from hls4ml.utils.config import config_from_keras_model
 
     has_quantizers = any(
         type(layer).__module__.startswith(("hgq", "qkeras")) for layer in model.layers
@@ -277,13 +277,8 @@ def _read_keras(model: Any, precision: str | None) -> tuple[Draft, Value, Refere
         raise DesignError(
             "the Keras model is not quantized; state a precision (--precision ap_fixed<16,6>)"
         )
-    config = (
-        {"Model": {"Precision": precision or "ap_fixed<16,6>", "ReuseFactor": 1}}
-        if has_quantizers
-        else config_from_keras_model(
-            model, granularity="name", backend="Vitis", default_precision=precision
-        )
-    )
+    # one type for everything that no quantizer speaks of: "auto" would leave sums exact, of any width
+    config = {"Model": {"Precision": precision or "ap_fixed<16,6>", "ReuseFactor": 1}}
     graph = _converted(lambda folder: convert_from_keras_model(
         model, hls_config=config, backend="Vitis", output_dir=folder, project_name="model"
     ))  # fmt: skip
@@ -303,17 +298,21 @@ def _read_torch(
 ) -> tuple[Draft, Value, Reference]:
     import torch
     from hls4ml.converters import convert_from_pytorch_model
-    from hls4ml.utils.config import config_from_pytorch_model
 
     if precision is None:
         raise DesignError(
             "a PyTorch module holds floats; state a precision (ap_fixed<16,6>), or export a Brevitas one to QONNX"
         )
     module = module.eval()
-    config = config_from_pytorch_model(
-        module, shape, granularity="name", backend="Vitis", default_precision=precision,
-        channels_last_conversion="off",
-    )  # fmt: skip
+    config = {
+        "Model": {
+            "Precision": precision,
+            "ReuseFactor": 1,
+            "ChannelsLastConversion": "internal",
+            "TransposeOutputs": False,
+        },
+        "InputShape": shape,
+    }
     graph = _converted(lambda folder: convert_from_pytorch_model(
         module, hls_config=config, backend="Vitis", output_dir=folder, project_name="model"
     ))  # fmt: skip
@@ -329,12 +328,9 @@ def _read_torch(
 
 def _converted(convert: Callable[[str], Any]) -> Any:
     """Convert by hls4ml's front end, without its prints; its errors become one sentence."""
-    import tempfile
-
-    printed = io.StringIO()
     with tempfile.TemporaryDirectory(prefix="codesign-") as folder:
         try:
-            with contextlib.redirect_stdout(printed):
+            with quiet_hls4ml():
                 return convert(folder)
         except CodesignError:
             raise

@@ -65,6 +65,7 @@ def board_server_files(
     config = {"description": description.to_json(), "backend": backend}
     return {
         "server.py": (root / "common" / "server.py").read_text(encoding="utf-8"),
+        "client.py": (root / "common" / "client.py").read_text(encoding="utf-8"),
         "codesign_wire.py": Path(wire.__file__).read_text(encoding="utf-8"),
         "backend.py": (root / about["backend"]).read_text(encoding="utf-8"),
         "config.json": json.dumps(config, sort_keys=True, indent=1) + "\n",

@@ -9,13 +9,14 @@ Python 3.8.  All numbers are little-endian.
 
 A client sends one request and waits for the one answer that carries the request's sequence number.
 
-    HELLO    {"digest"}         -> WELCOME  {description, "boot_id", "max_payload_bytes", "word_bytes_in/out"}
+    HELLO    {"digest"}         -> WELCOME  {"description", "boot_id", "events_done", "max_payload_bytes"}
     RUN      n u32, words       -> RESULT   n u32, boot_id u32, events_done u64, words
     COUNTERS                    -> COUNTED  {name: count}
     RESET                       -> WELCOME
     anything that is refused    -> ERROR    {"code", "message"}
 
 Words travel as signed integers of 1, 2, 4 or 8 bytes: the smallest container that holds every port.
+docs/wire-protocol.md says all of it for clients that are not ours.
 """
 
 from __future__ import annotations

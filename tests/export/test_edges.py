@@ -100,7 +100,7 @@ def test_edges_are_exact_in_every_form(name):
     )
     assert np.array_equal(run_qonnx(export_qonnx(network), network, words), expected)
     assert np.array_equal(run_trace(trace_network(network), network, words), expected)
-    assert export_hls4ml(network).plan.files and emulator_files(network, name="edge", version=1)
+    assert export_hls4ml(network).plan.files and emulator_files(network, name="edges", version=1)
 
 
 def test_sums_beyond_62_bits_name_their_node():

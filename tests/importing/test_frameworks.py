@@ -11,7 +11,8 @@ from codesign.importing import Imported, read_model
 from codesign.importing.proof import compare, drawn_inputs
 from codesign.importing.reader import read_object
 
-pytestmark = pytest.mark.slow
+#: What other packages warn of is theirs to mend.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 N = 10_000
 
 

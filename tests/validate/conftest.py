@@ -40,7 +40,7 @@ def library(network, tmp_path_factory):
     except ToolError as error:
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("emulator")
-    write_emulator(network, folder, name="small")
+    write_emulator(network, folder, name="tiny")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CXXFLAGS", "-O1")  # the makefile's own choice builds longer
         return build_emulator(folder)

@@ -55,10 +55,10 @@ def test_words_and_trace_agree_with_the_reference_node_by_node(
 def test_python_loader_needs_nothing_but_the_folder(library, network, reference):
     words = random_words(network, 20, seed=2)
     code = (
-        "import json, sys; sys.path.insert(0, sys.argv[1]); import small_v1\n"
+        "import json, sys; sys.path.insert(0, sys.argv[1]); import tiny_v1\n"
         "words = json.loads(sys.argv[2])\n"
-        "try:\n    small_v1.run([[999] * small_v1.N_INPUTS]); sys.exit(3)\nexcept ValueError: pass\n"
-        "print(json.dumps(small_v1.run(words)))"
+        "try:\n    tiny_v1.run([[999] * tiny_v1.N_INPUTS]); sys.exit(3)\nexcept ValueError: pass\n"
+        "print(json.dumps(tiny_v1.run(words)))"
     )
     import json
 
@@ -74,7 +74,7 @@ def test_its_own_test_fails_when_a_golden_word_is_wrong(library, tmp_path):
     cells = golden[5].split()
     golden[5] = " ".join([*cells[:-1], str(int(cells[-1]) ^ 1)])
     (tmp_path / "golden.txt").write_text("\n".join(golden))
-    program = library.parent / "test_small_v1"
+    program = library.parent / "test_tiny_v1"
     with pytest.raises(ToolError, match="1 mismatches|expected"):
         run_tool([program, tmp_path / "golden.txt"], folder=tmp_path, timeout_s=20)
     with pytest.raises(ToolError, match="missing or belongs to another network"):
@@ -86,9 +86,9 @@ def test_a_c_program_can_use_the_library(library, tmp_path, reference, network):
     words = random_words(network, 1, seed=5)
     numbers = ", ".join(map(str, words[0].tolist()))
     (tmp_path / "main.c").write_text(
-        '#include "small_v1.h"\n#include <stdio.h>\nint main(void) {\n'
+        '#include "tiny_v1.h"\n#include <stdio.h>\nint main(void) {\n'
         f"  int64_t in[SMALL_V1_N_INPUTS] = {{{numbers}}}, out[SMALL_V1_N_OUTPUTS];\n"
-        "  if (small_v1_run(in, out, 1)) return 1;\n"
+        "  if (tiny_v1_run(in, out, 1)) return 1;\n"
         '  for (int i = 0; i < SMALL_V1_N_OUTPUTS; ++i) printf("%lld ", (long long)out[i]);\n'
         "  return 0;\n}\n"
     )
