@@ -3,9 +3,11 @@
     y_j = sum over i of T_ij[x_i]         exact
 
 Where a dense layer multiplies by constants, which are adders, this one looks words of few bits up, which are
-LUTs: one per bit of the result and 64 entries (KANELE, arXiv 2512.12850; LUT-based high-granularity networks
-of HGQ2).  Tables look at whole words, so what it reads must have been rounded.  With one channel in, it is an
-embedding.
+LUTs: one per bit of the result and 64 entries (KANELE, arXiv 2512.12850).  Tables look at whole words, so what
+it reads must have been rounded.  With one channel in, it is an embedding.
+
+Meant for plain RTL: hls4ml has one table for all lanes, so all tables stand in one there, which is exact but
+which its tools build for every lane.
 """
 
 from __future__ import annotations

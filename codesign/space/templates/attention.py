@@ -7,7 +7,8 @@ In an attention block one dense layer writes queries, keys and values of all hea
     linear:   relu(Q) round(relu(K)^T V)     (Katharopoulos et al., arXiv 2006.16236, without the division)
 
 Heads lie side by side, are rounded, and go through a block that adds what was read; then a block `mlp_ratio` times as
-wide, and one back that adds again.  Factors like 1/sqrt(width) are left to the weights.  Whatever the order of the
+wide, and one back that adds again.  Factors like 1/sqrt(width) are left to the weights, and batch
+norms, which fold into these, stand where transformers have layer norms.  Whatever the order of the
 particles, the answer is the same.  Heads, MLP ratio, depth and width are genes as in AutoFormer (arXiv 2107.00651).
 
 Genes (all indices into the YAML's domains): particles and features, the leading ones that a network reads;
