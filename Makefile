@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# the rival of bench-designs has an environment of its own
+HGQ2 := .venv-hgq2/bin/python
 CONFIG ?= examples/jets_100ns.yaml
 REPORTS ?=
 
@@ -77,8 +79,12 @@ bench-device: $(STAMP)
 bench-scorer: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_scorer.py
 
-bench-designs: $(STAMP)
-	$(BIN)/python tests/benchmarks/bench_designs.py
+bench-designs: $(STAMP) $(HGQ2)
+	CODESIGN_HGQ2_PYTHON=$(abspath $(HGQ2)) $(BIN)/python tests/benchmarks/bench_designs.py --write docs/precision.md $(if $(JUDGE),--judge $(JUDGE))
+
+$(HGQ2):
+	$(PYTHON) -m venv $(dir $(HGQ2))..
+	$(HGQ2) -m pip install --quiet --disable-pip-version-check HGQ2==0.2.0 keras==3.15.1 jax==0.10.2 alkaid==0.8.2
 
 bench-triggers: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_triggers.py --contest level1 --contest muons

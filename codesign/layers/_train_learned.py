@@ -35,6 +35,8 @@ from codesign.layers._training import (
     TrainNodes,
     TrainStep,
 )
+from hw_models.types import MATVEC_STRATEGIES
+from hw_models.weights import DSP_WIDTH_SUM_BITS
 
 #: Fraction bits that training starts from.
 _WEIGHT_START, _LANE_START = 4.0, 3.0
@@ -48,6 +50,10 @@ _TOP_MEMORY = 0.9995
 _DIGITS_PER_BIT = 0.5
 #: Bits that a sum is wider than its widest term, about.
 _SUM_GROWTH = 3.0
+#: What a DSP counts, in LUTs: about what a device has of these per DSP.
+_LUTS_PER_DSP = 120.0
+#: Strategies of hls4ml whose multipliers are shared where the reuse factor is above 1.
+_SHARING = ("resource", "resource_unrolled")
 #: Integer bits of exported activations beyond those seen, before exact ranges are traced.
 _SPARE_BITS = 3
 #: Non-zero digits of the canonical signed-digit form of 0..4095.
@@ -346,8 +352,23 @@ class LearnedDense(LearnedModule):
         chosen = widths[nodes.granularity or "element"]
         self.fraction_bits = torch.nn.Parameter(torch.full(chosen, _WEIGHT_START))
         self.register_buffer("mask", mask, persistent=False)
+        strategy = nodes.columns["strategy"].astype(np.int64)
+        shares = np.isin(strategy, [MATVEC_STRATEGIES.index(name) for name in _SHARING])
+        shares &= nodes.columns["reuse_factor"] > 1  # with a factor of 1 all weights are constants
+        is_da = strategy == MATVEC_STRATEGIES.index("distributed_arithmetic")
+        n_weights = real_out * nodes.input_widths[0]
+        for name, values in (
+            ("_is_latency", ~shares & ~is_da),
+            ("_is_resource", shares),
+            ("_n_multipliers", np.ceil(n_weights / np.maximum(nodes.columns["reuse_factor"], 1.0))),
+        ):
+            kind = bool if values.dtype == bool else np.float32
+            self.register_buffer(name, torch.from_numpy(values.astype(kind)), persistent=False)
 
     mask: torch.Tensor
+    _is_latency: torch.Tensor
+    _is_resource: torch.Tensor
+    _n_multipliers: torch.Tensor
 
     def width_parameters(self) -> list[torch.nn.Parameter]:
         return [self.fraction_bits]
@@ -364,10 +385,16 @@ class LearnedDense(LearnedModule):
         return _signal(values)
 
     def _measure(self, widths: torch.Tensor) -> torch.Tensor:
-        """Price the adders: signed digits of each weight times the bits of what it multiplies.
+        """Price the product as its strategy builds it; return the bits of the sums.
 
-        Where a sum has m terms there are m - 1 adders, each about one bit wider than its terms: the two
+        Distributed arithmetic: signed digits of each weight times the bits of what it multiplies.  Where a
+        sum has m terms there are m - 1 adders, each about one bit wider than its terms: the two
         corrections cancel: 0.99 to 1.14 of alkaid's cost on 18 solved graphs (docs/precision.md).
+
+        Latency and unrolled (the terms of `hw_models.primitives.matvec`): an adder as wide as the
+        accumulator for each weight, one as wide as both factors for each further digit, or a DSP where the
+        factors are wide enough for one.  Resource: as many multipliers as the reuse factor leaves, each as
+        wide as the widest factors of the layer; a weight that is pruned by itself buys nothing there.
         """
         with torch.no_grad():
             magnitude = self._rounded().abs()
@@ -378,9 +405,31 @@ class LearnedDense(LearnedModule):
             slope = torch.where(words > 1, _DIGITS_PER_BIT, 1.0) * is_used
         bits = _whole(self.fraction_bits)
         count = digits + slope * (bits - bits.detach())  # exact digits, smooth gradient
-        self.price = torch.bmm(count, widths).sum(dim=(1, 2))
         widest = (is_used[..., None] * widths.detach()[:, None]).amax(dim=2)
-        return widest + _SUM_GROWTH * (widest > 0)
+        sums = widest + _SUM_GROWTH * (widest > 0)
+        self.price = torch.bmm(count, widths).sum(dim=(1, 2))
+        if self._is_latency.any():
+            shortest = slope * (words <= 1)  # of these, the last bit is the weight
+            first = is_used + shortest * (bits - bits.detach())
+            further = torch.relu(digits - 1.0) + (slope - shortest) * (bits - bits.detach())
+            with torch.no_grad():
+                length = torch.log2(words.clamp_min(1).float()).floor() + 1.0 + is_used
+                read = widths.mean(dim=2)[:, None]
+                in_dsp = (digits >= 3) & (length + read >= DSP_WIDTH_SUM_BITS)
+            adders = further * (length + widths.mean(dim=2)[:, None])
+            adders = torch.where(in_dsp, _LUTS_PER_DSP + adders - adders.detach(), adders)
+            accumulated = (
+                first * (sums.mean(dim=2, keepdim=True) + length.amax(2, True) + 3.0)
+            ).sum(2)
+            own = (accumulated + adders.sum(dim=2)).sum(dim=1) * widths.shape[2]
+            self.price = torch.where(self._is_latency, own, self.price)
+        if self._is_resource.any():
+            integer = _word_length(magnitude) + 1.0
+            weight_bits = ((integer + bits) * is_used).amax(dim=(1, 2))
+            multiplier = weight_bits * widths.amax(dim=(1, 2))
+            own = self._n_multipliers * torch.clamp_max(multiplier, _LUTS_PER_DSP)
+            self.price = torch.where(self._is_resource, own * widths.shape[2], self.price)
+        return sums
 
     @torch.no_grad()
     def export(self, index: int, name: str, draft: NetworkDraft) -> None:

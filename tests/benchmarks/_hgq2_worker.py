@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--hidden", default="32,32")
     parser.add_argument("--epochs", type=int, default=2400)
+    parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--clock-ns", type=float, default=2.5)
     parser.add_argument("--cutoff", type=float, default=3.0)
@@ -85,7 +86,9 @@ def main() -> None:
         lambda epoch: max(_RATE * (0.5 + 0.5 * math.cos(math.pi * (epoch % _CYCLE) / _CYCLE)), 3e-6)
     )
     fit = dict(
-        batch_size=512, verbose=0, validation_data=(data["x_validation"], data["y_validation"])
+        batch_size=arguments.batch_size,
+        verbose=0,
+        validation_data=(data["x_validation"], data["y_validation"]),
     )
     callbacks = [FreeEBOPs(), BetaScheduler(ramp), rate, front]
     model.fit(

@@ -1,16 +1,17 @@
 """Designs: LUTs at equal score, ours with learned widths against HGQ2's, on the same cores in one run.
 
-Both sides learn from the bundled 16,000 training jets and are traced by the same alkaid and synthesised by the same
-call of Yosys.  HGQ2 holds out 2,400 of them, by which it chooses checkpoints; ours trains two networks per
-budget on all of them and keeps that of lower training loss.  Judged on rows that neither has seen: the
-bundled test set, or the rows from 20,000 on of `--judge FILE.npz` (arrays X and y, unscaled).  Judged
-scores choose nothing; they are smoothed by a monotone regression over log LUT before LUTs are read off at
-equal scores.
+On three data sets: the bundled jets, and the handwritten digits and the breast cancers that scikit-learn ships.
+Both sides learn from the same training rows and are traced by the same alkaid and synthesised by the same
+call of Yosys.  HGQ2 holds out 15 % of them, by which it chooses checkpoints of three trainings; ours trains
+three networks per budget on all of them and keeps that of least training error.  Judged on rows that neither
+has seen: the test rows, of jets instead the rows from 20,000 on of `--judge FILE.npz` (arrays X and y, unscaled).
+Judged scores choose nothing; they are smoothed by a monotone regression over log LUT before LUTs are read off
+at equal scores.
 
 HGQ2 runs in an environment of its own: CODESIGN_HGQ2_PYTHON names its Python (HGQ2 0.2.0, keras 3.15.1,
-jax, alkaid 0.8.2); without it that side is left out, and the table says so.
+jax, alkaid 0.8.2; `make bench-designs` makes one); without it that side is left out, and the table says so.
 
-    python tests/benchmarks/bench_designs.py --judge jets.npz --output designs.json
+    python tests/benchmarks/bench_designs.py --judge jets.npz --write docs/precision.md
 """
 
 from __future__ import annotations
@@ -21,31 +22,47 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.optimize import isotonic_regression
+from sklearn import datasets
 
 from codesign.export.rtl import export_rtl, solve_network, trace_network
 from codesign.ir import Candidate, HardwareConfig, Network, Node, QuantizedNetwork
 from codesign.layers import run_words
 from codesign.processes import worker_pool
 from codesign.synthesis.open_flow import synthesize_verilog
-from codesign.tasks import dataset_arrays, fit_scaling, load_task
+from codesign.tasks import fit_scaling, load_task
 from codesign.training import TaskArrays
 from codesign.training.judge import merit_of
 from codesign.training.polish import learn_with_teacher
-from codesign.training.precision import PrecisionOptions
+from codesign.training.precision import PrecisionOptions, batch_size_for
 from codesign.training.train import split_rows
 
-BUDGETS_LUT = (450, 600, 750, 950, 1200, 1550, 2100, 2900, 4000)
-SCORES = (0.715, 0.72, 0.7225, 0.725, 0.7275, 0.73)
+#: Per data set: our budgets, and the scores at which LUTs are compared (None: five along HGQ2's front).
+DATA: Mapping[str, tuple[tuple[int, ...], tuple[float, ...] | None]] = {
+    "jets": (
+        (450, 600, 750, 950, 1200, 1550, 2100, 2900, 4000),
+        (0.715, 0.72, 0.7225, 0.725, 0.7275, 0.73),
+    ),
+    "digits": ((400, 600, 900, 1300, 1900, 2800, 4000), None),
+    "breast_cancer": ((30, 50, 80, 130, 200, 320, 500), None),
+}
+#: Where `--write` puts its tables.
+_BEGIN, _END = "<!-- bench-designs: begin -->", "<!-- bench-designs: end -->"
 #: Clock periods of which each design takes the one that makes it fastest, ns.
 PERIODS_NS = (1.5, 2.0, 2.5, 3.0, 4.0)
 PART = "xcvu13p-flga2577-2-e"
 _WORKER = Path(__file__).with_name("_hgq2_worker.py")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +101,30 @@ def network(hidden: Sequence[int], n_inputs: int, n_classes: int, period_ns: flo
 
 
 def hidden_of(budget: float) -> tuple[int, int]:
+    if budget < 400:
+        return (16, 8)
     return (32, 16) if budget < 900 else (32, 32) if budget < 2500 else (48, 32)
+
+
+def load(name: str, judge: Path | None) -> tuple[TaskArrays, tuple[np.ndarray, np.ndarray]]:
+    """Return training rows and those that judge; standardised."""
+    if name == "jets":
+        data = load_task("jets")
+        scaling = fit_scaling(data)
+        task = TaskArrays.of(data, scaling)
+        if judge is None:
+            return task, (task.x_test, task.y_test)
+        with np.load(judge, allow_pickle=False) as archive:
+            x, y = archive["X"][20_000:], archive["y"][20_000:]
+            return task, (scaling.apply(x), y.astype(np.int64))
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))
+    train, test = np.split(order, [2 * len(y) // 3])
+    spread = x[train].std(axis=0)
+    x = ((x - x[train].mean(axis=0)) / np.where(spread > 0, spread, 1.0)).astype(np.float32)
+    y = y.astype(np.int64)
+    task = TaskArrays(x_train=x[train], y_train=y[train], x_test=x[test], y_test=y[test])
+    return task, (task.x_test, task.y_test)
 
 
 def fastest(trained: QuantizedNetwork) -> tuple[QuantizedNetwork, float]:
@@ -101,43 +141,57 @@ def fastest(trained: QuantizedNetwork) -> tuple[QuantizedNetwork, float]:
 
 
 def ours(
-    task: TaskArrays, judge: tuple[np.ndarray, np.ndarray], *, epochs: int, polish_s: float
+    task: TaskArrays,
+    judge: tuple[np.ndarray, np.ndarray],
+    budgets_lut: Sequence[float],
+    *,
+    epochs: int,
+    seeds: int,
+    polish_s: float,
 ) -> tuple[list[Design], float]:
     """Train, polish, choose by training loss, synthesise; also return network-epochs per CPU second."""
-    budgets = np.array(BUDGETS_LUT, dtype=np.float64)
+    budgets = np.array(budgets_lut, dtype=np.float64)
     n_in, n_classes = task.x_train.shape[1], task.target.n_outputs
     candidates = [network(hidden_of(b), n_in, n_classes, 2.5) for b in budgets]
-    options = PrecisionOptions(epochs=epochs, validation_fraction=0.0)
+    options = PrecisionOptions(
+        epochs=epochs, batch_size=batch_size_for(len(task.y_train)), validation_fraction=0.0
+    )
     with worker_pool() as pool:
-        jobs = [(candidates, budgets, task, options, seed, polish_s) for seed in (1, 2)]
-        if pool is None:
-            results = [learn_with_teacher(*job) for job in jobs]
-        else:
-            results = [f.result() for f in [pool.submit(learn_with_teacher, *job) for job in jobs]]
-    designs = []
-    for pair in zip(*(result.networks for result in results), strict=True):
-        costs = [float(trace_network(n).cost) for n in pair]
-        errors = [1.0 - merit_of(n, task, task.x_train, task.y_train, weights=None) for n in pair]
-        # two trainings of one budget differ by a few LUT: 1 % of them is worth 0.04 points (the front's slope)
-        kept = min(range(len(pair)), key=lambda i: errors[i] + 0.04 * np.log(costs[i]) / 2.3)
-        best, latency_ns = fastest(pair[kept])
-        with tempfile.TemporaryDirectory() as folder:
-            export_rtl(best, name="codesign_nn").plan.write(Path(folder) / "rtl")
-            cells = synthesize_verilog(Path(folder) / "rtl" / "src", "codesign_nn")
-        words = best.input_words(judge[0])
-        answers = np.concatenate(
-            [run_words(best, w).argmax(axis=1) for w in np.array_split(words, 16)]
-        )
-        designs.append(
-            Design(
-                judged=float((answers == judge[1]).mean()),
-                adder_cost=costs[kept],
-                lut=cells.lut,
-                ff=cells.ff,
-                latency_ns=latency_ns,
-            )
-        )
-    return designs, epochs * len(budgets) * len(results) / sum(r.seconds for r in results)
+        jobs = [(candidates, budgets, task, options, 1 + k, polish_s) for k in range(seeds)]
+        results = _spread(pool, learn_with_teacher, jobs)
+        groups = zip(*(result.networks for result in results), strict=True)
+        designs = _spread(pool, _best, [(group, task, judge) for group in groups])
+    return designs, epochs * len(budgets) * seeds / sum(r.seconds for r in results)
+
+
+def _spread(pool: Executor | None, function: Callable[..., T], jobs: Sequence[tuple]) -> list[T]:
+    """Do jobs, on all cores where there is a pool; results in their order."""
+    if pool is None:
+        return [function(*job) for job in jobs]
+    return [future.result() for future in [pool.submit(function, *job) for job in jobs]]
+
+
+def _best(
+    trained: Sequence[QuantizedNetwork], task: TaskArrays, judge: tuple[np.ndarray, np.ndarray]
+) -> Design:
+    """Choose one of the trainings of a budget by its training error, and synthesise it."""
+    costs = [float(trace_network(n).cost) for n in trained]
+    errors = [1.0 - merit_of(n, task, task.x_train, task.y_train, weights=None) for n in trained]
+    # trainings of one budget differ by a few LUT: 1 % of them is worth 0.04 points (the front's slope)
+    kept = min(range(len(trained)), key=lambda i: errors[i] + 0.04 * np.log(costs[i]) / 2.3)
+    best, latency_ns = fastest(trained[kept])
+    with tempfile.TemporaryDirectory() as folder:
+        export_rtl(best, name="codesign_nn").plan.write(Path(folder) / "rtl")
+        cells = synthesize_verilog(Path(folder) / "rtl" / "src", "codesign_nn")
+    words = best.input_words(judge[0])
+    answers = np.concatenate([run_words(best, w).argmax(axis=1) for w in np.array_split(words, 16)])
+    return Design(
+        judged=float((answers == judge[1]).mean()),
+        adder_cost=costs[kept],
+        lut=cells.lut,
+        ff=cells.ff,
+        latency_ns=latency_ns,
+    )
 
 
 def theirs(
@@ -145,15 +199,7 @@ def theirs(
 ) -> tuple[list[Design], float]:
     """Train HGQ2 and synthesise its fronts; also return network-epochs per CPU second."""
     rows, held_out = split_rows(len(task.y_train), 0.15)
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": "jax",
-        "OMP_NUM_THREADS": "1",
-        "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-    }
-    environment.pop("PYTHONPATH", None)
-    designs, cpu_s = [], 0.0
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, worker_pool() as pool:
         folder = Path(name)
         np.savez(
             folder / "data.npz",
@@ -164,37 +210,47 @@ def theirs(
             x_judge=judge[0],
             y_judge=judge[1],
         )
-        for seed in range(seeds):
-            out = folder / f"seed_{seed}"
-            out.mkdir()
-            command = [
-                python,
-                _WORKER,
-                folder / "data.npz",
-                out,
-                "--epochs",
-                epochs,
-                "--seed",
-                seed,
-            ]
-            subprocess.run([str(part) for part in command], check=True, env=environment)
-            report = json.loads((out / "front.json").read_text())
-            cpu_s += report["cpu_s"]
-            for found in report["designs"]:
-                sources = Path(found["folder"]) / "src"
-                for wrapper in sources.rglob("*wrapper*"):
-                    wrapper.unlink()
-                cells = synthesize_verilog(sources, "top")
-                designs.append(
-                    Design(
-                        judged=found["judge_score"],
-                        adder_cost=found["adder_cost"],
-                        lut=cells.lut,
-                        ff=cells.ff,
-                        latency_ns=found["latency_cycles"] * 2.5,
-                    )
-                )
-    return designs, epochs * seeds / cpu_s
+        batch_size = batch_size_for(len(task.y_train))
+        reports = _spread(
+            pool, _hgq2, [(python, folder, epochs, batch_size, seed) for seed in range(seeds)]
+        )
+        found = [design for report in reports for design in report["designs"]]
+        designs = _spread(pool, _synthesised, [(design,) for design in found])
+    return designs, epochs * seeds / sum(report["cpu_s"] for report in reports)
+
+
+def _hgq2(python: str, folder: Path, epochs: int, batch_size: int, seed: int) -> dict[str, Any]:
+    """Train one front of HGQ2 in its own environment, on one core."""
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "jax",
+        "OMP_NUM_THREADS": "1",
+        "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    }
+    environment.pop("PYTHONPATH", None)
+    out = folder / f"seed_{seed}"
+    out.mkdir()
+    command = [python, _WORKER, folder / "data.npz", out]
+    command += ["--epochs", epochs, "--batch-size", batch_size, "--seed", seed]
+    subprocess.run(
+        [str(part) for part in command], check=True, env=environment, stdout=subprocess.DEVNULL
+    )
+    report: dict[str, Any] = json.loads((out / "front.json").read_text())
+    return report
+
+
+def _synthesised(found: dict[str, Any]) -> Design:
+    sources = Path(found["folder"]) / "src"
+    for wrapper in sources.rglob("*wrapper*"):
+        wrapper.unlink()
+    cells = synthesize_verilog(sources, "top")
+    return Design(
+        judged=found["judge_score"],
+        adder_cost=found["adder_cost"],
+        lut=cells.lut,
+        ff=cells.ff,
+        latency_ns=found["latency_cycles"] * 2.5,
+    )
 
 
 def lut_at(designs: Sequence[Design], scores: Sequence[float]) -> list[float]:
@@ -209,53 +265,89 @@ def lut_at(designs: Sequence[Design], scores: Sequence[float]) -> list[float]:
     return [float(v) for v in np.exp(values)]
 
 
+def page(
+    name: str, n_judges: int, sides: Mapping[str, tuple[list[Design], float]], minutes: float
+) -> str:
+    """Return the tables of one data set."""
+    scores = DATA[name][1]
+    if scores is None:
+        other = sides.get("HGQ2", sides["ours"])[0]
+        front = isotonic_regression([d.judged for d in sorted(other, key=lambda d: d.lut)]).x
+        scores = tuple(
+            sorted({round(float(q), 4) for q in np.quantile(front, np.arange(1, 6) / 6)})
+        )
+    lines = [
+        f"### {name}",
+        "",
+        f"Judged on {n_judges:,} rows; {minutes:.0f} minutes."
+        + "".join(
+            f" {side}: {rate:.0f} network-epochs per CPU second."
+            for side, (_, rate) in sides.items()
+        ),
+    ]
+    for side, (designs, _) in sides.items():
+        lines += [
+            "",
+            f"| {side}: judged | adder cost | LUT (Yosys) | FF | ns |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {d.judged:.4f} | {d.adder_cost:.0f} | {d.lut} | {d.ff} | {d.latency_ns:.1f} |"
+            for d in sorted(designs, key=lambda d: d.lut)
+        ]
+    read = {side: lut_at(designs, scores) for side, (designs, _) in sides.items()}
+    lines += ["", "| score | " + " | ".join(f"LUT, {side}" for side in read) + " |"]
+    lines.append("|---" * (1 + len(read)) + "|")
+    for i, score in enumerate(scores):
+        values = (f"{v[i]:.0f}" if np.isfinite(v[i]) else "-" for v in read.values())
+        lines.append(f"| {score} | " + " | ".join(values) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--judge", type=Path, help="npz of X and y; rows from 20,000 on judge")
+    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
     parser.add_argument("--epochs", type=int, default=400)
-    parser.add_argument("--polish-s", type=float, default=30.0)
+    parser.add_argument("--polish-s", type=float, default=15.0)
     parser.add_argument("--hgq2-epochs", type=int, default=2400)
-    parser.add_argument("--hgq2-seeds", type=int, default=1)
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--write", type=Path, help="page whose tables are replaced")
     arguments = parser.parse_args()
-    data = load_task("jets")
-    scaling = fit_scaling(data)
-    x_train, y_train, x_test, y_test = dataset_arrays(data, scaling)
-    task = TaskArrays(x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
-    judge = (x_test, y_test)
-    if arguments.judge is not None:
-        with np.load(arguments.judge, allow_pickle=False) as archive:
-            judge = (scaling.apply(archive["X"][20_000:]), archive["y"][20_000:].astype(np.int64))
-    sides = {"ours": ours(task, judge, epochs=arguments.epochs, polish_s=arguments.polish_s)}
-    python = os.environ.get("CODESIGN_HGQ2_PYTHON")
-    if python:
-        sides["HGQ2"] = theirs(
-            task,
-            judge,
-            epochs=arguments.hgq2_epochs,
-            seeds=arguments.hgq2_seeds,
-            python=python,
-        )
-    else:
+    python, pages = os.environ.get("CODESIGN_HGQ2_PYTHON"), []
+    if not python:
         print("HGQ2 left out: set CODESIGN_HGQ2_PYTHON to the Python of its environment")
-    print(f"judged on {len(judge[1]):,} rows")
-    for name, (designs, rate) in sides.items():
-        print(f"\n{name}: {rate:.0f} network-epochs per CPU second")
-        print("| judged | adder cost | LUT (Yosys) | FF | ns |\n|---|---|---|---|---|")
-        for d in sorted(designs, key=lambda d: d.lut):
-            print(
-                f"| {d.judged:.4f} | {d.adder_cost:.0f} | {d.lut} | {d.ff} | {d.latency_ns:.1f} |"
+    for name in arguments.data:
+        started = time.monotonic()
+        task, judge = load(name, arguments.judge)
+        sides = {
+            "ours": ours(
+                task,
+                judge,
+                DATA[name][0],
+                epochs=arguments.epochs,
+                seeds=arguments.seeds,
+                polish_s=arguments.polish_s,
             )
-    read = {name: lut_at(designs, SCORES) for name, (designs, _) in sides.items()}
-    print("\n| score | " + " | ".join(f"LUT, {name}" for name in read) + " |")
-    print("|---" * (1 + len(read)) + "|")
-    for i, score in enumerate(SCORES):
-        print(f"| {score} | " + " | ".join(f"{values[i]:.0f}" for values in read.values()) + " |")
-    if arguments.output:
-        record = {n: [vars(d) for d in designs] for n, (designs, _) in sides.items()}
-        arguments.output.write_text(json.dumps(record, indent=1))
+        }
+        if python:
+            sides["HGQ2"] = theirs(
+                task, judge, epochs=arguments.hgq2_epochs, seeds=arguments.seeds, python=python
+            )
+        pages.append(page(name, len(judge[1]), sides, (time.monotonic() - started) / 60.0))
+        print(pages[-1], flush=True)
+    if arguments.write:
+        text = arguments.write.read_text()
+        head, _, rest = text.partition(_BEGIN)
+        _, _, tail = rest.partition(_END)
+        how = (
+            f"{date.today():%d %B %Y}, `make bench-designs`: ours {arguments.epochs} epochs, HGQ2"
+            f" {arguments.hgq2_epochs}, {arguments.seeds} trainings each."
+        )
+        made = "\n\n".join([_BEGIN, how, *pages, _END])
+        arguments.write.write_text(f"{head}{made}{tail}")
 
 
 if __name__ == "__main__":

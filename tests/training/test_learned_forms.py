@@ -9,6 +9,8 @@ import torch
 from codesign.export.emulator import build_emulator
 from codesign.export.onnx import export_onnx, export_qonnx
 from codesign.export.rtl import trace_network
+from codesign.hardware.device import load_device
+from codesign.hardware.scorer import HardwareScorer
 from codesign.ir import Candidate, Network, Node, QuantizedNetwork
 from codesign.layers import LAYERS, run_words
 from codesign.layers._train_learned import LearnedModule
@@ -215,3 +217,78 @@ def test_every_layer_of_wires_says_so():
     """A price per bit goes through wires to what they read, and through nothing else."""
     wires = {layer.name for layer in LAYERS if layer.is_wiring}
     assert wires == {"concat", "flatten", "patches", "slice", "reshape", "transpose", "broadcast"}
+
+
+def _hls(candidate: Candidate, strategy: str, reuse_factor: int = 1) -> Candidate:
+    names = candidate.hardware.strategy
+    hardware = replace(
+        candidate.hardware,
+        flow="hls",
+        strategy=dict.fromkeys(names, strategy),
+        reuse_factor=dict.fromkeys(names, reuse_factor),
+    )
+    return replace(candidate, hardware=hardware)
+
+
+def _chain(n_in: int, units: int) -> Candidate:
+    nodes = (
+        Node(name="x", layer="input", inputs=(), parameters={"width": n_in, "result_bits": 8}),
+        Node(name="d", layer="dense", inputs=("x",), parameters={"units": units, "weight_bits": 6}),
+        Node(name="y", layer="linear", inputs=("d",), parameters={"result_bits": 16}),
+    )
+    hardware = replace(
+        _patches(np.random.default_rng(0)).hardware,
+        strategy={"d": "distributed_arithmetic"},
+        reuse_factor={"d": 1},
+    )
+    return Candidate(network=Network(nodes=nodes), hardware=hardware)
+
+
+def _priced(candidates: list[Candidate], seed: int) -> tuple[PopulationModule, np.ndarray]:
+    """Return random learned networks and what each costs by the price that training pays."""
+    generator = np.random.default_rng(seed)
+    n_in = candidates[0].network.nodes[0].parameters["width"]
+    model = PopulationModule(
+        build_schedule(candidates, range(len(candidates)), granularity="element")
+    )
+    data = torch.from_numpy(generator.normal(0, 1, (n_in, 400)).astype(np.float32))
+    prices = np.zeros(len(candidates))
+    with torch.no_grad():
+        model(data, TrainStep(selects_ranges=True, tracks_ranges=True))
+        for layer in model.layers:
+            for widths in layer.width_parameters() if isinstance(layer, LearnedModule) else ():
+                width = generator.uniform(0, 5, (len(widths), 1, 1))  # some networks are wider
+                drawn = np.rint(generator.normal(width, 1, widths.shape))
+                widths.copy_(torch.from_numpy(drawn.astype(np.float32)))
+        model(data[:, :1], TrainStep(measures_price=True))
+    for layer, group in zip(model.layers, model.schedule.groups, strict=True):
+        if isinstance(layer, LearnedModule):
+            rows = model.schedule.candidate[group.members]
+            prices[rows] += np.broadcast_to(np.asarray(layer.price), rows.shape)
+    return model, prices
+
+
+def test_the_price_of_the_latency_strategy_is_that_of_its_law():
+    candidates = [_hls(_chain(12, 8), "latency") for _ in range(24)]
+    model, prices = _priced(candidates, 3)
+    scorer = HardwareScorer(device=load_device("xcvu13p"), stage="csynth")
+    scores = scorer.score_quantized(model.export(candidates)).metrics
+    law = scores["lut"].value + 120.0 * scores["dsp"].value
+    ratio = prices / law
+    assert np.corrcoef(np.log(prices), np.log(law))[0, 1] > 0.9
+    assert law.max() > 3 * law.min()
+    assert np.percentile(ratio, 90) / np.percentile(ratio, 10) < 1.8
+
+
+def test_the_resource_strategy_sells_multipliers_by_the_widest_word():
+    one, other = (_priced([_hls(_chain(12, 8), "resource", r)] * 4, 3)[1] for r in (4, 12))
+    assert one == pytest.approx(3 * other)
+    model, before = _priced([_hls(_chain(12, 8), "resource", 4)], 3)
+    dense = next(layer for layer in model.layers if hasattr(layer, "weight"))
+    with torch.no_grad():  # the narrowest weight buys nothing, widths of all do
+        words = dense._rounded()[0].abs()
+        used = torch.where(words > 0, words, torch.inf)
+        dense.weight[0][used == used.min()] = 0.0
+        inputs = torch.zeros(12, 1)
+        model(inputs, TrainStep(measures_price=True))
+    assert float(dense.price[0]) == pytest.approx(before[0])
