@@ -77,13 +77,12 @@ def encode_population(population: Population) -> GraphBatch:
     )
     totals = [np.bincount(of, s, minlength=n) for s in sums]
     logs = [np.log2(1.0 + t) for t in (*totals, last_fan_in, _cut_bits(population, depth))]
-    names, columns_of_graphs = EXTRA_NAMES, [*logs, depth]
+    names: tuple[str, ...] = EXTRA_NAMES
+    columns_of_graphs = [*logs, depth]
     if (population.lut_budget > 0).any():
         budget = np.log2(1.0 + population.lut_budget)
-        names, columns_of_graphs = (
-            (*names, *BUDGET_NAMES),
-            [*columns_of_graphs, budget, budget - logs[0]],
-        )
+        names = (*names, *BUDGET_NAMES)
+        columns_of_graphs += [budget, budget - logs[0]]
     extras = np.stack(columns_of_graphs, axis=1)
     numeric = np.stack([columns[name] for name in SCORE_COLUMNS], axis=1)
     rank = 1.0 + (columns["n_columns"] > 0) + (columns["n_rows"] > 0)

@@ -147,6 +147,7 @@ class GivenNetwork(Template):
             clock_period_ns=clocks[genomes[:, 0]],
             flow=builds[:, 0],
             io_type=builds[:, 1],
+            lut_budget=np.zeros(n),  # weights are given, and so are their widths
             round_reuse=True,
         )
         exact = {name: np.tile(values, n) for name, values in self._exact.items()}

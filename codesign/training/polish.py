@@ -282,7 +282,8 @@ class _State:
         """Whether a move still drops something."""
         if move.value is None:
             known = self._types[move.node]
-            return bool((np.broadcast_to(known.bits, known.shape)[..., *move.element] > 0).any())
+            where: Any = (..., *move.element)
+            return bool((np.broadcast_to(known.bits, known.shape)[where] > 0).any())
         now = self._weights[move.node][move.element]
         return bool(signed_digits(np.array(move.value)) < signed_digits(np.array(now)))
 
@@ -296,7 +297,7 @@ class _State:
         known = self._types[name]
         bits = np.broadcast_to(known.bits, known.shape).copy()
         integer_bits = np.broadcast_to(known.integer_bits, known.shape).copy()
-        where = (..., *move.element)  # of an activation: the lane at all positions
+        where: Any = (..., *move.element)  # of an activation: the lane at all positions
         used = bits[where] > 0
         fraction = int(np.max(np.where(used, bits[where] - integer_bits[where], -99)))
         bits[where] -= used

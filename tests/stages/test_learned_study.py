@@ -24,7 +24,7 @@ CONFIG = {
     "name": "learned",
     "seed": 3,
     "task": {"source": "jets", "options": {"n_train_max": 1500, "n_test_max": 300}},
-    "labels": {"n_initial": 12, "n_per_round": 3, "epochs": 12, "predictor": "ridge"},
+    "labels": {"n_initial": 12, "n_per_round": 3, "epochs": 40, "predictor": "ridge"},
     "search": {"n_evaluations": 301, "n_rounds": 2, "strategy": "nsga2", "population_size": 40},
     "train": {"n_finalists": 2, "epochs": 16, "n_splits": 1},
     "export": {"open_synthesis": False},
