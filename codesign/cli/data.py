@@ -1,6 +1,7 @@
 """`codesign data`: list tasks, show and check data, download the public set, generate jets."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -197,7 +198,11 @@ def _generate_muons(output: Path, *, n: int, seed: int, progress: Any, **_: Any)
 
 
 #: What can be simulated, and the task that reads the file.
-_GENERATORS = {"jets": _generate_jets, "level1": _generate_level1, "muons": _generate_muons}
+_GENERATORS: dict[str, Callable[..., int]] = {
+    "jets": _generate_jets,
+    "level1": _generate_level1,
+    "muons": _generate_muons,
+}
 _READERS = {"jets": "npz", "level1": "level1", "muons": "muons"}
 
 

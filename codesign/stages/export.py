@@ -108,6 +108,7 @@ def export_design(
             "latency_ns": float(cycles_to_ns(cycles, period_ns)),
             "interval_cycles": 1.0,  # the emulation took one vector every cycle, and every word was right
         }
+    if any(c.name == "rtl" and c.status == "equal" for c in certificate.comparisons):
         # the words that the RTL gave: the certificate found them equal to these
         outputs = output_values(network, arrays.x_test) if options.trigger_bit else scores
         judged = judge_outputs(outputs, arrays)

@@ -19,7 +19,7 @@ from codesign.tasks._level1_generator import FEATURES
 from codesign.tasks._options import TaskOptions
 from codesign.tasks._prepare import Truth, from_parts, require_path
 from codesign.tasks._stand_ins import CLASSES, merged_crossings, wants_stand_ins, with_stand_ins
-from codesign.tasks.base import TASKS, Events, Task, TaskData
+from codesign.tasks.base import TASKS, Check, Events, Task, TaskData
 from codesign.tasks.level1 import teacher_view
 
 _DATASET = "Particles"
@@ -75,7 +75,9 @@ class Adc2021(Task):
             np.arange(1 + len(parts)), [len(background) - n_train, *(len(p) for p in parts)]
         )
         x_train = background[:n_train]
-        checks = []
+        checks: list[Check] = []
+        y_train: np.ndarray
+        y_test: np.ndarray
         if wants_stand_ins(options.heads):
             truth = Truth(name="anomaly", kind="anomaly", names=CLASSES)
             merged = merged_crossings(x_train, FEATURES, turn=2 * np.pi)

@@ -95,11 +95,12 @@ def _mapped(path: Path, where: str) -> np.ndarray:
     """Map an array into memory, without reading it."""
     require_path(path, kind="file", where=where)
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise DataError(
             f"{where}: {path.name} cannot be mapped ({error}); expected one plain array; save it with numpy.save"
         ) from error
+    return array
 
 
 def _rows(file: Path, n_rows: int, dtype: Any) -> np.ndarray:

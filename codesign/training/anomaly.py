@@ -80,7 +80,10 @@ class AnomalyLoss(torch.nn.Module):
         seeds: per network, of its decoder.
     """
 
-    n_tapped: torch.Tensor
+    is_tapped: torch.Tensor
+    is_latent: torch.Tensor
+    is_square: torch.Tensor
+    mask: torch.Tensor
 
     def __init__(
         self,
@@ -171,4 +174,5 @@ class AnomalyLoss(torch.nn.Module):
 def _initial(seed: int, shape: tuple[int, int]) -> torch.Tensor:
     """Return weights of variance 2 / inputs (He et al., arXiv 1502.01852)."""
     generator = torch.Generator().manual_seed(seed % 2**63)
-    return torch.randn(shape, generator=generator) * (2.0 / shape[1]) ** 0.5
+    scale = float((2.0 / shape[1]) ** 0.5)
+    return torch.randn(shape, generator=generator) * scale

@@ -345,7 +345,7 @@ class _Training:
             else:
                 loss = self._loss(logits, targets[:, window], teacher, weight)
             self._optimiser.zero_grad(set_to_none=True)
-            loss.sum().backward()  # type: ignore[no-untyped-call]
+            loss.sum().backward()
             self._optimiser.step()
             total += loss.detach()
             self._step += 1

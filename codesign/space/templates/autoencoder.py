@@ -107,7 +107,7 @@ class Autoencoder(Template):
     def _widths(self, genomes: NDArray[np.int64]) -> dict[str, Widths]:
         """Return how many values every dense layer writes, int64[n] each, by suffix of its genes."""
         table = self._table
-        found = {}
+        found: dict[str, Widths] = {}
         for k in range(1, self._n_blocks + 1):
             width = table.numbers(genomes, f"width_{k}").astype(np.int64)
             found |= {str(k): width, f"decoder_{k}": width}
