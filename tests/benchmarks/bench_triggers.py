@@ -51,6 +51,7 @@ _AXOL1TL = {
 }
 _AE = {"depth": [1], "width": [16], "latent": [3], "score": ["reconstruction"], "error": ["square"]}
 _EMTF = {"depth": [2], "width": [20], "width_2": [16], "skip": ["none"]}
+_STUDENT = {"depth": [2], "width": [28], "width_2": [15], "skip": ["none"]}
 _SC4 = {
     "features": [3],
     "particle_depth": [2],
@@ -117,6 +118,13 @@ CONTESTS = (
             "AXOL1TL v4, 57-28-15-8, w<6,3>": _ONE | _AXOL1TL | _bits(6, 8, 8),
             "57-16-3-16-57, w<8>": _ONE | _AE | _bits(8, 8, 8),
         },
+    ),
+    Contest(  # CICADA's way: one number, taught by an autoencoder; AUC compares with those above
+        name="level1_student",
+        task="level1",
+        options={},
+        spaces=("mlp_trigger_clocks",),
+        rivals={"57-28-15-1, w<6>": _ONE | _STUDENT | _bits(6, 8, 8)},
     ),
     Contest(
         name="muons",
