@@ -84,7 +84,7 @@ class Constant:
         values = np.asarray(move(self.values))
         if self.type is None:
             return Constant(values=values)
-        full = {
+        full: dict[str, Any] = {
             name: move(np.broadcast_to(getattr(self.type, name), self.values.shape))
             for name in ("signed", "bits", "integer_bits")
         }
@@ -296,7 +296,8 @@ class Draft:
         self.rounds_results = rounds_results and precision is not None
         self.notes: list[str] = []
         self.origins: dict[str, str] = {}
-        self.input_gain = self.input_offset = np.zeros(0)
+        self.input_gain: Floats = np.zeros(0)
+        self.input_offset: Floats = np.zeros(0)
         self.input_value: Value
         self._nodes: list[Node] = []
         self._sites: dict[str, Site] = {}
@@ -613,10 +614,18 @@ class Draft:
             return None
         return _fresh(self._add(layer, (value.node,), {}), lanes.reshape(rest))
 
-    def is_in_order(self, value: Value) -> bool:
-        """Whether a value's elements are its node's, in their own order and shape."""
+    def in_order(self, node: Foreign, value: Value) -> Value | None:
+        """Return a value whose elements are a node's of its very shape, in order; None where they are arranged."""
+        value = self._words(node, self._read(value, node))
         shape = self._shapes[value.node]
-        return value.shape == shape and np.array_equal(value.index.ravel(), np.arange(prod(shape)))
+        if not np.array_equal(value.index.ravel(), np.arange(prod(shape))):
+            return None
+        if value.shape == shape or len(value.shape) == 1:
+            return value if value.shape == shape else self._flattened(value)
+        rows = {"rows": value.shape[0]} if len(value.shape) == 3 else {}
+        return replace(
+            value, node=self._add("reshape", (value.node,), {"width": value.shape[-1], **rows})
+        )
 
     def applied(self, value: Value) -> Value:
         """Return a value without a function pending: rounded to the stated precision, or exactly."""
@@ -698,7 +707,7 @@ class Draft:
                 )
             return self.rounded(node, value, Grid.of(self.precision))
         if value.node in self._open:
-            if self.rounds_results:
+            if self.rounds_results and self.precision is not None:
                 return self.rounded(node, value, Grid.of(self.precision))
             value = self._settled(node, value)
             if value.node in self._open:
@@ -711,7 +720,8 @@ class Draft:
             return value
         width = self._shapes[value.node][-1]
         lanes = value.index.ravel() % width
-        gain, offset = np.ones(width), np.zeros(width)
+        gain: Floats = np.ones(width)
+        offset: Floats = np.zeros(width)
         gain[lanes], offset[lanes] = value.gain.ravel(), value.offset.ravel()
         is_per_lane = np.array_equal(gain[lanes], value.gain.ravel()) and np.array_equal(
             offset[lanes], value.offset.ravel()
@@ -797,10 +807,12 @@ class Draft:
             self.note(
                 f"{node}: inputs at the least word of the range are one step lower here (narrow)"
             )
-        gain, offset = np.empty(result.size), np.empty(result.size)
+        gain: Floats = np.empty(result.size)
+        offset: Floats = np.empty(result.size)
         gain[value.index.ravel()] = (value.gain / unit).ravel()
         offset[value.index.ravel()] = (value.offset / unit).ravel()
-        self.input_gain, self.input_offset = (a.reshape(result.shape) for a in (gain, offset))
+        self.input_gain = gain.reshape(result.shape)
+        self.input_offset = offset.reshape(result.shape)
         return replace(plain, gain=np.array(unit))
 
     def _selected_input(self, node: Foreign, value: Value) -> Value:

@@ -78,11 +78,12 @@ def _as_patches(
     matrix = weights.arranged(lambda w: w.reshape(-1, n_filters))
     if prod(kernel) == 1 and window["stride"] == 1 and not window["padding"]:
         return draft.dense(node, value, matrix)
-    if not draft.is_in_order(value):
+    ordered = draft.in_order(node, value)
+    if ordered is None:
         return None
     if not window["padding"]:
         del window["padding"]
-    windows = draft.layer(node, "patches", [value], kernel=kernel[0], **window)
+    windows = draft.layer(node, "patches", [ordered], kernel=kernel[0], **window)
     return draft.dense(node, windows, matrix)
 
 

@@ -57,8 +57,8 @@ def _windows(node: Foreign, draft: Draft, value: Value, layer: str) -> Value:
             f"pools windows {kernel} by strides {strides}{' with ' + ', '.join(sorted(odd)) if odd else ''};"
             " expected square windows of one stride, without padding"
         )
-    last = value.arranged(lambda a: np.moveaxis(a, 0, -1))
-    if not draft.is_in_order(last):
+    last = draft.in_order(node, value.arranged(lambda a: np.moveaxis(a, 0, -1)))
+    if last is None:
         raise node.refuse("pools elements in another order than they are computed in; pool first")
     pooled = draft.layer(node, layer, [last], kernel=kernel[0], stride=strides[0])
     if layer == "sum_pool":

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.ir import TensorType
+from codesign.ir.fixed_point import round_values
 from codesign.layers._import import Constant, Draft, Floats, Foreign, Grid, Value, is_power_of_two
 
 #: QONNX' names of rounding modes that `FixedPoint` has.  Source: qonnx, docs/qonnx-custom-ops/quant_op.md.
@@ -159,8 +160,7 @@ def _quantized(node: Foreign, draft: Draft, grid: Grid, zero: Floats) -> Value |
         high = np.where(grid.signed, high, high - 1.0)
     if isinstance(known, Constant):
         steps = known.real / grid.step + zero
-        rounded = {"TRN": np.floor, "RND": lambda x: np.floor(x + 0.5), "RND_CONV": np.rint}
-        words = np.clip(rounded[grid.rounding](steps), low, high) - zero
+        words = np.clip(round_values(steps, grid.rounding), low, high) - zero
         bits = grid.bits if not zero.any() else grid.bits + 1
         return _constant(words, bits, np.asarray(grid.signed) | zero.any(), grid.step)
     value = node.value()
@@ -176,9 +176,9 @@ def _quantized(node: Foreign, draft: Draft, grid: Grid, zero: Floats) -> Value |
         return draft.rounded(
             node, value, replace(grid, bits=bits, signed=np.asarray(False), narrow=False)
         )
-    steps = draft.affine(value, 1.0 / grid.step, zero)
-    words = draft.rounded(node, steps, replace(grid, step=np.ones(())))
-    return draft.affine(words, grid.step, -zero * grid.step)
+    scaled = draft.affine(value, 1.0 / grid.step, zero)
+    rounded = draft.rounded(node, scaled, replace(grid, step=np.ones(())))
+    return draft.affine(rounded, grid.step, -zero * grid.step)
 
 
 def _constant(

@@ -56,7 +56,7 @@ class Dense(Layer):
     """y = x W + b without any rounding: the activation that follows rounds."""
 
     name = "dense"
-    foreign = ("onnx.MatMul", "onnx.Gemm", "hls4ml.Dense")
+    foreign: ClassVar[tuple[str, ...]] = ("onnx.MatMul", "onnx.Gemm", "hls4ml.Dense")
     has_multipliers = True
     is_positionwise = True
     cpp_support = _CPP

@@ -280,3 +280,19 @@ def test_an_archive_with_pickles_is_never_opened(tmp_path: Path) -> None:
 def test_every_kind_of_foreign_node_has_one_reader() -> None:
     kinds = [kind for name in LAYERS.names() for kind in LAYERS.get(name).foreign]
     assert len(kinds) == len(set(kinds)) > 40
+
+
+@pytest.mark.parametrize("pool", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize("group", [1, 2])
+def test_images_are_exact(pool: str, group: int, tmp_path: Path) -> None:
+    rng, g = np.random.default_rng(0), Graph()
+    g.quant("x", "xq", 0.25, 6)
+    g.constant("w", rng.integers(-7, 8, (4, 2 // group, 3, 3)) / 8)
+    weights = g.quant("w", "wq", 0.125, 4)
+    g.add("Conv", ["xq", weights], "c", pads=[1, 1, 1, 1], kernel_shape=[3, 3], group=group)
+    g.quant(g.add("Relu", ["c"], "r"), "rq", 0.25, 6, signed=0)
+    g.add(pool, ["rq"], "p", kernel_shape=[2, 2], strides=[2, 2])
+    output = _dense(g, g.add("Flatten", ["p"], "f", axis=1), "d", 4 * 2 * 3, 3)
+    imported = read_model(g.save(tmp_path / "g.onnx", (2, 4, 6), 3, output=output))
+    assert _is_exact(imported, n=100)
+    assert ("patches" in _layers(imported)) == (group == 1)
