@@ -8,10 +8,10 @@ import pytest
 from codesign.errors import ExportError
 from codesign.export.hls4ml import export_hls4ml
 from codesign.ir import FixedPoint, Network, Node, Words
-from codesign.layers import LAYERS, typed
+from codesign.layers import LAYERS, run_words, typed
 from codesign.layers.base import Layer
 from codesign.space import population_from_candidates
-from codesign.testing.layers import LayerContract, network_of, network_with, quantized
+from codesign.testing.layers import LayerContract, network_of, network_with, quantized, vectors
 
 #: Those that a network is made of, and those that are left of it once it is trained.
 HIDDEN = [layer.name for layer in LAYERS if layer.role != "input"]
@@ -102,3 +102,10 @@ def test_rounding_down_with_saturation_needs_no_wider_words(name: str) -> None:
     layer = LAYERS.get(name)
     site = typed(network_of(layer, layer.examples()[0]))["probe"]
     assert layer.largest_sum(site) == max(site.source.largest, site.output.largest)
+
+
+def test_a_leaky_relu_lets_a_part_of_negative_values_through() -> None:
+    layer = LAYERS.get("leaky_relu")
+    network = quantized(network_with(layer, layer.examples()[0]), 0)
+    words = run_words(network, vectors(network), trace=True)
+    assert (words["probe"] < 0).any() and (words["probe"] > 0).any()
