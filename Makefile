@@ -87,7 +87,7 @@ $(HGQ2):
 	$(HGQ2) -m pip install --quiet --disable-pip-version-check HGQ2==0.2.0 keras==3.15.1 jax==0.10.2 alkaid==0.8.2
 
 bench-triggers: $(STAMP)
-	$(BIN)/python tests/benchmarks/bench_triggers.py --contest level1 --contest muons
+	$(BIN)/python tests/benchmarks/bench_triggers.py --contest level1 --contest level1_student --contest muons
 
 bench-families: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_triggers.py --contest families_8 --contest families_16
