@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
+from codesign import pipeline
 from codesign.errors import ConfigError
 from codesign.export.rtl import solve_network
 from codesign.hardware.learned_cost import QUANTITIES
@@ -43,7 +44,8 @@ def config(tmp_path_factory):
 @pytest.fixture(scope="module")
 def setting(config, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setting_module, "open_pool", lambda *_, **__: nullcontext(None))
+        for module in (setting_module, pipeline):  # in this process, where the other patches are
+            patch.setattr(module, "open_pool", lambda *_, **__: nullcontext(None))
         patch.setattr(teacher, "_EPOCHS", 2)
         patch.setattr(train_stage, "_FINISH", (1.0, 1))
         study = Study.create_or_open(tmp_path_factory.mktemp("study") / "learned", config)
