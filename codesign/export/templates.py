@@ -9,7 +9,7 @@ import jinja2
 from codesign.errors import ExportError
 from codesign.resources import data_root
 
-_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,60}")
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,45}")
 #: Names of firmware: VHDL knows neither double nor trailing underscores.
 _FIRMWARE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 #: Words that C++20, SystemVerilog (IEEE 1800-2017), VHDL-2008 or Tcl keep for themselves.
