@@ -109,7 +109,7 @@ class GivenNetwork(Template):
                 self.strategies.index(strategy) if strategy in self.strategies else 0,
                 int(np.argmin(np.abs(reuse - hardware.reuse_factor[nodes[row].name]))),
             ]
-        return self.canonicalize(np.array([genome]))[0]
+        return np.asarray(self.canonicalize(np.array([genome]))[0])
 
     def decode(self, genomes: Int) -> Population:
         n, base = len(genomes), self._base
@@ -125,9 +125,9 @@ class GivenNetwork(Template):
                 is_rtl, MATVEC_STRATEGIES.index(RTL_STRATEGY), codes[genomes[:, 2 + 2 * layer]]
             )
             wish = self.reuse[layer][genomes[:, 3 + 2 * layer]]
-            shape = (np.full(n, int(base.columns[k][row])) for k in ("n_in", "n_out"))
+            n_in, n_out = (np.full(n, int(base.columns[k][row])) for k in ("n_in", "n_out"))
             strategy[:, row] = code
-            reuse[:, row] = greatest_legal_reuse_factor(*shape, code, np.array(wish))
+            reuse[:, row] = greatest_legal_reuse_factor(n_in, n_out, code, np.array(wish))
         parameters |= {"strategy": strategy.ravel(), "reuse_factor": reuse.ravel()}
         offsets = np.repeat(np.arange(n) * m, base.edges.shape[1])
         builds = np.array(
