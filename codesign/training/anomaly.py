@@ -168,7 +168,7 @@ class AnomalyLoss(torch.nn.Module):
             (divergence * self.mask).sum(dim=1),
             0.5 * lanes * torch.log(unexplained + _FLOOR),
         )
-        return score.masked_scatter(self.is_tapped, loss)
+        return torch.Tensor.masked_scatter(score, self.is_tapped, loss)
 
 
 def _initial(seed: int, shape: tuple[int, int]) -> torch.Tensor:
