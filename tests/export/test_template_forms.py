@@ -84,7 +84,7 @@ def check(network: QuantizedNetwork) -> bool:
         adder_graph_form(trace_network(network), network),
     ):
         assert np.array_equal(form.run(words), expected), form.description.kind
-    assert emulator_files(network, name="template", version=1)
+    assert emulator_files(network, name="forms", version=1)
     return True
 
 
