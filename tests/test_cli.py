@@ -1,6 +1,7 @@
 """The command line: exit codes, one-line errors, and help that is complete and cheap."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -303,3 +304,11 @@ def test_what_an_extra_brings_is_named_when_it_is_missing(tmp_path: Path) -> Non
     done = _run_core_only("list", "layers", folder=tmp_path)
     assert done.returncode == 1
     assert "the Python package 'torch' is not installed; run `pip install 'torch==" in done.stderr
+
+
+def test_every_verb_prints_its_results_on_the_one_console() -> None:
+    for file in (ROOT / "codesign" / "cli").glob("*.py"):
+        if file.name != "_progress.py":
+            assert not re.search(
+                r"Console\((?!stderr)", file.read_text().replace("output_console(", "")
+            ), file

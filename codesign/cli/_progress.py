@@ -25,9 +25,13 @@ COLUMNS_WITHOUT_TERMINAL = 200
 LOG_INTERVAL_S = 15.0
 
 
-def output_console() -> Console:
-    """Return the console for results on standard output: as wide as the terminal, wide where there is none."""
-    console = Console()
+def output_console(*, markup: bool = True) -> Console:
+    """Return the console for results on standard output: as wide as the terminal, wide where there is none.
+
+    Args:
+        markup: read "[bold]" and the like; off for tables of other people's words.
+    """
+    console = Console(markup=markup, emoji=markup, highlight=markup)
     if not console.is_terminal:
         console.width = COLUMNS_WITHOUT_TERMINAL
     return console

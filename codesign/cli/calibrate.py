@@ -87,8 +87,7 @@ def register(app: typer.Typer) -> None:
                 raise typer.BadParameter("--suggest N needs --study FOLDER")
             _suggest(suggest, study, projects, base, json, say)
             return
-        from rich.console import Console
-
+        from codesign.cli._progress import output_console
         from codesign.files import write_atomically
         from codesign.report.calibration_page import calibration_page
         from codesign.synthesis.calibration import (
@@ -109,7 +108,7 @@ def register(app: typer.Typer) -> None:
 
             print(json_module.dumps(run_json(run), indent=1))
             return
-        console = Console()
+        console = output_console()
 
         def show(line: str) -> None:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -153,9 +152,9 @@ def _history(json: bool) -> None:
 
         print(json_module.dumps(history_json(versions), indent=1))
         return
-    from rich.console import Console
+    from codesign.cli._progress import output_console
 
-    Console().print(history_table(versions))
+    output_console().print(history_table(versions))
 
 
 def _suggest(
@@ -175,6 +174,6 @@ def _suggest(
 
         print(json_module.dumps([asdict(item) for item in chosen], indent=1))
         return
-    from rich.console import Console
+    from codesign.cli._progress import output_console
 
-    Console().print(suggestion_table(chosen))
+    output_console().print(suggestion_table(chosen))

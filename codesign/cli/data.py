@@ -222,10 +222,11 @@ def _print_data(data: Any) -> None:
 
 
 def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from codesign.cli._progress import output_console
 
     table = Table(*columns)
     for row in rows:
         table.add_row(*row)
-    Console(markup=False, emoji=False, highlight=False).print(table)
+    output_console(markup=False).print(table)

@@ -84,9 +84,9 @@ def register(app: typer.Typer) -> None:
 
             print(json_module.dumps(estimates.estimate_json([item])[0], indent=1))
             return
-        from rich.console import Console
+        from codesign.cli._progress import output_console
 
-        console = Console()
+        console = output_console()
         for table in estimates.estimate_tables(item):
             console.print(table)
         for note in item.summary["notes"]:

@@ -100,10 +100,9 @@ def register(app: typer.Typer) -> None:
 
             print(json_module.dumps([asdict(outcome) for outcome in outcomes], indent=1))
         else:
-            from rich.console import Console
-
+            from codesign.cli._progress import output_console
             from codesign.synthesis.command import outcome_table
 
-            Console().print(outcome_table(outcomes))
+            output_console().print(outcome_table(outcomes))
         if all(outcome.status == "failed" for outcome in outcomes):
             raise typer.Exit(1)

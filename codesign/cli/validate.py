@@ -63,8 +63,9 @@ def register(app: typer.Typer) -> None:
         import json as json_module
         import sys
 
-        from rich.console import Console
         from rich.table import Table
+
+        from codesign.cli._progress import output_console
 
         table = Table(show_header=False)
         if write_server is not None:
@@ -87,7 +88,7 @@ def register(app: typer.Typer) -> None:
                 return
             for name, entry in found.items():
                 table.add_row(name, ", ".join(f"{key} {value}" for key, value in entry.items()))
-            Console().print(table)
+            output_console().print(table)
             return
 
         from codesign.cli._progress import RichReporter
@@ -106,6 +107,6 @@ def register(app: typer.Typer) -> None:
         else:
             for label, text in report_lines(report):
                 table.add_row(label, text)
-            Console().print(table)
+            output_console().print(table)
         if not report.passed:
             raise typer.Exit(1)
