@@ -242,7 +242,7 @@ class LayerContract:
     # ---- populations ----------------------------------------------------------------------------
     def test_a_candidate_survives_the_population_table(self, layer: Layer) -> None:
         for graph in self.graphs(layer):
-            candidate = quantized(graph, 1).candidate
+            candidate = unrolled(graph)
             population = population_from_candidates([candidate])
             (back,) = candidates_from_population(population, part=candidate.hardware.part)
             again = population_from_candidates([back])

@@ -180,7 +180,7 @@ def test_devices_are_sent_words_that_their_elements_hold(tmp_path):
 
 def test_what_the_export_says_about_inputs_makes_the_words():
     network, _ = network_and_words(3)
-    said = _ports(network)
+    said = _ports(network, None)
     values = np.random.default_rng(0).normal(0, 4, (200, network.input_type.size))
     namespace = {
         "scaled": values,

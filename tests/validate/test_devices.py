@@ -139,7 +139,7 @@ def test_the_command_keeps_report_and_record_beside_a_sealed_export(small, tmp_p
     assert report.verdict == "pass"
     results = tmp_path / "export_devices"
     assert json.loads((results / "torch.report.json").read_text())["n_events"] == 200
-    assert json.loads((results / "records.jsonl").read_text())["schema"] == 1
+    assert json.loads((results / "records.jsonl").read_text())["schema"] == 2
     assert not list(results.glob("*.checkpoint.json"))
     assert dict(report_lines(report))["verdict"] == "pass: every event agrees"
     with pytest.raises(StudyError):
