@@ -1,7 +1,10 @@
 # Two commands do everything on a fresh machine: `make run` and `make test`.
 # Needs Python 3.11 with venv, g++, make and perl; everything else is installed into .venv.
 
-PYTHON ?= python3
+# The first that fits: python3, python3.11 on the path, then pyenv's. PYTHON=... overrides.
+PYTHONS := python3 python3.11 $(sort $(wildcard $(HOME)/.pyenv/versions/3.11.*/bin/python3))
+FITS := -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
+PYTHON ?= $(shell for python in $(PYTHONS); do if "$$python" $(FITS); then command -v "$$python"; break; fi; done)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -11,7 +14,7 @@ CONFIG ?= examples/jets_100ns.yaml
 REPORTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test test-slow golden check calibrate bench bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer bench-designs bench-triggers bench-families mutants clean
+.PHONY: help python venv run test test-slow golden check calibrate bench bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer bench-designs bench-triggers bench-families mutants clean
 
 help:
 	@echo "make run               the whole loop on the bundled jets, ending in runs/jets_100ns/report.html"
@@ -19,13 +22,18 @@ help:
 	@echo "make test              default test suite (under 5 minutes)"
 	@echo "make test-slow         the slow tests"
 	@echo "make check             formatting, lint and types"
+	@echo "make python            which Python will be used; PYTHON=/path/to/python3.11 chooses another"
 	@echo "make golden            record the digests of tests/golden and the figures of all laws again; read the diff"
 	@echo "make calibrate         fit the hardware models; REPORTS=dir reads your synthesis reports"
 	@echo "make mutants           how many random changes of the code the default tests notice (15 to 20 minutes)"
 	@echo "make bench             all benchmarks (bench-estimators, -predictor, -search, -labels, -device, -scorer, -designs, -triggers)"
 
+python:
+	@test -n "$(PYTHON)" && "$(PYTHON)" $(FITS) || { echo "No fitting Python ($(or $(PYTHON),none found)): Python 3.11 with venv is needed; run make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "$(PYTHON) is $$("$(PYTHON)" --version)"
+
 $(STAMP): pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Python 3.11 is needed, got " + sys.version.split()[0] + "; run make PYTHON=/path/to/python3.11")'
+	@$(MAKE) --no-print-directory python
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV): about two minutes"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
