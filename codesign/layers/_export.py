@@ -51,6 +51,9 @@ class OnnxGraph(Protocol):
 class HlsGraph(ABC):
     """A list of hls4ml layers under construction: for a project, or for a record of the network."""
 
+    #: only a record of plain RTL is written: what hls4ml needs other layers for is named as the logic it is
+    is_logic: bool = False
+
     @abstractmethod
     def add(
         self,

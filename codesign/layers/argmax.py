@@ -109,6 +109,8 @@ class ArgMax(Layer):
             raise ExportError(
                 f"{name}: hls4ml has no layer that streams an index of the largest; use io_parallel or plain RTL"
             )
+        if graph.is_logic:
+            return _add_tree(site, graph, inputs[0])
         # hls4ml has no such layer: the least of the indices i + n [x_i is not the largest]
         n, size, source = shape[-1], site.source.size, site.source.format
         flat = add_hls_reshape(graph, f"{name}_flat", inputs[0], (size,), source)
@@ -158,6 +160,24 @@ class ArgMax(Layer):
 
     def examples(self) -> list[dict[str, Any]]:
         return [{}]
+
+
+def _add_tree(site: Site, graph: HlsGraph, source: str) -> str:
+    """Name the tree that `to_rtl` builds, as `describe` does: a maximum whose words carry their index along."""
+    name, n = site.node.name, site.source.shape[-1]
+    n_rows = site.source.size // n
+    carried = site.source.format.bits + site.output.format.bits
+    word = FixedPoint(bits=carried, integer_bits=carried, signed=False)
+    rows = add_hls_reshape(graph, f"{name}_rows", source, (n, n_rows), word)
+    top = graph.add(
+        "GlobalMaxPooling1D",
+        f"{name}_top",
+        [rows],
+        precision={"result": exact(site.output.format)},
+        pool_op="Max",
+        target_shape=[n_rows],
+    )
+    return add_hls_reshape(graph, name, top, site.output.shape, site.output.format)
 
 
 def _index_of_largest(row: list[Any]) -> Any:

@@ -22,7 +22,8 @@ from hw_models.weights import layer_counts
 class _RecordGraph(HlsGraph):
     """Layers of a record under construction."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_logic: bool) -> None:
+        self.is_logic = is_logic
         self.layers: dict[str, LayerRecord] = {}
         self._formats: dict[str, FixedPoint] = {}
         #: the node that is being written: shapes that hls4ml infers are its tensors'
@@ -115,7 +116,7 @@ def network_record(network: QuantizedNetwork, *, solve_graphs: bool = True) -> R
     """
     hardware = network.candidate.hardware
     is_rtl = hardware.flow == "rtl"
-    graph = _RecordGraph()
+    graph = _RecordGraph(is_logic=is_rtl)
     written: dict[str, str] = {}
     for site in typed(network):
         graph.site = site
