@@ -140,6 +140,10 @@ class Mask(Layer):
             raise ExportError(
                 f"{name}: hls4ml has no layer that streams a mask; use io_parallel or plain RTL"
             )
+        if graph.is_logic:  # a gate in front of every bit, as `describe` has it
+            return add_hls_activation(
+                graph, "relu", name, inputs[0], values.size, site.output.format
+            )
         # hls4ml has no comparison: what is above the constant saturates at one bit, which multiplies
         n_channels, fraction = values.shape[-1], reference.type.fraction_bits
         n_positions = values.size // n_channels

@@ -43,6 +43,9 @@ class _RecordGraph(HlsGraph):
             return before, (*before[:-1], int(attributes["n_out"]))
         if "pool_op" in attributes:
             return before, whole
+        if attributes.get("op") in ("add", "subtract", "multiply"):
+            shapes = {self.layers[source].out_shape for source in inputs}
+            return before, before if len(shapes) == 1 else whole
         return before, whole if "n_in" not in attributes or before is None else before
 
     def add(
