@@ -241,6 +241,21 @@ def test_trivial_answers_to_values_are_the_best_constant_and_linear_regression()
     assert constant.test.value < linear.test.value < 0
 
 
+def test_of_two_heads_the_first_is_scored_against_its_own_column():
+    """Answers of 0 to truths of 2 and of 7: the mean absolute error is 2."""
+    heads = tuple(
+        Head(
+            name=name, kind="values", names=(name,), metric=load_metric("mean_absolute_error"),
+            loss="huber", units=("GeV",), offset=(0.0,), scale=(1.0,),
+        )
+        for name in ("e", "m")
+    )  # fmt: skip
+    x, y = np.zeros((400, 2), dtype=np.float32), np.tile(np.float32([2, 7]), (400, 1))
+    arrays = TaskArrays(x_train=x, y_train=y, x_test=x, y_test=y, target=Target(heads=heads))
+    _, rows = split_of(arrays, 0)
+    assert validate_values(arrays, [np.zeros((len(rows), 1))]).value == -2.0
+
+
 def test_a_constant_answer_is_no_winner():
     """40,000 background, 200 signal: always "background" scores .995, and so does a design that says so."""
     arrays = task(n=40_200, share=0.005)
