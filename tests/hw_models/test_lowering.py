@@ -166,6 +166,8 @@ def test_records_lose_nothing_in_memory():
         ({"layers": [{"type": "Dense", "in_shape": [float("inf")]}]}, "in_shape is"),
         ({"layers": [{"type": "Dense", "kernel": ["N"]}]}, r"kernel is \['N'\], expected a list"),
         ({"csynth": {"lut": True}}, "csynth: lut is True"),
+        ({"csynth": {"lut": 10**400}}, "csynth: lut is 1000"),
+        ({"layers": [{"type": "Dense", "in_shape": [10**400]}]}, "in_shape is"),
         ({"csynth": [1]}, "csynth: list, expected an object"),
         ({"flags": [3]}, "flags"),
         ({"schema": 3}, "schema 3, expected 2"),

@@ -149,6 +149,10 @@ def test_the_summary_of_vitis_is_read_where_there_is_nothing_else(tmp_path):
     assert [m["module"] for m in record["modules"]] == ["inner_network"]
     inner = parse_csynth_summary(text, origin="x", top="inner_network")
     assert inner["csynth"]["lut"] == 120
+    for span in ("2.0.000", "....", "1e+999"):  # a span that is no number leaves the clock unknown
+        damaged = text.replace("   20.000", f"{span:>9}")
+        found = parse_csynth_summary(damaged, origin="x", top="inner_network")
+        assert found["clock_period_ns"] is None
     wrapped = text.replace("myproject", "inner_network_axi")
     assert parse_csynth_summary(wrapped, origin="x")["top"] == "inner_network"
     with pytest.raises(ReportError, match="no line for other"):

@@ -375,7 +375,7 @@ def parse_csynth_summary(text: str, *, origin: str, top: str | None = None) -> d
     check_counts(metrics, origin=origin)
     period_ns = None
     cycles, span = metrics["latency_cycles_max"], row.get("Latency (ns)", "")
-    if cycles and re.fullmatch(r"[\d.]+(?:e\+?\d+)?", span):
+    if cycles and re.fullmatch(r"\d+(?:\.\d*)?(?:e\+?\d{1,2})?", span):
         period_ns = round(float(span) / cycles, 3)
     return {
         "tool": "Vitis HLS",
