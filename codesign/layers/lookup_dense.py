@@ -6,8 +6,9 @@ Where a dense layer multiplies by constants, which are adders, this one looks wo
 LUTs: one per bit of the result and 64 entries (KANELE, arXiv 2512.12850).  Tables look at whole words, so what
 it reads must have been rounded.  With one channel in, it is an embedding.
 
-Meant for plain RTL: hls4ml has one table for all lanes, so all tables stand in one there, which is exact but
-which its tools build for every lane.
+Meant for plain RTL: hls4ml has one table for all lanes, so all tables stand in one there, between two matrices
+that bring every word to its own table and sum up.  That is exact, but grows so fast that larger layers are
+refused as hls4ml projects.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 
 #: Widest word that a table looks at: four LUTs per bit of the result.
 MAX_INDEX_BITS = 8
+
+#: Weights of the matrices around a layer's tables in an hls4ml project: without a limit, the compiler of one study's
+#: design had not ended after four minutes.
+_MAX_HLS_WEIGHTS = 4096
 
 _CPP = """\
 // Sum of one table entry per input, for B events; a table is Entries rows of NOut words.
@@ -211,6 +216,12 @@ class LookupDense(Layer):
         # hls4ml has one table for all lanes: all tables in a row, and each lane counts from its own
         n_positions, fmt = source.size // n_in, source.format
         connections = n_in * n_out
+        n_weights = n_positions**2 * connections * (n_in + n_out)
+        if n_weights > _MAX_HLS_WEIGHTS and not graph.is_logic:
+            raise ExportError(
+                f"{name}: its learned tables would take matrices of {n_weights:,} weights in hls4ml, expected"
+                f" {_MAX_HLS_WEIGHTS:,} or fewer, which its C simulation still compiles; export plain RTL"
+            )
         bits = max((connections * n_entries - 1).bit_length(), 1)
         index = FixedPoint(bits=bits, integer_bits=bits - fmt.fraction_bits, signed=False)
         spread = np.repeat(np.eye(source.size), n_out, axis=1)

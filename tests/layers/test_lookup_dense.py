@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from codesign.errors import DesignError
-from codesign.export.rtl import trace_network
+from codesign.errors import DesignError, ExportError
+from codesign.export.hls4ml import export_hls4ml
+from codesign.export.rtl import run_trace, trace_network
 from codesign.ir import Tensors
 from codesign.layers import LAYERS, run_words, typed
 from codesign.layers._train_lookup import LookupModule, knot_weights
@@ -52,6 +53,21 @@ def test_words_wider_than_tables_look_at_are_refused():
     parameters = {"n_out": 2 * one, "weight_bits": 4 * one, "pruned_fraction": 0 * one}
     with pytest.raises(DesignError, match="up to 8 bits, got 9; round before"):
         LAYER.propagate(parameters, [wide])
+
+
+def test_tables_too_many_for_a_compiler_are_refused_as_a_project_but_not_in_rtl():
+    network = network_of(LAYER, LAYER.examples()[0] | {"units": 24}, rank=2)
+    source, n_out = typed(network)["probe"].source, 24
+    n_positions, n_in = source.shape
+    n_weights = (n_positions * n_in) * (n_positions * n_in * n_out)  # to each table its own word
+    n_weights += (n_positions * n_in * n_out) * (n_positions * n_out)  # and the sums
+    assert n_weights > 4096
+    with pytest.raises(ExportError, match=f"{n_weights:,} weights.*export plain RTL"):
+        export_hls4ml(network)
+    words = vectors(network)[:50]
+    assert np.array_equal(
+        run_trace(trace_network(network), network, words), run_words(network, words)
+    )
 
 
 def test_entries_between_knots_lie_on_the_lines_between_them():

@@ -102,6 +102,8 @@ def test_a_flow_is_not_guessed_from_strategies(space):
             genomes[:, i] = gene.domain.index("distributed_arithmetic")
     rtl, hls = genomes.copy(), genomes.copy()
     flows = space.genes[names.index("flow")].domain
+    if "hls" not in flows:
+        pytest.skip("plain RTL only")
     rtl[:, names.index("flow")] = flows.index("rtl")
     hls[:, names.index("flow")] = flows.index("hls")
     populations = [space.decode(space.canonicalize(g)) for g in (rtl, hls)]
@@ -141,7 +143,8 @@ def test_reuse_factors_are_legal_by_construction(space):
         for k in ("n_in", "n_out", "strategy", "reuse_factor")
     ]
     assert is_legal_reuse_factor(*shape).all()
-    assert (shape[3] > 1).any()
+    wishes = {v for g in space.genes if g.name.startswith("reuse_factor") for v in g.domain}
+    assert (shape[3] > 1).any() == (max(wishes) > 1)
 
 
 def test_canonical_form_changes_no_design_and_is_idempotent(space):
