@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
         import re
         import shutil
 
-        from codesign.cli._progress import RichReporter
+        from codesign.cli._progress import RichReporter, output_console
         from codesign.config import parse
         from codesign.errors import CodesignError
         from codesign.pipeline import run_study
@@ -87,7 +87,6 @@ def register(app: typer.Typer) -> None:
         if json:
             print(found.model_dump_json(indent=1, by_alias=True))
             return
-        from rich.console import Console
         from rich.table import Table
 
         table = Table("vectors", "n", "outputs", "differing", "largest difference", "in last bits")
@@ -96,7 +95,7 @@ def register(app: typer.Typer) -> None:
                 kind, f"{p.vectors:,}", f"{p.outputs:,}", f"{p.differing:,}", f"{p.largest:.6g}",
                 f"{p.largest_steps:.3g}",
             )  # fmt: skip
-        Console().print(table)
+        output_console().print(table)
         print(found.verdict)
         for note in found.notes:
             print(f"note: {note}")

@@ -39,6 +39,9 @@ _PRICE_STEPS = 4
 #: Relative change of a price per step and unit of log(cost / goal): of a training of many steps, and times
 #: the steps of a short one, which must come to its budget too; widths cannot follow faster than the last.
 _PRICE_GAIN, _PRICE_GAIN_STEPS, _GREATEST_PRICE_GAIN = 0.02, 240.0, 0.08
+#: Fewest fraction bits of a width: every word is zero long before, and below -126 no float32 holds a step, so that
+#: zero times its inverse would be no number.  Nothing stops what is pruned from drifting there.
+_LEAST_FRACTION_BITS = -24.0
 #: Share of the steps in which the learning rate rises and nothing is charged.
 _WARM_UP = 0.05
 #: Share of the steps after which the learning rate falls.
@@ -286,6 +289,9 @@ class _Learning:
 
     def _measure(self, share: float) -> None:
         """Look at costs and their slopes in all widths; move prices towards the budgets."""
+        with torch.no_grad():
+            for parameter, _ in self._widths:
+                parameter.clamp_(min=_LEAST_FRACTION_BITS)
         total = self._cost()
         parameters = [parameter for parameter, _ in self._widths]
         self._slopes = list(torch.autograd.grad(total.sum(), parameters, allow_unused=True))

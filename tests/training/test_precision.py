@@ -25,7 +25,7 @@ from codesign.training.polish import (
     training_loss,
     without_last_digit,
 )
-from codesign.training.precision import PrecisionOptions, train_learned
+from codesign.training.precision import PrecisionOptions, _Learning, train_learned
 from codesign.validate.certificate import certify
 
 OPTIONS = PrecisionOptions(epochs=40, batch_size=100)
@@ -331,3 +331,18 @@ def test_the_price_of_a_concatenation_is_that_of_its_elements(trained):
         (bits * digits).sum() / digits.sum()
     )
     assert population.columns["input_bits"][row] < bits.max()
+
+
+def test_widths_that_drift_away_stay_numbers():
+    learning = _Learning([network("relu")], np.array([400.0]), TASK, OPTIONS, 0, None)
+    with torch.no_grad():
+        for parameter, _ in learning._widths:
+            parameter[:, :1] = -140.0
+    learning.run_epoch()
+    for parameter in learning._model.parameters():
+        assert torch.isfinite(parameter).all()
+    for parameter, _ in learning._widths:
+        assert parameter.min() > -25.0
+    (learned,) = learning.result(0.0).networks
+    for roles in learned.constants.values():
+        assert np.abs(roles["weight"].real).max() < 2.0**20
