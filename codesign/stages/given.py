@@ -14,14 +14,13 @@ from codesign.errors import ConfigError, DataError
 from codesign.export.backends import BACKENDS
 from codesign.export.templates import check_firmware_name
 from codesign.files import replacing, write_atomically
-from codesign.hardware.scorer import exact_population, limits
+from codesign.hardware.scorer import exact_population
 from codesign.importing import Imported, read_model
 from codesign.importing.proof import compare, drawn_inputs
 from codesign.ir import HardwareConfig, QuantizedNetwork
 from codesign.metrics import load_metric
 from codesign.reporter import Reporter
 from codesign.results import (
-    BudgetFacts,
     Choice,
     FrontPoint,
     ImportedNetwork,
@@ -29,7 +28,6 @@ from codesign.results import (
     ProofFacts,
     Results,
     Search,
-    SpaceFacts,
     TrainedDesign,
     Training,
 )
@@ -37,8 +35,9 @@ from codesign.search.hardware import search_hardware
 from codesign.space import SearchSpace
 from codesign.space.given import GivenNetwork, given_space
 from codesign.stages import choose
+from codesign.stages.prepare import preparation
 from codesign.stages.search import spell_layers
-from codesign.stages.setting import Setting, costs_of, score_kinds
+from codesign.stages.setting import Setting, costs_of
 from codesign.stages.statistics import trivial_answers
 from codesign.stages.train import TrainedFinalist, describe_designs
 from codesign.study import NetworkSection, Study
@@ -239,31 +238,13 @@ def prepare(setting: Setting, earlier: Results) -> Preparation:
         BACKENDS.get(name).check_part(setting.device.part)
     if setting.study.config.export.name is not None:
         check_firmware_name(setting.study.config.export.name)
-    kinds = score_kinds(setting.task)
-    score = kinds[setting.task.target.score.name]
     network = QuantizedNetwork.load(setting.study.given_network)
     if setting.task.input_shape != network.input_type.shape and setting.study.config.has_task:
         raise ConfigError(
             f"task: its inputs have shape {setting.task.input_shape}, the network takes"
             f" {network.input_type.shape}; name the task that it was trained on"
         )
-    return Preparation(
-        score=score,
-        test_score=kinds.get("events", score),
-        task=setting.task.summary(),
-        scaling=setting.scaling.to_json(),
-        space=SpaceFacts(
-            name=setting.space.name, log10_size=setting.space.log10_size, feasible_share=1.0
-        ),
-        device=setting.device.model_dump(),
-        budget=BudgetFacts(
-            name=setting.budget.name,
-            limits=limits(setting.budget, setting.device),
-            tool_stage=setting.scorer.stage,
-            source=setting.budget.source,
-        ),
-        coefficients=setting.coefficients_origin,
-    )
+    return preparation(setting, feasible_share=1.0)
 
 
 def search(setting: Setting, earlier: Results) -> Search:

@@ -49,6 +49,16 @@ def run(setting: Setting, earlier: Results) -> Preparation:
         f" space {setting.space.name}: 10^{setting.space.log10_size:.1f} pairs, {100 * share:.2f} % of random ones fit"
         f" {setting.budget.name} on {setting.device.name}"
     )
+    return preparation(setting, feasible_share=share)
+
+
+def preparation(setting: Setting, *, feasible_share: float) -> Preparation:
+    """Return what the study is about.
+
+    Args:
+        setting: the study.
+        feasible_share: of random pairs of its space, those that fit the budget.
+    """
     kinds = score_kinds(setting.task)
     score = kinds[setting.task.target.score.name]
     return Preparation(
@@ -59,7 +69,7 @@ def run(setting: Setting, earlier: Results) -> Preparation:
         space=SpaceFacts(
             name=setting.space.name,
             log10_size=setting.space.log10_size,
-            feasible_share=share,
+            feasible_share=feasible_share,
         ),
         device=setting.device.model_dump(),
         budget=BudgetFacts(

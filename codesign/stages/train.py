@@ -57,7 +57,7 @@ KEYS = (
 Floats = NDArray[np.float64]
 
 
-#: Of the networks with learned widths that are kept: seconds of polishing each, and trainings of which the
+#: Of the networks with learned widths that are kept: processor seconds of polishing each, and trainings of which the
 #: better on the rows trained on is kept.
 _FINISH = (15.0, 2)
 
@@ -157,8 +157,9 @@ def train_learned(
         if pool is None:
             results = [count(learn_with_teacher(*job)) for job in jobs]
         else:
-            futures = [pool.submit(learn_with_teacher, *job) for job in jobs]
-            results = [count(future.result()) for future in futures]
+            # the last is twice as long and polishes: it starts first, so that no worker waits for it
+            futures = [pool.submit(learn_with_teacher, *job) for job in reversed(jobs)]
+            results = [count(future.result()) for future in reversed(futures)]
     *splits, kept = results
     return [
         TrainedFinalist(splits=tuple(result.networks[i] for result in splits), kept=network)

@@ -80,20 +80,21 @@ def polish(
         x: float32[n, n_features], standardised training rows.
         loss: of the outputs of these rows.
         price: loss per LUT.
-        time_limit_s: no further sweep starts and no further move is tried after this long.
+        time_limit_s: no further sweep starts and no further move is tried after so many processor
+            seconds: a busy machine polishes as much.
 
     Returns:
         The network, with ranges traced again.
     """
     state = _State(network, x, loss)
-    until = time.monotonic() + time_limit_s
+    until = time.process_time() + time_limit_s
     for _ in range(_MAX_SWEEPS):
         gains = [
-            (state.gain(move, price), move) for move in state.moves() if time.monotonic() < until
+            (state.gain(move, price), move) for move in state.moves() if time.process_time() < until
         ]
         kept = 0
         for gain, move in sorted(gains, key=lambda pair: -pair[0]):
-            if gain <= 0 or time.monotonic() > until:
+            if gain <= 0 or time.process_time() > until:
                 break
             if state.is_current(move) and state.gain(move, price) > 0:
                 state.apply(move)
@@ -116,7 +117,7 @@ def learn_with_teacher(
 
     Args:
         candidates, budgets_lut, task, options, seed: as in `train_learned`.
-        polish_s: time for polishing each network; 0 polishes none.
+        polish_s: processor seconds of polishing each network; 0 polishes none.
         n_restarts: trainings of each candidate, with other initial weights; that of least loss +
             price * LUT on the rows trained on is kept.
     """

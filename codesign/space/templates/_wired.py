@@ -28,6 +28,9 @@ from codesign.space.templates._shared import (
 )
 from codesign.space.templates.base import Gene, Template, Value
 
+#: Genes of what networks read of particles, and those behind their blocks, in genome order.
+PARTICLES = ("particles", "features")
+POOLED = ("pool", "pool_bits", "input_bits", "output_bits", "flow", "clock_mhz")
 #: Domains of a block beside its width, in genome order.
 BLOCK = ("activation", "batch_norm", "result_bits", *HARDWARE)
 
@@ -108,6 +111,10 @@ class Assembly:
         columns = {name: axis.astype(np.float64) for name, axis in zip(names, axes, strict=True)}
         columns["output_bits"] = self.numbers("input_bits")
         return self.add("input", axes=axes, present=self.everyone, **columns)
+
+    def particles(self) -> Tip:
+        """Add the input of the leading particles and features that the genes `PARTICLES` say."""
+        return self.input(*map(self.counts, PARTICLES))
 
     def linear(self, source: Tip, gene: str, present: Flags | None = None) -> Tip:
         """Round to the bits that a gene says."""
@@ -258,7 +265,7 @@ def check_particles(
             f"template {template} reads (particles, features), the task has inputs of shape {input_shape};"
             " choose a task of particles, or template mlp"
         )
-    for name, limit in zip(("particles", "features"), input_shape, strict=True):
+    for name, limit in zip(PARTICLES, input_shape, strict=True):
         if greatest(domains, name) > limit:
             raise ConfigError(
                 f"domains.{name} holds {greatest(domains, name)}, the task has {limit}; list what it has"

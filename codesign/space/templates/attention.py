@@ -31,6 +31,8 @@ from codesign.space.templates import TEMPLATES
 from codesign.space.templates._shared import HARDWARE, Flags, GeneTable, greatest
 from codesign.space.templates._wired import (
     BLOCK,
+    PARTICLES,
+    POOLED,
     Assembly,
     Tip,
     WiredTemplate,
@@ -41,18 +43,7 @@ from codesign.space.templates._wired import (
 )
 from codesign.space.templates.base import Value
 
-_GLOBAL = (
-    "particles",
-    "features",
-    "attention_depth",
-    "depth",
-    "pool",
-    "pool_bits",
-    "input_bits",
-    "output_bits",
-    "flow",
-    "clock_mhz",
-)
+_GLOBAL = (*PARTICLES, "attention_depth", "depth", *POOLED)
 _ATTENTION = (
     "attention",
     "heads",
@@ -100,7 +91,7 @@ class Attention(WiredTemplate):
         self._table = GeneTable.build(domains, genes, choices)
 
     def wire(self, assembly: Assembly) -> None:
-        tip = assembly.input(assembly.counts("particles"), assembly.counts("features"))
+        tip = assembly.particles()
         tip = assembly.block("first_1", tip, assembly.everyone)
         for number in range(1, self._n_blocks + 1):
             present = assembly.numbers("attention_depth") >= number

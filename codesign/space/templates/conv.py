@@ -23,6 +23,7 @@ from codesign.space.templates import TEMPLATES
 from codesign.space.templates._shared import OPTIONAL, Flags, GeneTable, greatest
 from codesign.space.templates._wired import (
     BLOCK,
+    POOLED,
     Assembly,
     Tip,
     WiredTemplate,
@@ -32,16 +33,7 @@ from codesign.space.templates._wired import (
 )
 from codesign.space.templates.base import Value
 
-_GLOBAL = (
-    "conv_depth",
-    "depth",
-    "pool",
-    "pool_bits",
-    "input_bits",
-    "output_bits",
-    "flow",
-    "clock_mhz",
-)
+_GLOBAL = ("conv_depth", "depth", *POOLED)
 
 
 class Conv(WiredTemplate):

@@ -18,6 +18,8 @@ from codesign.space.templates import TEMPLATES
 from codesign.space.templates._shared import OPTIONAL, GeneTable, greatest
 from codesign.space.templates._wired import (
     BLOCK,
+    PARTICLES,
+    POOLED,
     Assembly,
     WiredTemplate,
     check_particles,
@@ -27,18 +29,7 @@ from codesign.space.templates._wired import (
 )
 from codesign.space.templates.base import Value
 
-_GLOBAL = (
-    "particles",
-    "features",
-    "particle_depth",
-    "depth",
-    "pool",
-    "pool_bits",
-    "input_bits",
-    "output_bits",
-    "flow",
-    "clock_mhz",
-)
+_GLOBAL = (*PARTICLES, "particle_depth", "depth", *POOLED)
 
 
 class DeepSets(WiredTemplate):
@@ -63,7 +54,7 @@ class DeepSets(WiredTemplate):
         self._table = GeneTable.build(domains, genes, {"pool": pools()})
 
     def wire(self, assembly: Assembly) -> None:
-        tip = assembly.input(assembly.counts("particles"), assembly.counts("features"))
+        tip = assembly.particles()
         tip = assembly.pool(assembly.chain("particle", "particle_depth", tip))
         assembly.head(assembly.chain("set", "depth", tip), self._n_outputs)
 

@@ -20,6 +20,8 @@ from codesign.space.templates import TEMPLATES
 from codesign.space.templates._shared import HARDWARE, OPTIONAL, Flags, GeneTable, greatest
 from codesign.space.templates._wired import (
     BLOCK,
+    PARTICLES,
+    POOLED,
     Assembly,
     Tip,
     WiredTemplate,
@@ -30,21 +32,7 @@ from codesign.space.templates._wired import (
 )
 from codesign.space.templates.base import Value
 
-_GLOBAL = (
-    "particles",
-    "features",
-    "particle_depth",
-    "rounds",
-    "depth",
-    "gather",
-    "gather_bits",
-    "pool",
-    "pool_bits",
-    "input_bits",
-    "output_bits",
-    "flow",
-    "clock_mhz",
-)
+_GLOBAL = (*PARTICLES, "particle_depth", "rounds", "depth", "gather", "gather_bits", *POOLED)
 
 
 class Interaction(WiredTemplate):
@@ -72,7 +60,7 @@ class Interaction(WiredTemplate):
         self._table = GeneTable.build(domains, genes, {"pool": pools(), "gather": pools()})
 
     def wire(self, assembly: Assembly) -> None:
-        tip = assembly.input(assembly.counts("particles"), assembly.counts("features"))
+        tip = assembly.particles()
         tip = assembly.chain("particle", "particle_depth", tip)
         for number in range(1, self._n_rounds + 1):
             tip = self._round(assembly, number, tip, assembly.numbers("rounds") >= number)

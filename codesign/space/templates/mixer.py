@@ -18,6 +18,8 @@ from codesign.space.templates import TEMPLATES
 from codesign.space.templates._shared import OPTIONAL, Flags, GeneTable, greatest
 from codesign.space.templates._wired import (
     BLOCK,
+    PARTICLES,
+    POOLED,
     Assembly,
     Tip,
     WiredTemplate,
@@ -28,18 +30,7 @@ from codesign.space.templates._wired import (
 )
 from codesign.space.templates.base import Value
 
-_GLOBAL = (
-    "particles",
-    "features",
-    "mixers",
-    "depth",
-    "pool",
-    "pool_bits",
-    "input_bits",
-    "output_bits",
-    "flow",
-    "clock_mhz",
-)
+_GLOBAL = (*PARTICLES, "mixers", "depth", *POOLED)
 
 
 class Mixer(WiredTemplate):
@@ -68,7 +59,7 @@ class Mixer(WiredTemplate):
         self._table = GeneTable.build(domains, genes, choices)
 
     def wire(self, assembly: Assembly) -> None:
-        tip = assembly.input(assembly.counts("particles"), assembly.counts("features"))
+        tip = assembly.particles()
         tip = assembly.block("first_1", tip, assembly.everyone)
         for number in range(1, self._n_mixers + 1):
             tip = self._mixer(assembly, number, tip, assembly.numbers("mixers") >= number)
