@@ -51,6 +51,9 @@ PRIOR_SPREAD = {
 }
 #: Least log half-width of an interval that nothing proves.
 LEAST_WIDTH = 0.05
+#: What plain RTL has by construction, however far a design lies from what was fitted: it takes an input a
+#: cycle (or as many cycles as its turns), and neither DSPs nor memory.
+RTL_BY_CONSTRUCTION = ("interval_cycles", "dsp", "bram_18k")
 #: Ratio of an interval's ends from which it says nothing.
 NO_BASIS = 100.0
 #: Two-sided 90 % quantile of the normal law.
@@ -542,7 +545,8 @@ def _estimate(
     metrics: dict[str, Estimate] = {}
     for target in METRICS:
         value = fitted_value(raw, target, fitted)
-        low, high = _interval_ends(raw, target, fitted, extra)
+        proven = is_rtl and target in RTL_BY_CONSTRUCTION
+        low, high = (0.0, 0.0) if proven else _interval_ends(raw, target, fitted, extra)
         step = _stage_step(fitted, stage, target, is_rtl)
         value = value * step["factor"]
         low, high = low + step["low"], high + step["high"]
@@ -584,11 +588,8 @@ def _estimate(
 def _not_of_zero_width(
     raw: RawCosts, target: str, low: Array | float, high: Array | float, is_rtl: bool
 ) -> tuple[Array | float, Array | float]:
-    """Widen log ends to `LEAST_WIDTH` where nothing proves the value: a cut pipeline does, and plain RTL as such.
-
-    Plain RTL takes an input a cycle and neither DSPs nor memory, by construction.
-    """
-    if is_rtl and target in ("interval_cycles", "dsp", "bram_18k"):
+    """Widen log ends to `LEAST_WIDTH` where nothing proves the value: a cut pipeline does, and plain RTL as such."""
+    if is_rtl and target in RTL_BY_CONSTRUCTION:
         return low, high
     least = LEAST_WIDTH
     if target == "latency_cycles":

@@ -312,3 +312,14 @@ def test_a_solved_graph_takes_the_place_of_the_laws():
     assert total[0] == pytest.approx(500)
     assert any("unknown" in note for note in known.notes[1])
     assert not any("unknown" in note for note in known.notes[0])
+
+
+@pytest.mark.parametrize("stage", ["csynth", "vsynth"])
+def test_distance_from_the_fit_does_not_move_what_plain_rtl_has_by_construction(stage):
+    """A wide interval made small designs look slower than one event a cycle, and unfit for a budget of one."""
+    far = matvec_batch(2, strategy=4.0, tool="alkaid", n_in=np.array([1.0, 16.0]), n_out=1.0, weight_bits=1.0,
+                       input_bits=np.array([1.0, 60.0]))  # fmt: skip
+    found = estimate(far, stage=stage).metrics
+    assert np.all(found["lut"].high > found["lut"].value), "far from the fit, so its LUT are wide"
+    for target, value in (("interval_cycles", 1.0), ("dsp", 0.0), ("bram_18k", 0.0)):
+        assert found[target].low.tolist() == found[target].high.tolist() == [value] * 2
