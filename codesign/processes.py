@@ -2,19 +2,20 @@
 
 Three rules, kept here and nowhere else:
 
-- A worker process watches its parent and leaves when that is gone (`worker_pool`).
-- A program that was started, with all that it started itself, is killed when this process ends; a warden
-  does it, since a killed process cannot clean up (`Warden`).
+- Whatever was started, with all that it started itself, is killed when this process ends; a warden does it,
+  since a killed process cannot clean up (`Warden`).
+- The kernel ends a worker process with its parent, so that none depends on the warden alone (`start_worker`).
 - Numerical libraries use one thread: work is divided over processes, and threads that wait for a core by
   spinning make everything slower on a busy machine (`one_thread`).
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
+import ctypes
 import multiprocessing
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -22,41 +23,62 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing.connection import wait
 
 from codesign.errors import ToolError
 
 #: What OpenMP, OpenBLAS and MKL read when they are loaded.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-#: The warden's program: it reads "+<group>" and "-<group>", and kills what is left when its input ends,
-#: which is when the process that started it has ended, in whatever way.
+#: Marks of all codesign processes above a process, in its environment, which everything it starts inherits.
+_OWNERS = "CODESIGN_OWNERS"
+
+#: The warden's program: its input ends when the process that started it has ended, in whatever way; then
+#: it kills whatever carries that process' mark, until none is seen any more (one that is just being
+#: started shows its environment late).
 _WARDEN = """
-import os, signal, sys
-groups = set()
-for line in sys.stdin:
-    (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
-for group in groups:
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except OSError:
-        pass
+import os, signal, sys, time
+mark = sys.argv[1].encode()
+sys.stdin.read()
+n_quiet = 0
+while n_quiet < 5:
+    n_quiet += 1
+    for name in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{name}/environ", "rb") as file:
+                if mark in file.read():
+                    os.kill(int(name), signal.SIGKILL)
+                    n_quiet = 0
+        except OSError:
+            pass
+    time.sleep(0.1)
 """
+
+#: `prctl`'s number for the signal that the kernel sends a process when its parent ends.
+_PR_SET_PDEATHSIG = 1
 
 
 class Warden:
-    """Kills registered process groups when this process ends, even by SIGKILL."""
+    """Kills everything that this process started, and what that started, when this process ends."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._owner = 0
 
-    def _tell(self, line: str) -> None:
+    def start(self) -> None:
+        """Have a warden; called before anything is started, which must inherit `os.environ`."""
         with self._lock:
-            if self._process is None or self._owner != os.getpid():  # none yet, or a forked child
+            if (
+                self._process is not None
+                and self._owner == os.getpid()  # else a forked child
+                and self._process.poll() is None
+            ):
+                return
+            above = os.environ.pop(_OWNERS, "")
+            mark = secrets.token_hex(16)
+            try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", _WARDEN],
+                    [sys.executable, "-I", "-S", "-c", _WARDEN, mark],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -64,28 +86,9 @@ class Warden:
                     start_new_session=True,  # the terminal's signals end this process, not its warden
                 )
                 self._owner = os.getpid()
-                atexit.register(self._close)
-            assert self._process.stdin is not None, "asked for a pipe"
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
-
-    def _close(self) -> None:
-        process = self._process
-        if process is not None and self._owner == os.getpid() and process.stdin is not None:
-            process.stdin.close()
-            process.wait()
-
-    @contextmanager
-    def guard(self, process: subprocess.Popen[str]) -> Iterator[None]:
-        """Guard a process that leads its own session while the block runs; kill its group on an error."""
-        self._tell(f"+{process.pid}")
-        try:
-            yield
-        except BaseException:
-            kill_group(process)
-            raise
-        finally:
-            self._tell(f"-{process.pid}")
+                above = f"{above} {mark}"
+            finally:
+                os.environ[_OWNERS] = above.strip()
 
 
 #: The one of this process.
@@ -115,18 +118,19 @@ def one_thread() -> Iterator[None]:
 
 
 def start_worker() -> None:
-    """Prepare a worker process: one thread, and an end when its parent ends."""
+    """Prepare a worker process: one thread, and an end when its parent ends.
+
+    The kernel ends it, since a thread of its own may have to wait for long: loading a library, or a call
+    into one, holds the interpreter.
+    """
     for variable in _THREAD_VARIABLES:
         os.environ[variable] = "1"
     parent = multiprocessing.parent_process()
     if parent is None:
         return  # another kind of executor runs this, which looks after its workers itself
-
-    def leave_with_parent() -> None:
-        wait([parent.sentinel])
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent.pid:  # it ended before
         os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
 
 
 def n_worker_processes() -> int:
@@ -155,6 +159,7 @@ def worker_pool(n_workers: int | None = None) -> Iterator[Executor | None]:
     # spawn: a forked child inherits torch's thread pools in an undefined state, and file descriptors
     # that keep `sentinel` from telling that the parent has ended
     context = multiprocessing.get_context("spawn")
+    WARDEN.start()
     with ProcessPoolExecutor(
         max_workers=n_workers, mp_context=context, initializer=start_worker
     ) as pool:

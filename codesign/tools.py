@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from codesign.errors import ToolError
-from codesign.processes import WARDEN
+from codesign.processes import WARDEN, kill_group
 
 #: What a person must do to get each tool.
 INSTALL_HINTS = {
@@ -131,6 +131,7 @@ def run_tool(
         ToolError: it could not start, ran out of time, or (with `check`) failed; the message carries
             the last lines of its output.
     """
+    WARDEN.start()
     full_environment = {**os.environ, **(environment or {})}
     try:
         process = subprocess.Popen(
@@ -148,13 +149,16 @@ def run_tool(
         raise ToolError(
             f"{command[0]} could not be started: {error}; check the installation"
         ) from error
-    with WARDEN.guard(process):
-        try:
-            output, _ = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired as error:
-            raise ToolError(
-                f"{Path(command[0]).name} was stopped after {timeout_s:g} s in {folder}; raise the time limit"
-            ) from error
+    try:
+        output, _ = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        kill_group(process)
+        raise ToolError(
+            f"{Path(command[0]).name} was stopped after {timeout_s:g} s in {folder}; raise the time limit"
+        ) from error
+    except BaseException:
+        kill_group(process)
+        raise
     if check and process.returncode != 0:
         tail = " | ".join(output.strip().splitlines()[-6:])
         raise ToolError(

@@ -33,7 +33,7 @@ import numpy as np
 
 from codesign.errors import ConfigError, DataError, ToolError
 from codesign.files import replacing
-from codesign.processes import start_worker
+from codesign.processes import WARDEN, start_worker
 from codesign.tasks.openml import CLASSES, FEATURES
 from codesign.tools import require_module
 
@@ -201,6 +201,7 @@ def _generate_in_processes(
     settings: JetSettings, n_processes: int, report: Callable[[int], None]
 ) -> list[tuple[np.ndarray, ...]]:
     context = multiprocessing.get_context("spawn")  # Pythia's state must not be forked
+    WARDEN.start()  # the manager is no worker, and would outlive a killed parent
     with context.Manager() as manager:
         shared = manager.Queue()
         with ProcessPoolExecutor(
