@@ -96,5 +96,5 @@ def unknown_name(kind: str, name: object, available: Iterable[str]) -> str:
     """
     names = sorted(available)
     near = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {kind} {name!r}; {hint}(available: {', '.join(names) or 'none'})"
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {name!r}{hint} (available: {', '.join(names) or 'none'})"

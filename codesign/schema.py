@@ -56,7 +56,9 @@ class _Described(GenerateJsonSchema):
     def model_schema(self, schema: Any) -> dict[str, Any]:
         found = super().model_schema(schema)
         model = schema["cls"]
-        texts = attribute_texts(model.__doc__)
+        texts: dict[str, str] = {}
+        for parent in reversed(model.__mro__):
+            texts |= attribute_texts(parent.__dict__.get("__doc__"))
         found["description"] = (model.__doc__ or "").strip().partition("\n")[0]
         for name, field in model.model_fields.items():
             entry = found.get("properties", {}).get(field.alias or name)
@@ -77,6 +79,8 @@ def json_schema(kind: str) -> dict[str, Any]:
 def reference_page() -> str:
     """Return a Markdown page with every key of every kind of YAML file."""
     from codesign.space.templates import TEMPLATES
+    from codesign.tasks import TASKS
+    from codesign.tasks.target import HeadOptions
 
     lines = [
         "# Every key of every YAML",
@@ -87,6 +91,22 @@ def reference_page() -> str:
         schema = json_schema(kind)
         lines += ["", f"## {kind}", "", f"{schema['description']} Used by {used}.", ""]
         lines += _table(schema, schema.get("$defs", {}), "")
+    lines += ["", "## Options of tasks", "", "The keys of `task.options` of a study."]
+    owners: dict[type[BaseModel], list[str]] = {}
+    tasks = sorted(TASKS, key=lambda task: task.name)
+    for task in tasks:
+        for owner in task.options_type.__mro__:
+            if isinstance(owner, type) and owner.__dict__.get("__annotations__"):
+                if issubclass(owner, BaseModel) and owner.model_fields:
+                    owners.setdefault(owner, []).append(task.name)
+    for owner, names in sorted(owners.items(), key=lambda item: -len(item[1])):
+        schema = owner.model_json_schema(schema_generator=_Described)
+        own = {k: v for k, v in schema["properties"].items() if k in owner.__annotations__}
+        lines += ["", f"### of {', '.join(names) if len(names) < len(tasks) else 'all'}", ""]
+        lines += _table({**schema, "properties": own}, schema.get("$defs", {}), "")
+    lines += ["", "### of each entry of `heads`", ""]
+    schema = HeadOptions.model_json_schema(schema_generator=_Described)
+    lines += _table(schema, schema.get("$defs", {}), "")
     lines += ["", "## Domains of a space, by template", ""]
     for template in TEMPLATES:
         text = (template.__doc__ or "").strip().partition("\n")[0]

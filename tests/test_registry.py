@@ -86,8 +86,8 @@ def test_a_miss_suggests_the_nearest_name(package: Path) -> None:
 
 
 def test_unknown_names_without_a_near_one_list_what_there_is() -> None:
-    assert unknown_name("device", "zzz", ["b", "a"]) == "unknown device 'zzz'; (available: a, b)"
-    assert unknown_name("device", 7, []) == "unknown device 7; (available: none)"
+    assert unknown_name("device", "zzz", ["b", "a"]) == "unknown device 'zzz' (available: a, b)"
+    assert unknown_name("device", 7, []) == "unknown device 7 (available: none)"
 
 
 # ---------------------------------------------------------------------- extensions of other packages

@@ -12,6 +12,7 @@ from codesign.cli import build_app
 from codesign.errors import ConfigError
 from codesign.resources import data_root
 from codesign.schema import MODELS, json_schema, model_of, reference_page
+from codesign.tasks import TASKS
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SHIPPED = [
@@ -39,6 +40,11 @@ def test_the_page_has_every_key_of_every_model() -> None:
         for name, field in model_of(kind).model_fields.items():
             assert f"| `{field.alias or name}` |" in section, (kind, name)
     assert "| `train.n_splits` | integer ≥ 1 ≤ 8 |" in page
+    options = page.partition("\n## Options of tasks\n")[2].partition("\n## ")[0]
+    for task in TASKS:
+        for name in task.options_type.model_fields:
+            assert f"| `{name}` |" in options, (task.name, name)
+    assert "the label column, or several one-hot columns" in options  # told by a parent's docstring
     assert "`mlp`" in page and "`pruned_fraction`" in page
 
 

@@ -47,8 +47,13 @@ def register(app: typer.Typer) -> None:
             ),
         ] = None,
         stage: Annotated[
-            str, typer.Option("--stage", help="csynth, vsynth or implemented.")
-        ] = "csynth",
+            str | None,
+            typer.Option(
+                "--stage",
+                help="csynth, vsynth or implemented.",
+                show_default="(csynth of projects and records; implemented, as in a study, of all else)",
+            ),
+        ] = None,
         coefficients: Annotated[
             Path | None,
             typer.Option(
@@ -71,9 +76,11 @@ def register(app: typer.Typer) -> None:
         print(f"coefficients: {origin}", file=sys.stderr)
         if records is not None and output is not None:
             n_records, n_supported = estimates.estimate_file(
-                records, output, stage=stage, coefficients=fitted
+                records, output, stage=stage or "csynth", coefficients=fitted
             )
-            print(f"{n_supported} of {n_records} records estimated at stage {stage} into {output}")
+            print(
+                f"{n_supported} of {n_records} records estimated at stage {stage or 'csynth'} into {output}"
+            )
             return
         assert design is not None
         item = estimates_of(
@@ -89,10 +96,24 @@ def register(app: typer.Typer) -> None:
         console = output_console()
         for table in estimates.estimate_tables(item):
             console.print(table)
-        for note in item.summary["notes"]:
+        notes = list(item.summary["notes"])
+        if (earlier := study_coefficients(design)) not in (None, origin):
+            notes.append(f"the study's own figures were predicted with coefficients {earlier}")
+        for note in notes:
             console.print(f"note: {note}", highlight=False, markup=False)
         if not item.summary["supported"]:
             raise typer.Exit(1)
+
+
+def study_coefficients(design: Path) -> str | None:
+    """Return which coefficients a study was run with; None of anything else, or before its first stage."""
+    from codesign.results import Preparation
+    from codesign.study import Study
+
+    if not (design / "study.yaml").is_file():
+        return None
+    prepared = Study.open(design).results().last(Preparation)
+    return prepared.coefficients if prepared else None
 
 
 def estimates_of(
@@ -100,17 +121,23 @@ def estimates_of(
     *,
     candidate: str | None,
     config: Path | None,
-    stage: str,
+    stage: str | None,
     coefficients: Coefficients,
 ) -> DesignEstimate:
-    """Estimate a design of any kind: by what the path is."""
+    """Estimate a design of any kind: by what the path is.
+
+    Without a stage, networks are priced at the one that studies state and budgets limit, projects at the one
+    that their compiler reports.
+    """
     from codesign.errors import DesignError
     from codesign.synthesis import estimates
 
     if design.suffix in (".onnx", ".keras", ".h5"):
         from codesign.importing.estimate import estimate_model
 
-        return estimate_model(design, config, stage=stage, coefficients=coefficients)
+        return estimate_model(
+            design, config, stage=stage or "implemented", coefficients=coefficients
+        )
     elif (design / "study.yaml").is_file():
         from codesign.api import load_network
         from codesign.hardware.device import load_device
@@ -119,7 +146,7 @@ def estimates_of(
         return estimates.estimate_network(
             load_network(design, candidate),
             load_device(Study.open(design).config.device),
-            stage=stage,
+            stage=stage or "implemented",
             coefficients=coefficients,
         )
     elif design.is_dir():
@@ -128,4 +155,4 @@ def estimates_of(
         raise DesignError(
             f"{design}: expected an hls4ml project, a study folder or an .onnx file; give one of these"
         )
-    return estimates.estimate_design(record, stage=stage, coefficients=coefficients)
+    return estimates.estimate_design(record, stage=stage or "csynth", coefficients=coefficients)

@@ -256,7 +256,7 @@ def estimate_tables(item: DesignEstimate) -> "list[Table]":
     """Tabulate one estimate: totals with 90 % intervals, then the layers' shares."""
     from rich.table import Table
 
-    title = f"{item.summary['id']}: predicted {item.summary['stage']}"
+    title = f"{item.summary['id']}: predicted, tool stage {item.summary['stage']}"
     total = Table("metric", "value", "90 % interval", title=title)
     for metric in METRICS:
         known = item.summary[metric]

@@ -199,11 +199,12 @@ def _columns(
     columns = [str(column) for column in frame.columns]
     frame = frame.set_axis(columns, axis=1)
     label_columns = [options.label] if isinstance(options.label, str) else list(options.label)
-    for column in (*label_columns, *options.drop):
-        if column not in columns:
-            raise DataError(
-                f"{where}: {unknown_name('column', column, columns)}; correct the option"
-            )
+    for option, named in (("label", label_columns), ("drop", options.drop)):
+        for column in named:
+            if column not in columns:
+                raise DataError(
+                    f"{where}: {unknown_name('column', column, columns)}; name it in the option {option!r}"
+                )
     features = tuple(c for c in columns if c not in label_columns and c not in options.drop)
     if options.features is not None:  # text columns that are not used do no harm
         features = tuple(c for c in features if c in options.features)

@@ -99,7 +99,7 @@ def test_the_verb_prices_a_candidate_of_a_study_as_the_scorer_does(tmp_path):
     result = CliRunner().invoke(build_app(), arguments)
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
-    expected = estimate_network(network, DEVICE)
+    expected = estimate_network(network, DEVICE, stage="implemented")  # what studies state
     assert {metric: printed[metric] for metric in METRICS} == figures(expected)
     nodes = network.candidate.network.nodes
     assert [layer["name"] for layer in printed["layers"]] == [node.name for node in nodes]
