@@ -80,6 +80,7 @@ def reference_page() -> str:
     """Return a Markdown page with every key of every kind of YAML file."""
     from codesign.space.templates import TEMPLATES
     from codesign.tasks import TASKS
+    from codesign.tasks._options import TaskOptions
     from codesign.tasks.target import HeadOptions
 
     lines = [
@@ -96,9 +97,8 @@ def reference_page() -> str:
     tasks = sorted(TASKS, key=lambda task: task.name)
     for task in tasks:
         for owner in task.options_type.__mro__:
-            if isinstance(owner, type) and owner.__dict__.get("__annotations__"):
-                if issubclass(owner, BaseModel) and owner.model_fields:
-                    owners.setdefault(owner, []).append(task.name)
+            if issubclass(owner, TaskOptions) and owner.__dict__.get("__annotations__"):
+                owners.setdefault(owner, []).append(task.name)
     for owner, names in sorted(owners.items(), key=lambda item: -len(item[1])):
         schema = owner.model_json_schema(schema_generator=_Described)
         own = {k: v for k, v in schema["properties"].items() if k in owner.__annotations__}
