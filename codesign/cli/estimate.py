@@ -132,7 +132,7 @@ def estimates_of(
     from codesign.errors import DesignError
     from codesign.synthesis import estimates
 
-    if design.suffix in (".onnx", ".keras", ".h5"):
+    if design.suffix in (".onnx", ".keras", ".h5", ".yml", ".yaml"):
         from codesign.importing.estimate import estimate_model
 
         return estimate_model(

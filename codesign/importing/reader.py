@@ -13,17 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from codesign.config import parse, read_yaml
 from codesign.errors import CodesignError, DesignError, ToolError
 from codesign.export.backends.base import quiet_hls4ml
+from codesign.importing.firmware_reader import read_project
+from codesign.importing.firmware_runner import FirmwareProgram
 from codesign.importing.hls4ml_reader import read_graph
 from codesign.importing.onnx_reader import load_onnx, onnx_reference, read_onnx
 from codesign.ir import FixedPoint, HardwareConfig, Network, QuantizedNetwork
 from codesign.layers import LAYERS, run_words
 from codesign.layers._import import Draft, Value
-from codesign.synthesis.onnx_config import OnnxConfig
+from codesign.synthesis.onnx_config import LayerSection, OnnxConfig
+from hw_models.calibration.parsers import ReportError
+from hw_models.calibration.parsers.project import firmware_folder
 from hw_models.types import MATVEC_STRATEGIES
 
 Floats = NDArray[np.float64]
@@ -118,10 +123,8 @@ def read_model(
     elif path.suffix in (".keras", ".h5"):
         draft, output, reference = _located(path, lambda: _read_keras(load_keras(path), precision))
         framework = "keras"
-    elif path.suffix in (".yml", ".yaml"):
-        return read_model(_model_of_project(path), config=config, precision=precision)
-    elif path.is_dir() and (path / "hls4ml_config.yml").is_file():
-        return read_model(path / "hls4ml_config.yml", config=config, precision=precision)
+    elif path.is_dir() or path.suffix in (".yml", ".yaml"):
+        return _read_project(path, config, precision)
     elif path.suffix in (".pt", ".pth", ".pkl"):
         raise DesignError(
             f"{path}: an archive with pickled objects runs code when it is opened; export it to ONNX"
@@ -267,7 +270,9 @@ def _keras() -> Any:
     return keras
 
 
-def _read_keras(model: Any, precision: str | None) -> tuple[Draft, Value, Reference]:
+def _read_keras(
+    model: Any, precision: str | None, hls_config: Mapping[str, Any] | None = None
+) -> tuple[Draft, Value, Reference]:
     from hls4ml.converters import convert_from_keras_model
 
     has_quantizers = any(
@@ -278,7 +283,10 @@ def _read_keras(model: Any, precision: str | None) -> tuple[Draft, Value, Refere
             "the Keras model is not quantized; state a precision (--precision ap_fixed<16,6>)"
         )
     # one type for everything that no quantizer speaks of: "auto" would leave sums exact, of any width
-    config = {"Model": {"Precision": precision or "ap_fixed<16,6>", "ReuseFactor": 1}}
+    config = {
+        **(hls_config or {}),
+        "Model": {"Precision": precision or "ap_fixed<16,6>", "ReuseFactor": 1},
+    }
     graph = _converted(lambda folder: convert_from_keras_model(
         model, hls_config=config, backend="Vitis", output_dir=folder, project_name="model"
     ))  # fmt: skip
@@ -338,20 +346,78 @@ def _converted(convert: Callable[[str], Any]) -> Any:
             raise DesignError(f"hls4ml's front end cannot read it: {error}") from error
 
 
-def _model_of_project(path: Path) -> Path:
-    """Return the model file that an hls4ml configuration names."""
-    known = read_yaml(path)
+def _read_project(path: Path, config: OnnxConfig, precision: str | None) -> Imported:
+    """Read an hls4ml project: its firmware, or the model that its configuration names where it holds none."""
+    folder = path if path.is_dir() else path.parent
+    known = next((f for f in (path, folder / "hls4ml_config.yml") if f.is_file()), None)
+    if firmware_folder(folder) is None:
+        if known is None:
+            raise DesignError(
+                f"{folder}: holds neither an hls4ml project (firmware/parameters.h) nor hls4ml_config.yml; give the"
+                " model itself"
+            )
+        return _read_configured(known, config, precision)
+    try:
+        draft, output, project = _located(folder, lambda: read_project(folder))
+    except ReportError as error:
+        raise DesignError(str(error)) from error
+    config = config.model_copy(update={"layers": {**project.hardware, **config.layers}})
+    files = sorted(
+        f for f in project.firmware.folder.rglob("*") if f.suffix in (".h", ".cpp", ".txt")
+    )
+    digest = hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
+    reference = _lazily(lambda: FirmwareProgram(project))
+    return _imported(draft, output, "hls4ml's C++", digest, reference, config)
+
+
+class _Tagged(yaml.SafeLoader):
+    """Reads hls4ml's YAML, whose `!keras_model PATH` is a path like any other."""
+
+
+_Tagged.add_multi_constructor("!", lambda loader, suffix, node: loader.construct_scalar(node))
+
+
+def _read_configured(path: Path, config: OnnxConfig, precision: str | None) -> Imported:
+    """Read the model file that an hls4ml configuration names, in the types that it asks for."""
+    try:
+        known = yaml.load(path.read_text(encoding="utf-8"), Loader=_Tagged)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DesignError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(known, dict):
         raise DesignError(f"{path}: expected hls4ml's configuration, a mapping of keys to values")
-    for key in ("KerasModel", "OnnxModel", "PytorchModel", "ModelName"):
-        value = known.get(key)
-        if isinstance(value, str):
-            model = Path(value) if Path(value).is_absolute() else path.parent / value
-            if model.is_file():
-                return model
-    raise DesignError(
-        f"{path}: names no model file that exists (KerasModel, OnnxModel); give the model itself"
-    )
+    named = [known.get(key) for key in ("KerasModel", "OnnxModel", "PytorchModel", "KerasH5")]
+    # a folder that was copied names the model where it was written; it lies beside the file, then
+    candidates = [
+        place
+        for name in named
+        if isinstance(name, str)
+        for place in (path.parent / name, path.parent / Path(name).name)
+    ]
+    model = next((place for place in candidates if place.is_file()), None)
+    if model is None:
+        raise DesignError(
+            f"{path}: names no model file that exists (KerasModel, OnnxModel); give the model itself"
+        )
+    hls = known.get("HLSConfig")
+    hls = hls if isinstance(hls, dict) else {}
+    default = (hls.get("Model") or {}).get("Precision")
+    default = default.get("default") if isinstance(default, dict) else default
+    own = {
+        name: LayerSection(
+            strategy=str(layer["Strategy"]).lower() if "Strategy" in layer else None,
+            reuse_factor=layer.get("ReuseFactor"),
+        )
+        for name, layer in (hls.get("LayerName") or {}).items()
+        if isinstance(layer, dict)
+    }
+    config = config.model_copy(update={"layers": {**own, **config.layers}})
+    if model.suffix in (".keras", ".h5"):
+        draft, output, reference = _located(
+            model, lambda: _read_keras(load_keras(model), precision or default, hls)
+        )
+        digest = hashlib.sha256(model.read_bytes()).hexdigest()
+        return _imported(draft, output, "keras", digest, reference, config)
+    return read_model(model, config=config, precision=precision or default)
 
 
 def read_config(path: Path | None) -> OnnxConfig:

@@ -33,7 +33,7 @@ RESULT_BITS = Parameter(
     name="result_bits",
     column="output_bits",
     minimum=1,
-    maximum=24,
+    maximum=32,
     description="bits of each output word",
 )
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from alkaid.trace import FVArray
 
     from codesign.layers._export import OnnxGraph
+    from codesign.layers._import import Constant, Draft, Foreign, Value
     from codesign.layers._training import TrainModule, TrainNodes
 
 
@@ -107,6 +108,9 @@ class EvenFunction(Layer):
     def to_cpp(self, site: Site) -> str:
         (name,) = site.node.inputs
         return cpp_loop(site.node.name, site.output.size, self.cpp_value(cpp_word(name)))
+
+    def read(self, node: Foreign, draft: Draft) -> Value | Constant:
+        return draft.elementwise(node, self.name, node.value())
 
     def examples(self) -> list[dict[str, Any]]:
         return [{}]

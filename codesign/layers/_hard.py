@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
+    from codesign.layers._import import Constant, Draft, Foreign, Value
 
 
 class HardActivation(Activation):
@@ -121,6 +122,17 @@ class HardActivation(Activation):
         self, graph: HlsGraph, name: str, source: str, n_lanes: int, result: FixedPoint
     ) -> str:
         return add_hls_activation(graph, self.hls_name, name, source, n_lanes, result)
+
+    def read(self, node: Foreign, draft: Draft) -> Value | Constant:
+        """Read clip(slope x + shift, low, high) of any slope and shift: a scale before this layer's own."""
+        slope, shift = self.line_of(node)
+        own = 2.0**self.log2_slope
+        inner = draft.affine(node.value(), slope / own, (shift - self._offset) / own)
+        return draft.activation(inner, self.name)
+
+    def line_of(self, node: Foreign) -> tuple[float, float]:
+        """Return slope and shift that a foreign node states, before it clips."""
+        return 1.0, 0.0
 
     def examples(self) -> list[dict[str, Any]]:
         return [{"result_bits": 3}, {"result_bits": 8}]

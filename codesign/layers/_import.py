@@ -35,6 +35,7 @@ from codesign.ir import (
     Words,
     covering_format,
 )
+from codesign.layers._activation import RESULT_BITS
 from codesign.layers.base import Site
 
 Floats = NDArray[np.float64]
@@ -472,11 +473,12 @@ class Draft:
         """Return a rounded value, held in low..high; where one end is said only, the other follows.
 
         Raises:
-            DesignError: it was not rounded, or no word has that range.
+            DesignError: no word has that range.
         """
         pending = value.pending
         if pending is None:
-            return self._narrowed(node, value, low, high)
+            narrowed = self._narrowed(value, low, high)
+            return self._between(node, value, low, high) if narrowed is None else narrowed
         low = pending.low if low is None else low
         if high is None:
             return replace(value, pending=replace(pending, low=low))
@@ -502,10 +504,22 @@ class Draft:
         rounded = self.rounded(node, replace(value, pending=None), grid)
         return self.affine(rounded, pending.unit, 0.0)
 
-    def _narrowed(
+    def _between(
         self, node: Foreign, value: Value, low: Floats | None, high: Floats | None
     ) -> Value:
-        """Hold a value that was just rounded in a smaller range."""
+        """Hold any value in low..high: max(x, l) = l + relu(x - l), min(x, h) = h - relu(h - x)."""
+        if low is not None and high is not None and (low > high).any():
+            raise node.refuse("its least value is above its greatest; export the network again")
+        if low is not None and not (value.function == "relu" and (low <= 0).all()):
+            value = self.activation(self.affine(value, 1.0, -low), "relu")
+            value = value if not low.any() else self.affine(self.applied(value), 1.0, low)
+        if high is not None:
+            below = self.activation(self.affine(value, -1.0, high), "relu")
+            value = self.affine(self.applied(below), -1.0, high)
+        return value
+
+    def _narrowed(self, value: Value, low: Floats | None, high: Floats | None) -> Value | None:
+        """Hold a value that was just rounded in a smaller range; None where no word has it, or it was not."""
         site = self._sites.get(value.node)
         known = site.result.uniform if site is not None and site.result is not None else None
         gain = float(value.gain.flat[0])
@@ -517,7 +531,7 @@ class Draft:
             or value.offset.any()
             or (value.gain != gain).any()
         ):
-            raise node.refuse("clips a value that was not rounded just before; round it first")
+            return None
         lsb = gain * known.lsb
         least = (
             known.min_word if low is None else max(round(float(low.max()) / lsb), known.min_word)
@@ -531,10 +545,7 @@ class Draft:
         if (fmt.min_word < least and int(reached.low.min()) < least) or (
             fmt.max_word > most and int(reached.high.max()) > most
         ):
-            raise node.refuse(
-                f"clips to the words {least}..{most}, the range of no fixed-point word; clip to"
-                f" {fmt.min_word}..{fmt.max_word}"
-            )
+            return None
         if fmt.bits < known.bits or fmt.signed != known.signed:
             self._retype(value.node, TensorType.of(fmt, site.output.shape))
         return value
@@ -545,6 +556,17 @@ class Draft:
         """Add a layer of ours that reads the words of values as they are; its output in its own order."""
         read = [self._words(node, self._read(value, node)) for value in values]
         return self._output(self._add(layer, tuple(v.node for v in read), parameters))
+
+    def is_never_negative(self, value: Value) -> bool:
+        """Whether the words of a value that was rounded are all zero or more."""
+        site = self._sites.get(value.node)
+        return site is not None and int(site.output.low.min()) >= 0
+
+    def elementwise(self, node: Foreign, layer: str, value: Value) -> Value:
+        """Add a layer of ours that maps every element alone, wherever it stands."""
+        value = self._settled(node, self._read(value, node))
+        name = self._add(layer, (value.node,), {})
+        return replace(_plain(value), node=name)
 
     def combined(self, node: Foreign, layer: str, values: Sequence[Value]) -> Value:
         """Add a layer that combines values of one shape element by element."""
@@ -676,6 +698,11 @@ class Draft:
         site = self._sites[value.node]
         if site.result is None or not site.node.inputs:
             known = site.output.type
+            if (bits := known.covering.bits) > RESULT_BITS.maximum:
+                raise node.refuse(
+                    f"is a sum of {bits} bits that nothing rounds, expected at most {RESULT_BITS.maximum:g};"
+                    " quantize the output"
+                )
             name = self._add(
                 "linear", (value.node,), {"result_bits": known.covering.bits},
                 replace(known, rounding="TRN", overflow="SAT"),

@@ -20,7 +20,7 @@ def read_pool(node: Foreign, draft: Draft, kind: str) -> Value:
     """
     value, rank = node.value(), len(node.value().shape)
     operator = node.kind.rpartition(".")[2]
-    if operator in ("MaxPool", "AveragePool"):
+    if operator in ("MaxPool", "AveragePool") or node.kind.startswith("hls4ml.Pooling."):
         return _windows(node, draft, value, "max_pool" if kind == "max" else "sum_pool")
     if node.kind.startswith("hls4ml."):
         axes, keeps = list(range(rank - 1)), False
@@ -48,22 +48,33 @@ def read_pool(node: Foreign, draft: Draft, kind: str) -> Value:
 
 
 def _windows(node: Foreign, draft: Draft, value: Value, layer: str) -> Value:
-    """Read ONNX pooling over windows, channels first."""
-    kernel = [int(k) for k in node.attributes["kernel_shape"]]
-    strides = [int(s) for s in node.attributes.get("strides", [1] * len(kernel))]
-    odd = {"pads", "ceil_mode"} & {k for k, v in node.attributes.items() if np.any(v)}
+    """Read pooling over windows: ONNX' channels first, hls4ml's last."""
+    known = node.attributes
+    is_onnx = node.kind.startswith("onnx.")
+    if is_onnx:
+        kernel = [int(k) for k in known["kernel_shape"]]
+        strides = [int(s) for s in known.get("strides", [1] * len(kernel))]
+        odd = {"pads", "ceil_mode"} & {k for k, v in known.items() if np.any(v)}
+    else:
+        axes = ("height", "width")[-(len(value.shape) - 1) :]
+        kernel, strides = (
+            [int(known[f"{name}_{axis}"]) for axis in axes] for name in ("pool", "stride")
+        )
+        odd = {k for k, v in known.items() if k.startswith("pad_") and np.any(v)}
     if odd or len({*kernel}) > 1 or len({*strides}) > 1 or len(kernel) != len(value.shape) - 1:
         raise node.refuse(
             f"pools windows {kernel} by strides {strides}{' with ' + ', '.join(sorted(odd)) if odd else ''};"
             " expected square windows of one stride, without padding"
         )
-    last = draft.in_order(node, value.arranged(lambda a: np.moveaxis(a, 0, -1)))
+    if is_onnx:
+        value = value.arranged(lambda a: np.moveaxis(a, 0, -1))
+    last = draft.in_order(node, value)
     if last is None:
         raise node.refuse("pools elements in another order than they are computed in; pool first")
     pooled = draft.layer(node, layer, [last], kernel=kernel[0], stride=strides[0])
     if layer == "sum_pool":
         pooled = draft.affine(pooled, 1.0 / prod(kernel), 0.0)
-    return pooled.arranged(lambda a: np.moveaxis(a, -1, 0))
+    return pooled.arranged(lambda a: np.moveaxis(a, -1, 0)) if is_onnx else pooled
 
 
 def _as_matrix(node: Foreign, draft: Draft, value: Value, axes: list[int]) -> Value:

@@ -115,8 +115,6 @@ def read_clip(node: Foreign, draft: Draft) -> Value | Constant:
         ends[operator == "Min"] = constants[0].real
     ends = [None if end is None else _event(end, node.values[0]) for end in ends]
     (value,) = node.values
-    if operator == "Max" and value.pending is None and ends[0] is not None and not ends[0].any():
-        return draft.activation(value, "relu")
     return draft.clipped(node, value, *ends)
 
 

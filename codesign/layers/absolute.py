@@ -19,6 +19,7 @@ class Absolute(EvenFunction):
     """|x| of every element, exact."""
 
     name = "absolute"
+    foreign = ("onnx.Abs",)
     power = 1
     onnx_operator = "Abs"
     combination = "add"  # inverts the bits of a negative word and adds one

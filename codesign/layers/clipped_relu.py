@@ -10,6 +10,7 @@ class ClippedReLU(HardActivation):
     """max(0, min(x, 1)); weights before it scale the limit."""
 
     name = "clipped_relu"
+    foreign = ("hls4ml.Activation.relu1",)
     result_is_signed = False
     low = 0
     hls_name = "relu1"

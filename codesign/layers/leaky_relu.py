@@ -77,11 +77,13 @@ class LeakyReLU(Activation):
 
     def read(self, node: Foreign, draft: Draft) -> Value | Constant:
         slope = float(node.attributes.get("alpha", node.attributes.get("activ_param", 0.01)))
-        if slope != 2.0**LOG2_SLOPE:
-            raise node.refuse(
-                f"has slope {slope:g}; the layer that is built has {2.0**LOG2_SLOPE:g}, a shift; train with that"
-            )
-        return draft.activation(node.value(), self.name)
+        if slope == 2.0**LOG2_SLOPE:
+            return draft.activation(node.value(), self.name)
+        if not 0.0 <= slope < 1.0:
+            raise node.refuse(f"has slope {slope:g}; expected one from 0 to below 1")
+        source = draft.shared(node, node.value())  # s x + (1 - s) max(0, x)
+        positive = draft.affine(draft.applied(draft.activation(source, "relu")), 1.0 - slope, 0.0)
+        return draft.combined(node, "add", [draft.affine(source, slope, 0.0), positive])
 
     def rtl_function(self, source: FVArray) -> FVArray:
         lanes = [_leak(lane) for lane in np.asarray(source).ravel()]

@@ -26,7 +26,13 @@ class MaxPool(Pool):
     """The largest value of each channel over the positions of a window, or over all, exact."""
 
     name = "max_pool"
-    foreign = ("onnx.ReduceMax", "onnx.MaxPool", "onnx.GlobalMaxPool", "hls4ml.GlobalPooling.Max")
+    foreign = (
+        "onnx.ReduceMax",
+        "onnx.MaxPool",
+        "onnx.GlobalMaxPool",
+        "hls4ml.GlobalPooling.Max",
+        "hls4ml.Pooling.Max",
+    )
     kind = "max"
 
     def extra_bits(self, n_terms: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -26,6 +26,7 @@ class Sign(Activation):
     """-1 or 1; gradients pass between them, as those of the hard hyperbolic tangent."""
 
     name = "sign"
+    foreign = ("hls4ml.Activation.binary_tanh",)
     result_is_signed = True
 
     def describe(self, columns: FloatColumns) -> tuple[Described, ...]:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
+    from codesign.layers._import import Constant, Draft, Foreign, Value
     from codesign.layers._training import TrainModule, TrainNodes
 
 #: Bits of both tables' words beyond those of the result.
@@ -147,6 +148,7 @@ class Softmax(Layer):
     """exp(x_i) / sum of exp(x_j) over the channels of each position, rounded to `result_bits`."""
 
     name = "softmax"
+    foreign = ("onnx.Softmax", "hls4ml.Softmax", "hls4ml.Activation.softmax")
     parameters = (RESULT_BITS,)
     cpp_support = _CPP
     #: As of activations: whether the output format carries a sign.
@@ -387,6 +389,20 @@ class Softmax(Layer):
             f"exponentials_{name}": tables.exponentials,
             f"reciprocals_{name}": tables.reciprocals,
         }
+
+    def read(self, node: Foreign, draft: Draft) -> Value | Constant:
+        value, axis = node.value(), int(node.attributes.get("axis", -1))
+        if axis not in (-1, len(value.shape)):
+            raise node.refuse(
+                f"sums along axis {axis} of {len(value.shape) + 1}; expected the last"
+            )
+        ordered = draft.in_order(node, value)
+        if ordered is None:
+            raise node.refuse("reads elements in another order than they are computed in; move it")
+        draft.note(
+            f"{node}: exponentials and the reciprocal of their sum are tables of 8 bits; the difference is told"
+        )
+        return draft.activation(ordered, self.name)
 
     def examples(self) -> list[dict[str, Any]]:
         return [{"result_bits": 4}, {"result_bits": 8}]

@@ -12,15 +12,22 @@ from codesign.layers.base import Site
 
 if TYPE_CHECKING:
     from codesign.layers._export import HlsGraph
+    from codesign.layers._import import Constant, Draft, Foreign, Value
 
 
 class Square(EvenFunction):
     """x * x, twice as wide."""
 
     name = "square"
+    foreign = ("onnx.Pow",)
     power = 2
     onnx_operator = "Mul"
     combination = "square"
+
+    def read(self, node: Foreign, draft: Draft) -> Value | Constant:
+        if (node.constant(1).real != 2.0).any():
+            raise node.refuse("is another power than the square, of which no layer is built")
+        return super().read(node, draft)
 
     def apply(self, values: Any) -> Any:
         return values * values

@@ -16,6 +16,7 @@ class SumPool(Total):
         "onnx.GlobalAveragePool",
         "onnx.AveragePool",
         "hls4ml.GlobalPooling.Average",
+        "hls4ml.Pooling.Average",
     )
 
     def shift(self, n_terms: int) -> int:

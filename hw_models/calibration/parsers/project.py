@@ -7,6 +7,7 @@ YAML that no safe loader accepts).
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -374,6 +375,136 @@ def _fixed_point(text: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[1])) if match else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A call of `nnet::` in the top function.
+
+    Attributes:
+        function: its name.
+        template: template arguments: types of what is read, of what is written, and the configuration.
+        arguments: variables and numbers.
+        comment: name of the layer behind it, "" for none.
+    """
+
+    function: str
+    template: tuple[str, ...]
+    arguments: tuple[str, ...]
+    comment: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Firmware:
+    """The C++ of an hls4ml project, as synthesis compiles it.
+
+    Attributes:
+        folder: where the sources lie.
+        source: file of the top function; None where no source calls a layer.
+        text: what synthesis compiles of it.
+        calls: its layers, in order.
+        structs: configurations by name: numbers, words, `kind`, and `types`.
+        types: type definitions.
+        sizes: named sizes.
+        is_stream: data pass through streams.
+    """
+
+    folder: Path
+    source: Path | None
+    text: str
+    calls: tuple[Call, ...]
+    structs: Mapping[str, Mapping[str, Any]]
+    types: Mapping[str, str]
+    sizes: Mapping[str, int]
+    is_stream: bool
+
+
+def read_firmware(folder: Path, top: str | None = None) -> Firmware | None:
+    """Read a project's C++: the first source that calls a layer, the top's own first.
+
+    Args:
+        folder: the project's root, or the folder of its sources itself.
+        top: name of the top function, where it is known.
+
+    Returns:
+        The sources; None where the folder holds none.
+
+    Raises:
+        ReportError: a file cannot be read.
+    """
+    firmware = firmware_folder(folder)
+    if firmware is None:
+        return None
+    parameters = compiled_text(read_text(firmware / "parameters.h"))
+    defines = firmware / "defines.h"
+    header = (compiled_text(read_text(defines)) if defines.is_file() else "") + parameters
+    sizes = _sizes(header)
+    chosen: tuple[Path | None, str, tuple[Call, ...]] = (None, "", ())
+    for source in sorted(firmware.glob("*.cpp"), key=lambda path: (path.stem != top, path.name)):
+        text = compiled_text(read_text(source))
+        calls = tuple(
+            Call(
+                function=function,
+                template=tuple(_split_arguments(template)),
+                arguments=tuple(_split_arguments(call)),
+                comment=comment,
+            )
+            for function, template, call, comment in _CALL.findall(text)
+            if not function.startswith(_NO_LAYERS)
+        )
+        if calls:
+            chosen = (source, text, calls)
+            break
+    source_file, text, calls = chosen
+    return Firmware(
+        folder=firmware,
+        source=source_file,
+        text=text,
+        calls=calls,
+        structs=_structs(parameters, sizes),
+        types={alias: definition for definition, alias in _TYPEDEF.findall(header)},
+        sizes=sizes,
+        is_stream="hls::stream<" in text or "nnet::array<" in header,
+    )
+
+
+def read_weight_values(folder: Path, name: str) -> NDArray[np.float64] | None:
+    """Read the constants called `name` as the sources write them.
+
+    Args:
+        folder: the project's `firmware/weights` (or `src/firmware/weights`).
+        name: C++ name, "w2".
+
+    Returns:
+        float64[n], or None when the folder holds no such file.
+
+    Raises:
+        ReportError: the file holds anything but numbers.
+    """
+    # the header is what the tool compiles; the trigger experiments' emulators keep all weights in one file
+    pattern = re.compile(rf"\b{re.escape(name)}\s*\[[^\]]*\]\s*=\s*\{{(.*?)\}}", re.DOTALL)
+    names = (f"{name}.h", "weights.h", "weights.cpp")
+    headers = [place / file for place in (folder, folder.parent) for file in names]
+    body = None
+    for origin in (*headers, folder.parent / "parameters.h", folder / f"{name}.txt"):
+        if origin.is_file():
+            text = read_text(origin)
+            match = pattern.search(text)
+            body = text if origin.suffix == ".txt" else match[1] if match else None
+            if body is not None:
+                break
+    if body is None:
+        return None
+    body = re.sub(r"//[^\n]*|/\*.*?\*/", "", body, flags=re.DOTALL)
+    try:
+        values = np.array([float(token) for token in re.split(r"[,\s]+", body.strip()) if token])
+    except ValueError as error:
+        raise ReportError(
+            f"{origin}: {error}; expected numbers; write the project again"
+        ) from error
+    if values.size == 0 or not np.isfinite(values).all():
+        raise ReportError(f"{origin}: holds no finite numbers; write the project again")
+    return values
+
+
 def read_weight_words(folder: Path, name: str, precision: str) -> NDArray[np.int64] | None:
     """Read the weights called `name` as raw words of `precision` (rounded down, as a C++ ap_fixed does by default).
 
@@ -389,34 +520,14 @@ def read_weight_words(folder: Path, name: str, precision: str) -> NDArray[np.int
         ReportError: the file holds anything but numbers.
     """
     fixed = _fixed_point(precision)
-    if fixed is None:
+    values = None if fixed is None else read_weight_values(folder, name)
+    if fixed is None or values is None:
         return None
-    # the header is what the tool compiles; the trigger experiments' emulators keep all weights in one file
-    pattern = re.compile(rf"\b{re.escape(name)}\s*\[\w+\]\s*=\s*\{{(.*?)\}}", re.DOTALL)
-    headers = (folder / f"{name}.h", folder.parent / "weights.h", folder.parent / "weights.cpp")
-    body = None
-    for origin in (*headers, folder / f"{name}.txt"):
-        if origin.is_file():
-            text = read_text(origin)
-            match = pattern.search(text)
-            body = text if origin.suffix == ".txt" else match[1] if match else None
-            if body is not None:
-                break
-    if body is None:
-        return None
-    try:
-        values = np.array([float(token) for token in re.split(r"[,\s]+", body.strip()) if token])
-    except ValueError as error:
-        raise ReportError(
-            f"{origin}: {error}; expected numbers; write the project again"
-        ) from error
-    if values.size == 0 or not np.isfinite(values).all():
-        raise ReportError(f"{origin}: holds no finite numbers; write the project again")
     width, integer = fixed
     # Words are counted in 64-bit integers, where 3 n must not overflow.
     if not 1 <= width <= 60 or abs(width - integer) > 512:
         raise ReportError(
-            f"{origin}: weight type {precision} is wider than 60 bits; correct defines.h"
+            f"{folder}: {name}: weight type {precision} is wider than 60 bits; correct defines.h"
         )
     is_signed = not re.match(r"(?:ap_|ac_)?u", precision)
     words = np.floor(values * 2.0 ** (width - integer)).astype(np.int64)
@@ -521,7 +632,7 @@ def _configuration(folder: Path) -> dict[str, str]:
     return {}
 
 
-def _firmware(folder: Path) -> Path | None:
+def firmware_folder(folder: Path) -> Path | None:
     """Return the folder of a project's sources, or None."""
     return next(
         (folder / name for name in _FIRMWARE if (folder / name / "parameters.h").is_file()), None
@@ -532,38 +643,27 @@ def is_project(folder: Path) -> bool:
     """Tell whether a folder is the root of an hls4ml project, not the sources inside one."""
     if (folder / "project.tcl").is_file() or (folder / "hls4ml_config.yml").is_file():
         return True
-    firmware = _firmware(folder)
+    firmware = firmware_folder(folder)
     return firmware is not None and not (firmware == folder and folder.name in ("firmware", "NN"))
 
 
-def _layers(
-    firmware: Path, top: str | None, structs: Mapping[str, Mapping[str, Any]], header: str
-) -> tuple[list[dict[str, Any]], str]:
-    """Read the calls of `nnet::` in the first source that has some, the top's own first."""
-    sources = sorted(firmware.glob("*.cpp"), key=lambda path: (path.stem != top, path.name))
-    types = {alias: definition for definition, alias in _TYPEDEF.findall(header)}
-    sizes = _sizes(header)
+def _layers(firmware: Firmware) -> list[dict[str, Any]]:
+    """Describe the calls of the top function."""
     layers: list[dict[str, Any]] = []
-    io_type = "io_parallel"
-    for source in sources:
-        text = compiled_text(read_text(source))
-        if "hls::stream<" in text or "nnet::array<" in header:
-            io_type = "io_stream"
-        for function, template, call, comment in _CALL.findall(text):
-            if function.startswith(_NO_LAYERS):
-                continue
-            arguments = _split_arguments(template)
-            weights = [
-                argument
-                for argument in _split_arguments(call)
-                if re.fullmatch(r"[ws]\d+(_\w+)?", argument)
-            ]
-            layers.append(
-                _layer(function, arguments, weights, comment or None, structs, types, sizes)
+    for call in firmware.calls:
+        weights = [a for a in call.arguments if re.fullmatch(r"[ws]\d+(_\w+)?", a)]
+        layers.append(
+            _layer(
+                call.function,
+                list(call.template),
+                weights,
+                call.comment or None,
+                firmware.structs,
+                firmware.types,
+                firmware.sizes,
             )
-        if layers:
-            break
-    return layers, io_type
+        )
+    return layers
 
 
 def read_project(folder: Path) -> dict[str, Any]:
@@ -592,17 +692,16 @@ def read_project(folder: Path) -> dict[str, Any]:
     period = settings.get("period") or configuration.get("ClockPeriod")
     period_ns = period_ns_of(period, what=what) if period else None
     uncertainty = settings.get("uncertainty") or configuration.get("ClockUncertainty")
-    firmware = _firmware(folder)
-    layers, io_type, config_numbers = list[dict[str, Any]](), None, list[int]()
+    firmware = read_firmware(folder, top)
+    layers, config_numbers = list[dict[str, Any]](), list[int]()
     if firmware:
-        parameters = compiled_text(read_text(firmware / "parameters.h"))
-        defines = firmware / "defines.h"
-        header = (compiled_text(read_text(defines)) if defines.is_file() else "") + parameters
-        structs = _structs(parameters, _sizes(header))
-        config_numbers = sorted({int(n) for x in structs for n in re.findall(r"config(\d+)", x)})
-        layers, io_type = _layers(firmware, top, structs, header)
+        config_numbers = sorted(
+            {int(n) for x in firmware.structs for n in re.findall(r"config(\d+)", x)}
+        )
+        layers = _layers(firmware)
         for layer in layers:
-            _count_weights(layer, firmware)
+            _count_weights(layer, firmware.folder)
+    io_type = "io_stream" if firmware and firmware.calls and firmware.is_stream else "io_parallel"
     strategies = {layer["strategy"] for layer in layers if "strategy" in layer}
     return {
         "top": top,
