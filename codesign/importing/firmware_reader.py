@@ -202,6 +202,10 @@ class _Reader:
         ]
         constants = [n for n in rest if read_weight_values(self._weights, n) is not None]
         targets = [n for n in rest if n not in constants]
+        if missing := [n for n in targets if re.fullmatch(r"[wbs]\d+", n)]:
+            raise label.refuse(
+                f"its constants {', '.join(missing)} are in no header and no text file; give the whole folder"
+            )
         if len(targets) != 1:
             raise label.refuse(
                 f"writes {', '.join(targets) or 'nothing that is known'}; expected one tensor"
