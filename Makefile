@@ -14,7 +14,7 @@ CONFIG ?= examples/jets_100ns.yaml
 REPORTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help python venv run test test-slow golden check calibrate bench bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer bench-designs bench-triggers bench-families mutants clean
+.PHONY: help python venv run test test-slow docs golden check calibrate bench bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer bench-designs bench-triggers bench-families mutants clean
 
 help:
 	@echo "make run               the whole loop on the bundled jets, ending in runs/jets_100ns/report.html"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-slow         the slow tests"
 	@echo "make check             formatting, lint and types"
 	@echo "make python            which Python will be used; PYTHON=/path/to/python3.11 chooses another"
+	@echo "make docs              the site of the guides, in site/"
 	@echo "make golden            record the digests of tests/golden and the figures of all laws again; read the diff"
 	@echo "make calibrate         fit the hardware models; REPORTS=dir reads your synthesis reports"
 	@echo "make mutants           how many random changes of the code the default tests notice (15 to 20 minutes)"
@@ -37,7 +38,7 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV): about two minutes"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[search,export,synthesis,data,root,cluster,bayes,pnr,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[search,export,synthesis,data,root,cluster,bayes,pnr,docs,notebooks,dev]'
 	touch $(STAMP)
 
 venv: $(STAMP)
@@ -50,6 +51,9 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow and not gpu and not hls and not network" -n 2 --dist loadfile
+
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict --quiet
 
 golden: $(STAMP)
 	$(BIN)/python -m tests.golden.test_golden
