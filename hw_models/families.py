@@ -64,7 +64,7 @@ FAMILIES = {
         Family(
             name="zynq7000",
             adder_ns=2.90,
-            multiplier_levels=6.0,
+            multiplier_levels=3.0,
             rtl_level_ns=1.70,
             rtl_overhead_ns=0.6,
         ),

@@ -260,7 +260,9 @@ def _vectors(walk: _Walk, shape: Sequence[float]) -> tuple[float, float]:
 
 def _describe_scale(walk: _Walk, layer: LayerRecord) -> list[list[Described]]:
     source, result = walk.source(layer), walk.result(layer)
-    word = parse_type(layer.weight_precision) or walk.default
+    # scale and shift of a quantized network share a type; some records name that of the shift only
+    told = parse_type(layer.weight_precision) or parse_type(layer.bias_precision)
+    word = told or walk.default
     lanes, positions = _vectors(walk, _either_shape(layer, "in_shape", "out_shape"))
     walk.emit(layer, positions)
     return [

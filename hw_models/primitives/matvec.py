@@ -190,19 +190,29 @@ def _energy_pj(p: Mapping[str, Array], w: Mapping[str, Array], a: Array) -> Arra
 
 
 def unrolled_levels(
-    p: Mapping[str, Array], nonzero: Array, multipliers: Array, context: Context
+    p: Mapping[str, Array], nonzero: Array, multipliers: Array, per_cycle: Array, context: Context
 ) -> Array:
     """Return levels of the longest path: multiplier and adder tree of the fullest column.
 
     levels = ceil(log2(max_fan + 1)) + m; max_fan = fan + 2 sqrt(fan (1 - fan / n_in)), at most n_in;
-    m = the family's multiplier levels where more than a few DSPs are used, 1 otherwise, 0 at 3-bit
-    weights and below; a tool may add levels of its own.
+    m = multiplier where more than a few DSPs are used, 1 otherwise, 0 at 3-bit weights and below; a tool may add
+    levels of its own.  A multiplier takes the family's levels at 16 x 16 bits and less in proportion to the bits of
+    its operands; one that does not fit a cycle is pipelined, and nothing joins it: whole cycles.
+
+    Args:
+        p: parameters of the products.
+        nonzero, multipliers: constants that are not zero, and of them those in DSPs.
+        per_cycle: adder levels that fit a cycle.
+        context: family, tool, fitted constants.
     """
     fan = nonzero / p["n_out"]
     spread = np.sqrt(np.maximum(fan * (1 - fan / p["n_in"]), 0))
     max_fan = np.minimum(fan + 2 * spread, p["n_in"])
     family = context.family
     dsp_levels = family.multiplier_levels * context.constant(f"multiplier_levels|{family.name}")
+    dsp_levels = dsp_levels * (p["input_bits"] + p["weight_bits"]) / 32
+    dsp_cycles = dsp_levels * family.adder_ns / context.usable_ns
+    dsp_levels = np.where(dsp_cycles > 1, np.ceil(dsp_cycles) * per_cycle, dsp_levels)
     multiply = np.where(
         multipliers >= 1 + 0.02 * nonzero, dsp_levels, np.where(p["weight_bits"] <= 3, 0.0, 1.0)
     )
@@ -241,15 +251,22 @@ def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
     shared = (reuse > 1) & (waiting > limit)
     dsp = np.where(shared, np.minimum(limit, k), k) * tiles
 
-    levels = unrolled_levels(p, w["nonzero"], w["wide_multipliers"], context)
     per_cycle = levels_per_cycle(p, a, context)
+    levels = unrolled_levels(p, w["nonzero"], k, per_cycle, context)
     cuts = np.maximum(np.ceil(levels / per_cycle) - 1, 0.0)
+    # Two inputs in turn find a free multiplier within the cycles that the sum takes anyway; a longer queue is
+    # followed by the multiplier and the last additions, the other sums being ready: half of the cuts.
     queue = np.ceil(waiting / limit)
-    latency = np.where(shared, cuts + queue - (queue <= 4), cuts)
-    # a function that is not overlapped restarts one cycle after its end
+    is_overlapped = reuse <= 2
+    in_turn = np.where(is_overlapped, np.maximum(cuts, 1.0), queue + np.ceil(cuts / 2))
+    latency = np.where(shared, in_turn, cuts)
+    # Above a reuse of 2 the network no longer overlaps its functions, whose own interval may be lower: it restarts
+    # one cycle after the slowest has ended (layers of 4 and 3 cycles between inputs and 6 of latency: 7)
     # (Resource at reuse 1 is such a function: nothing asks for its overlap)
     alone = np.where((p["strategy"] == _RESOURCE) & (p["n_positions"] <= 1), latency + 1, 1.0)
-    interval = np.where(reuse > 1, np.minimum(reuse, latency + 1), alone)
+    interval = np.where(
+        reuse > 1, np.where(is_overlapped, np.minimum(reuse, latency + 1), latency + 1), alone
+    )
 
     # outputs without a single weight are constants: nothing is registered for them
     density = np.minimum(w["nonzero"] / n, 1.0)
@@ -257,7 +274,7 @@ def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
     # values alive at each cut, in accumulators: operands and result of each multiplier while it works (104
     # to 128 registers a DSP on a Zynq-7020 at 5 ns, pruned or not; 21 on a Virtex 7, where the DSP's own
     # registers serve), sums of the tree behind it
-    held = 1.6 if context.family.is_slow else 0.4
+    held = 4.8 if context.family.is_slow else 0.4
     out = np.where(np.isnan(p["output_bits"]), a, p["output_bits"])
     fan = w["nonzero"] / p["n_out"]
     multiply = levels - ceil_log2(fan + 1)

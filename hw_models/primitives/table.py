@@ -74,7 +74,11 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
     family = context.family
     adder_ns = family.adder_ns * context.constant(f"adder_ns|{family.name}")
     per_cycle = np.maximum(context.usable_ns / adder_ns, 1.0)
+    # on a slow fabric a comparison, its choice and a sum are levels of their own, and the product takes whole cycles
     softmax_levels = ceil_log2(lanes) + 2 * family.multiplier_levels
+    if family.is_slow:
+        product = np.ceil(family.multiplier_levels * adder_ns / context.usable_ns * (x + word) / 32)
+        softmax_levels = 3 * ceil_log2(lanes) + 1 + product * per_cycle
     # elu and the like look up one half only and start no later than the others' second cycle
     lookup = np.where((p["kind"] != 2) & (context.tool == "vitis_hls"), 3.0, 2.0)
     cycles = np.where(is_stable, lookup + np.ceil(softmax_levels / per_cycle), lookup)
