@@ -21,7 +21,7 @@ from hw_models.families import (
     usable_period_ns,
     version_number,
 )
-from hw_models.formula import RESOURCES, design_scale, fitted_value
+from hw_models.formula import RESOURCES, design_scale, error_floor, fitted_value
 from hw_models.parts import capacity_of, fit_note, within
 from hw_models.primitives import get_primitive
 from hw_models.primitives.base import Array, Context, OpCost
@@ -58,6 +58,8 @@ RTL_BY_CONSTRUCTION = ("interval_cycles", "dsp", "bram_18k")
 NO_BASIS = 100.0
 #: Two-sided 90 % quantile of the normal law.
 _Z90 = 1.645
+#: Targets that learned widths make uncertain where only the widest is known: all that weights cost.
+WEIGHED = ("lut", "ff", "dsp")
 #: Primitives that make a design spatial.
 SPATIAL = ("window", "reduce", "recurrent")
 #: Primitives that may work through an inference position by position.
@@ -392,6 +394,35 @@ def _out_of_range(
     return distance, details
 
 
+def widened_by(
+    batch: DesignBatch, raw: RawCosts, coefficients: Coefficients
+) -> tuple[dict[str, Array | float], list[tuple[str, NDArray[np.int64], Array, Array, float]]]:
+    """Return by how much the intervals of each target widen (log), by distance from what was fitted.
+
+    Tools, versions and families that no fitted record had, parameters outside the fitted range, recurrent layers
+    (a class of their own would have too few authors), and learned widths of which only the widest is known.
+
+    Returns:
+        Per target one number or float[n_designs], and the parameters out of range, as `_out_of_range` gives them.
+    """
+    widening = coefficients.widening
+    common: Array | float = sum(
+        widening.get(key.split("=")[0], 0.3) for key in _unseen(raw, coefficients)
+    )
+    distance, details = _out_of_range(batch, raw, coefficients)
+    if distance.any():
+        common = common + widening.get("range", 0.5) * distance
+    is_widest = np.zeros(batch.n_designs)
+    for op, (name, _, parameters) in zip(batch.ops, raw.ops, strict=True):
+        if name == "recurrent":
+            rare = np.bincount(op.design, minlength=batch.n_designs) > 0
+            common = np.asarray(common + widening.get("recurrent", 0.5) * rare)
+        if name == "matvec" and parameters["is_widest"].any():
+            np.maximum.at(is_widest, op.design, parameters["is_widest"])
+    learned = common + widening.get("learned", 1.0) * is_widest if is_widest.any() else common
+    return {target: learned if target in WEIGHED else common for target in METRICS}, details
+
+
 def estimate(
     batch: DesignBatch,
     coefficients: Coefficients | None = None,
@@ -538,36 +569,31 @@ def _estimate(
 ) -> HardwareMetrics:
     """Estimate a batch, all of it with the same coefficients."""
     is_rtl = raw.keys.tool in RTL_TOOLS
-    extra: Array | float = sum(
-        fitted.widening.get(key.split("=")[0], 0.3) for key in _unseen(raw, fitted)
-    )
-    distance, details = _out_of_range(batch, raw, fitted)
-    if distance.any():
-        extra = extra + fitted.widening.get("range", 0.5) * distance
-    for op in batch.ops:
-        if op.primitive == "recurrent":  # a class of its own would have too few authors
-            rare = np.bincount(op.design, minlength=batch.n_designs) > 0
-            extra = np.asarray(extra + fitted.widening.get("recurrent", 0.5) * rare)
+    extra, details = widened_by(batch, raw, fitted)
 
     metrics: dict[str, Estimate] = {}
     for target in METRICS:
         value = fitted_value(raw, target, fitted)
         proven = is_rtl and target in RTL_BY_CONSTRUCTION
-        low, high = (0.0, 0.0) if proven else _interval_ends(raw, target, fitted, extra)
+        far = extra[target]
+        low, high = (0.0, 0.0) if proven else _interval_ends(raw, target, fitted, far)
         step = _stage_step(fitted, stage, target, is_rtl)
         value = value * step["factor"]
         low, high = low + step["low"], high + step["high"]
         whole = np.maximum(np.rint(value), 0.0)
         if target == "interval_cycles":
             whole = np.maximum(whole, 1.0)
-        # the + 1 keeps an interval around zero: errors are measured on log(1 + value)
+        # the floor keeps an interval around zero
+        floor = error_floor(target, is_rtl=is_rtl)
         low, high = _not_of_zero_width(raw, target, low, high, is_rtl)
         metrics[target] = Estimate(
             value=whole,
             low=np.clip(
-                np.floor((value + 1) * np.exp(low) - 1), float(target == "interval_cycles"), whole
+                np.floor((value + floor) * np.exp(low) - floor),
+                float(target == "interval_cycles"),
+                whole,
             ),
-            high=np.maximum(np.ceil((value + 1) * np.exp(high) - 1), whole),
+            high=np.maximum(np.ceil((value + floor) * np.exp(high) - floor), whole),
         )
     capacity = capacity_of(batch.part)
     utilization: dict[str, Array] = {}
@@ -666,7 +692,8 @@ def _notes(
         for sentences in notes:
             sentences.append("recurrent layers: only a handful of reports support this law")
     for name, known in metrics.items():
-        span = (known.high + 1) / (known.low + 1)
+        floor = error_floor(name, is_rtl=raw.keys.tool in RTL_TOOLS)
+        span = (known.high + floor) / (known.low + floor)
         for i in np.flatnonzero(span > NO_BASIS):
             notes[i].append(
                 f"no basis for {name}: its interval spans a factor of {span[i]:,.0f}; nothing like this design was "

@@ -19,8 +19,18 @@ if TYPE_CHECKING:
 
 #: Resources, whose terms have factors; cycles have none.
 RESOURCES = ("lut", "ff", "dsp", "bram_18k")
+#: Size of each target below which errors are absolute, not relative: control that no law counts.  Intervals are
+#: offsets of log(value + floor).  Plain RTL has no such control.
+ERROR_FLOORS = {
+    "latency_cycles": 1.0, "interval_cycles": 1.0, "lut": 200.0, "ff": 100.0, "dsp": 4.0, "bram_18k": 1.0,
+}  # fmt: skip
 #: Terms that are counted, not modelled: no factor, no offset.
 EXACT_TERMS = ("design.input",)
+
+
+def error_floor(target: str, *, is_rtl: bool) -> float:
+    """Return what is added to a value before the logarithm of which an interval is an offset."""
+    return 1.0 if is_rtl else ERROR_FLOORS[target]
 
 
 def design_scale(raw: "RawCosts", target: str, coefficients: Coefficients) -> Array | float:

@@ -80,6 +80,7 @@ class Product(Described):
         zero_fraction: share of constants that are zero; NaN: only a prior can say.
         has_bias: 0 or 1.
         weight_sigma_words, weight_law: prior of unknown constants (`primitives.matvec`).
+        is_widest: 0 or 1, widths of single weights are learned, unknown, and at most `weight_bits`.
         facts: what is known of the constants, some of `WEIGHT_FACTS`; NaN: unknown.
         n_streamed: channels of a word of the stream that it writes, all outputs by default.
         depth: words that it writes.
@@ -102,6 +103,7 @@ class Product(Described):
     has_bias: Value = 1.0
     weight_sigma_words: Value = NAN
     weight_law: Value = 0.0
+    is_widest: Value = 0.0
     facts: Mapping[str, Value] = field(default_factory=dict)
     n_streamed: Value | None = None
     depth: Value = 1.0
@@ -132,6 +134,7 @@ class Product(Described):
             "has_bias": self.has_bias,
             "weight_sigma_words": self.weight_sigma_words,
             "weight_law": self.weight_law,
+            "is_widest": self.is_widest,
             **{name: self.facts.get(name, NAN) for name in WEIGHT_FACTS},
         }
         return Operation(primitive="matvec", parameters=shared | constants)

@@ -403,6 +403,7 @@ def _product(
         has_bias=0.0 if layer.use_bias is False else 1.0,
         weight_sigma_words=sigma,
         weight_law=law,
+        is_widest=float(walk.is_learned and layer.constant_adders is None),
         facts={name: NAN if value is None else float(value) for name, value in facts.items()},
     )
 

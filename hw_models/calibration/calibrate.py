@@ -26,6 +26,7 @@ from hw_models.calibration.fit import (
 from hw_models.calibration.groups import dense_shape
 from hw_models.calibration.intervals import (
     CONTRADICTION,
+    WIDENING,
     conformal_intervals,
     coverage,
     interval_labels,
@@ -290,6 +291,7 @@ def calibrate(
             f"give more reports ({reasons or 'none was given'})"
         )
     refines = is_refinement(start)
+    widening = start.widening or WIDENING
     dataset.groups = fold_groups(dataset)
     folds = _merged_folds(dataset.groups) if refines else dataset.groups
     before = {metric: np.rint(value) for metric, value in predict(dataset, start).items()}
@@ -324,9 +326,9 @@ def calibrate(
         coefficients = replace(
             fit(dataset, np.arange(len(dataset)), base=start, recipe=recipe),
             intervals=_merged_intervals(
-                start, conformal_intervals(dataset, log_residuals(dataset, after))
+                start, conformal_intervals(dataset, log_residuals(dataset, after), widening)
             ),
-            widening=dict(start.widening),
+            widening=dict(widening),
             stages=start.stages,
             achieved_clock=start.achieved_clock,
             energy_scale=start.energy_scale,
@@ -485,7 +487,9 @@ def _target_error(
         has_own = is_accepted or (kept[metric] < MIN_COVERAGE and kept[metric] < covered)
         covered = covered if has_own else kept[metric]
     else:
-        has_own, covered = is_accepted, coverage(dataset, dataset.groups, after)[metric]
+        widening = start.widening or WIDENING
+        has_own = is_accepted
+        covered = coverage(dataset, dataset.groups, after, widening)[metric]
 
     def mean(predicted: Mapping[str, Array]) -> float:
         return float(smape(reported[known], predicted[metric][known]).mean())

@@ -12,11 +12,6 @@ from hw_models.calibration.stages import fit_achieved_clock, fit_stage_steps, st
 from hw_models.coefficients import DEFAULT_PATH, Coefficients, save_coefficients
 from hw_models.records import Record, load_records
 
-#: Log half-widths added for what the fit has not seen, from the spread of offsets between keys.
-WIDENING = {
-    "io": 0.4, "tool": 0.3, "version": 0.1, "family": 0.3, "strategy": 0.4, "range": 0.3, "recurrent": 0.5,
-}  # fmt: skip
-
 #: Log half-widths of 90 % intervals of the adder-graph law: 504 random matrices (LUT), pipeline cuts of
 #: random networks (FF), depth against alkaid's (cycles); the rest is exact by construction.
 DISTRIBUTED_WIDTHS = {
@@ -75,7 +70,6 @@ def ship(
         seen={**fitted.seen, "tool=alkaid": 504, "tool=yosys": 504},
         stages=steps,
         achieved_clock=fit_achieved_clock(routed),
-        widening=WIDENING,
     )
 
 

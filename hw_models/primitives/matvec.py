@@ -66,6 +66,11 @@ PARAMETERS = (
     ),
     OpParameter(name="weight_law", unit="code of WEIGHT_LAWS", default=0.0),
     OpParameter(
+        name="is_widest",
+        unit="0 or 1: widths of single weights are learned, unknown, and at most `weight_bits`",
+        default=0.0,
+    ),
+    OpParameter(
         name="n_multipliers", unit="weights in DSPs", unknown="prior", default=float("nan")
     ),
     OpParameter(

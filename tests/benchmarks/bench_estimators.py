@@ -30,7 +30,7 @@ from hw_models.calibration.calibrate import (
     load_corpus,
 )
 from hw_models.calibration.fit import Dataset, Recipe, default_recipe, fit, predict, smape
-from hw_models.calibration.intervals import covered_records
+from hw_models.calibration.intervals import WIDENING, covered_records
 from hw_models.calibration.ship import usable
 from hw_models.calibration.stages import held_out_stage_error
 from hw_models.coefficients import Coefficients
@@ -253,9 +253,11 @@ def left_out(dataset: Dataset, masks: Mapping[str, NDArray[np.bool_]]) -> dict[s
 def coverage_by_metric(
     dataset: Dataset, groups: NDArray[np.object_], predicted: Mapping[str, Array]
 ) -> dict[str, Any]:
-    """Return the share of held-out records inside 90 % intervals made from other groups."""
+    """Return the share of held-out records inside 90 % intervals made from other groups, and how wide these are."""
     result = {}
-    for metric, inside in covered_records(dataset, groups, predicted).items():
+    perceptron = class_masks(dataset)["io_parallel MLP"]
+    for metric, covered in covered_records(dataset, groups, predicted, WIDENING).items():
+        inside = covered.inside
         known = ~np.isnan(inside)
         weights = dataset.weights[known]
         outside_single = known & (dataset.groups != SINGLE_DENSE)
@@ -264,6 +266,12 @@ def coverage_by_metric(
             "group_weighted": round(float(weights @ inside[known] / weights.sum()), 3),
             "rows": round(float(inside[known].mean()), 3),
             "rows_without_single_layer_collection": round(float(inside[outside_single].mean()), 3),
+            "median_factor_either_way": round(
+                float(np.exp(np.median(covered.width[outside_single]))), 2
+            ),
+            "the_same_io_parallel_mlp": round(
+                float(np.exp(np.nanmedian(covered.width[outside_single & perceptron]))), 2
+            ),
         }
     return result
 

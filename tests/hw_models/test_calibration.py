@@ -18,10 +18,16 @@ from hw_models.calibration import (
 )
 from hw_models.calibration.fit import Dataset, fit, fit_target, predict, smape
 from hw_models.calibration.groups import group_of
-from hw_models.calibration.intervals import conformal_intervals, weighted_quantile
+from hw_models.calibration.intervals import (
+    conformal_intervals,
+    covered_records,
+    strangeness,
+    weighted_quantile,
+)
 from hw_models.calibration.stages import fit_stage_steps, held_out_stage_error
 from hw_models.distributed import post_route_lut
 from hw_models.errors import ModelError, UnsupportedError
+from hw_models.formula import ERROR_FLOORS
 from hw_models.record_lowering import lower_record
 from hw_models.records import (
     LayerRecord,
@@ -278,18 +284,64 @@ def test_held_out_errors_and_coverage_stay_within_their_bounds():
     }
     for metric, limit in bound.items():
         assert result.errors[metric].after < limit, metric
-        assert 0.85 <= result.errors[metric].coverage <= 0.97, metric
+        # memory is exact in 97 of 100, which no width, however small, leaves out
+        most = 0.99 if metric == "bram_18k" else 0.97
+        assert 0.85 <= result.errors[metric].coverage <= most, metric
+
+
+def _errors_of_a_hundred(n_old=0):
+    """A hundred designs of five authors, the last `n_old` of an older tool, and log errors of 0.01 to 1."""
+    records = population(n=100)
+    old = [replace(r, tool_version="2018.2") for r in records[100 - n_old :]]
+    dataset = Dataset([*records[: 100 - n_old], *old])
+    dataset.groups = np.array([f"author {i % 5}" for i in range(100)], dtype=object)
+    return dataset, {metric: np.arange(1, 101) / 100 for metric in METRICS}
 
 
 def test_intervals_cover_nine_in_ten_of_strangers_and_no_outlier_sets_their_width():
-    """Errors of 0.01 to 1: the 92 % quantile; one of a factor of twenty counts as nothing."""
-    dataset = Dataset(population(n=100))
-    dataset.groups = np.array([f"author {i % 5}" for i in range(100)], dtype=object)
-    errors = np.arange(1, 101) / 100
-    residuals = {metric: errors.copy() for metric in METRICS}
+    """Errors of 0.01 to 1: the 91 % quantile; one of a factor of twenty counts as nothing."""
+    dataset, residuals = _errors_of_a_hundred()
     residuals["ff"][-1] = np.log(20.0)
-    found = conformal_intervals(dataset, residuals)
+    found = conformal_intervals(dataset, residuals, {"range": 0.0})
     # one place of the hundred, for the rounding of a sum of weights
-    assert found["lut"]["*"] == pytest.approx((-0.92, 0.92), abs=0.011)
+    assert found["lut"]["*"] == pytest.approx((-0.91, 0.91), abs=0.011)
     assert found["lut"]["latency|io_parallel|dense"] == found["lut"]["*"]
-    assert found["ff"]["*"][1] == pytest.approx(0.92, abs=0.011)
+    assert found["ff"]["*"][1] == pytest.approx(0.91, abs=0.011)
+
+
+def test_what_an_estimate_adds_for_the_unseen_is_taken_out_of_the_errors_first():
+    # one author alone has that tool, and the ten largest errors
+    dataset, residuals = _errors_of_a_hundred(n_old=10)
+    dataset.groups[90:] = "stranger"
+    plain = conformal_intervals(dataset, residuals, {"range": 0.0, "version": 0.0})["lut"]["*"][1]
+    aware = conformal_intervals(dataset, residuals, {"range": 0.0, "version": 0.3})["lut"]["*"][1]
+    assert plain > 0.9
+    assert aware < plain - 0.03
+    covered = covered_records(
+        dataset, dataset.groups, {m: dataset.reported[m] for m in METRICS}, {"version": 0.3}
+    )["lut"]
+    # seen from the others, the stranger's intervals are wider by what their version adds
+    strange = strangeness(
+        dataset, np.arange(90, 100), np.arange(90), {"version": 0.3, "range": 0.0}
+    )
+    assert strange["lut"][90:].tolist() == [0.3] * 10
+    assert not strange["lut"][:90].any()
+    assert covered.inside.all()
+    assert covered.width[90:].min() >= 0.3 > covered.width[:90].min()
+
+
+def test_learned_widths_of_which_the_widest_is_known_widen_what_weights_cost():
+    record = dense_record(0)
+    learned = replace(
+        record,
+        layers=(LayerRecord(type="h_quantizer", name="q", in_shape=(16,)), *record.layers),
+    )
+    width = {}
+    for name, item in (("declared", record), ("learned", learned)):
+        (answer,) = estimate_records([item])
+        width[name] = {
+            m: np.log((answer[m]["high"] + ERROR_FLOORS[m]) / (answer[m]["low"] + ERROR_FLOORS[m]))
+            for m in METRICS
+        }
+    assert width["learned"]["lut"] > width["declared"]["lut"] + 0.5
+    assert width["learned"]["latency_cycles"] <= width["declared"]["latency_cycles"] + 0.5

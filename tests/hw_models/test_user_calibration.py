@@ -10,6 +10,7 @@ from hw_models.calibration import Coefficients, calibrate, estimate_records, loa
 from hw_models.calibration.calibrate import is_beyond_chance
 from hw_models.calibration.fit import Dataset
 from hw_models.calibration.intervals import own_intervals
+from hw_models.formula import ERROR_FLOORS
 from hw_models.types import METRICS
 from tests.hw_models.user_factory import USERS, UserLaw, user_records
 
@@ -103,7 +104,8 @@ def test_unknown_weights_put_their_share_back_into_a_users_interval(fitted):
     widths = []
     for item in (record, replace(record, layers=layers)):
         lut = estimate_records([item], "csynth", fitted)[0]["lut"]
-        widths.append(np.log((lut["high"] + 1) / (lut["low"] + 1)))
+        low, high = (lut[end] + ERROR_FLOORS["lut"] for end in ("low", "high"))
+        widths.append(np.log(high / low))
     assert widths[1] > 1.05 * widths[0]
     # known weights take nothing out: the user's designs had them too
     low, high = fitted.interval("lut", "latency", "io_parallel", "dense")
