@@ -116,9 +116,8 @@ class StackedGin(nn.Module):
                 continue
             x = nn.functional.layer_norm(h, (width,))
             # (A x) W = A (x W): one wide product first, then the sums over neighbours.
-            x = torch.baddbmm(mix[1], x, mix[0]).view(members, b, n, 3, width)
-            around = torch.cat([x[:, :, :, 1], x[:, :, :, 2]], dim=2)
-            x = x[:, :, :, 0] + torch.matmul(both_ways, around)
+            own, *others = torch.baddbmm(mix[1], x, mix[0]).view(members, b, n, 3, width).unbind(3)
+            x = own + torch.matmul(both_ways, torch.cat(others, dim=2))
             x = x.relu_().view(members, b * n, width)
             h = h + drop(torch.baddbmm(out[1], x, out[0]))
         h = h.view(members, b, n, width)

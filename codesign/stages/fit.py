@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,9 @@ KEYS = ("labels.n_shipped", "labels.predictor", "labels.start_from")
 
 #: Share of the first labels that the predictor never trains on: they say how well it ranks.
 HELD_OUT_SHARE: Final = 0.25
+#: A method chosen automatically is refitted until there are so many times the labels that it was chosen on:
+#: cross-validation of all contenders takes a hundred times as long as a fit.
+_CHOICE_HOLDS: Final = 2
 
 
 def run(setting: Setting, earlier: Results, *, round_index: int) -> Fit:
@@ -39,6 +43,7 @@ def run(setting: Setting, earlier: Results, *, round_index: int) -> Fit:
             batch.take(~held_out),
             labels[~held_out],
             study.config.seed,
+            chosen_before(earlier.of(Fit), n_train=int((~held_out).sum())),
         )
     judged = batch.take(held_out)
     predicted = predictor.predict(judged)
@@ -119,16 +124,33 @@ def training_labels(
     return join_batches(batches), np.concatenate(labels), np.concatenate(held_out)
 
 
+def chosen_before(fits: Sequence[Fit], *, n_train: int) -> str | None:
+    """Return the method that earlier rounds chose, while `n_train` labels are few enough for the choice to hold."""
+    if not fits:
+        return None
+    chosen_on = fits[0].n_train
+    for fit in fits:
+        if fit.n_train >= _CHOICE_HOLDS * chosen_on:
+            chosen_on = fit.n_train
+    return fits[-1].method if n_train < _CHOICE_HOLDS * chosen_on else None
+
+
 def _fit_method(
-    section: LabelSection, batch: GraphBatch, labels: NDArray[np.float64], seed: int
+    section: LabelSection,
+    batch: GraphBatch,
+    labels: NDArray[np.float64],
+    seed: int,
+    chosen: str | None,
 ) -> tuple[Predictor, str]:
-    """Fit the method asked for, or whichever is best for these labels; also say why."""
+    """Fit the method asked for, or whichever is (or was, `chosen`) best for these labels; also say why."""
     pretrained = None
     if section.start_from == "shipped":
         pretrained = load_pretrained()
     elif section.start_from is not None:
         pretrained, _ = load_predictor(Path(section.start_from))
-    choice = fit_predictor(
-        batch, labels, seed=seed, method=section.predictor, pretrained=pretrained
-    )
+    is_kept = section.predictor == "auto" and chosen is not None
+    method = chosen if is_kept and chosen is not None else section.predictor
+    choice = fit_predictor(batch, labels, seed=seed, method=method, pretrained=pretrained)
+    if is_kept:
+        return choice.predictor, f"{method}, as chosen in an earlier round ({len(labels)} labels)"
     return choice.predictor, choice.reason

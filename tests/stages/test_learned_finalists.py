@@ -1,13 +1,17 @@
 """Finalists with learned widths: what is kept is priced, typed per element, and scored on rows it never saw."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from codesign.ir import QuantizedNetwork
+from codesign.reporter import SilentReporter
 from codesign.results import FrontPoint
 from codesign.stages import setting as setting_module
+from codesign.stages import train as stage
 from codesign.stages.setting import open_setting
 from codesign.stages.statistics import trivial_answers
 from codesign.stages.train import train_points
@@ -38,6 +42,30 @@ def points(setting, n: int) -> list[FrontPoint]:
                 )
             )
     return found
+
+
+@pytest.mark.parametrize("n_workers", [None, 1, 4])
+def test_every_finalist_gets_the_networks_that_were_trained_for_it(monkeypatch, n_workers):
+    """Trainings start in another order than they are told, and may end in any."""
+
+    def trained(candidates, luts, arrays, options, seed, polish_s, n_restarts):
+        split = "all rows" if options.validation_fraction == 0 else options.split
+        found = [(c, float(lut), split, seed, polish_s > 0) for c, lut in zip(candidates, luts)]
+        return SimpleNamespace(networks=tuple(found))
+
+    monkeypatch.setattr(stage, "learn_with_teacher", trained)
+    pool = None if n_workers is None else ThreadPoolExecutor(n_workers)
+    config = StudyConfig.model_validate({"name": "s", "seed": 7, "train": {"n_splits": 3}})
+    setting = SimpleNamespace(
+        study=SimpleNamespace(config=config),
+        arrays=lambda: SimpleNamespace(y_train=np.zeros(4000)),
+        reporter=SilentReporter(),
+        pool=lambda: nullcontext(pool),
+    )
+    found = stage.train_learned(setting, ["a", "b"], np.array([500.0, 900.0]))
+    for name, lut, finalist in zip("ab", (500.0, 900.0), found, strict=True):
+        assert finalist.splits == tuple((name, lut, k, 7 + k, False) for k in range(3))
+        assert finalist.kept == (name, lut, "all rows", 10, True)
 
 
 @pytest.mark.slow
