@@ -114,8 +114,9 @@ def trace_network(network: QuantizedNetwork) -> CombLogic:
     """
     from alkaid.trace import FVArrayInput, HWConfig
 
-    sites = typed(network)
-    source = FVArrayInput(sites.input.shape, HWConfig(1, -1, -1))
+    sites, spare = typed(network), network.candidate.hardware.spare_adder_levels
+    options: Any = {} if spare is None else {"hard_dc": spare}
+    source = FVArrayInput(sites.input.shape, HWConfig(1, -1, -1), options)
     return trace_sites(sites, source, {})
 
 
@@ -248,6 +249,32 @@ def solve_at_clocks(
             )
         )
     return solved
+
+
+#: Graphs of more LUTs than that are solved once: their solutions take long, and differ by little.
+_SOLVED_ONCE_LUT = 20_000.0
+#: `HardwareConfig.spare_adder_levels` that are tried: with fewer levels adders cost up to 5 % more.
+_SPARE_ADDER_LEVELS = (None, 1, 0)
+
+
+def solve_at_depths(
+    network: QuantizedNetwork, clock_periods_ns: Sequence[float]
+) -> list[tuple[QuantizedNetwork, list[SolvedGraph | None]]]:
+    """Solve a network's adder graph as cheap as it gets, and shallower.
+
+    Returns:
+        The network with each depth that was tried in its hardware configuration, and what
+        `solve_at_clocks` says of it.
+    """
+    found: list[tuple[QuantizedNetwork, list[SolvedGraph | None]]] = []
+    for spare in _SPARE_ADDER_LEVELS:
+        hardware = replace(network.candidate.hardware, spare_adder_levels=spare)
+        moved = replace(network, candidate=replace(network.candidate, hardware=hardware))
+        found.append((moved, solve_at_clocks(moved, clock_periods_ns)))
+        first = found[0][1][0]
+        if first is None or first.adder_cost > _SOLVED_ONCE_LUT:
+            break
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

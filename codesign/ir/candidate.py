@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from codesign.errors import DesignError, unknown_name
+from codesign.errors import CodesignError, DesignError, unknown_name
 from codesign.ir.network import Network
 
 SCHEMA = 2
@@ -30,6 +30,8 @@ class HardwareConfig:
         io_type: one of `IO_TYPES`.
         strategy: per node that has multipliers: one of `hw_models.types.MATVEC_STRATEGIES`.
         reuse_factor: per node that has multipliers: how often each multiplier is used per inference.
+        spare_adder_levels: levels of adders that each product of plain RTL may take beyond the fewest
+            possible; None: as many as save adders.
     """
 
     part: str
@@ -38,6 +40,7 @@ class HardwareConfig:
     io_type: str
     strategy: Mapping[str, str]
     reuse_factor: Mapping[str, int]
+    spare_adder_levels: int | None = None
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -46,6 +49,10 @@ class HardwareConfig:
         ):
             if value not in known:
                 raise DesignError(f"hardware configuration: {unknown_name(name, value, known)}")
+        if (self.spare_adder_levels or 0) < 0:
+            raise DesignError(
+                f"hardware configuration: spare_adder_levels is {self.spare_adder_levels}; expected 0 or more"
+            )
         if self.flow != "rtl":
             return
         if self.io_type != "io_parallel":
@@ -78,8 +85,10 @@ class Candidate:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready mapping."""
-        # candidates of stated widths are written, and digested, as before there were others
+        # candidates without them are written, and digested, as before there were others
         budget = {} if self.lut_budget is None else {"lut_budget": self.lut_budget}
+        spare = self.hardware.spare_adder_levels
+        levels = {} if spare is None else {"spare_adder_levels": spare}
         return {
             **budget,
             "schema": SCHEMA,
@@ -91,6 +100,7 @@ class Candidate:
                 "io_type": self.hardware.io_type,
                 "strategy": dict(self.hardware.strategy),
                 "reuse_factor": dict(self.hardware.reuse_factor),
+                **levels,
             },
         }
 
@@ -111,6 +121,7 @@ class Candidate:
             )
         try:
             hardware = value["hardware"]
+            spare = hardware.get("spare_adder_levels")
             is_rtl = all(s == RTL_STRATEGY for s in hardware["strategy"].values())
             flow = ("rtl" if is_rtl else "hls") if schema == 1 else str(hardware["flow"])
             return cls(
@@ -122,10 +133,13 @@ class Candidate:
                     io_type=str(hardware["io_type"]),
                     strategy=dict(hardware["strategy"]),
                     reuse_factor={k: int(v) for k, v in hardware["reuse_factor"].items()},
+                    spare_adder_levels=None if spare is None else int(spare),
                 ),
                 lut_budget=float(value["lut_budget"]) if "lut_budget" in value else None,
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            if isinstance(error, CodesignError):
+                raise
             raise DesignError(
                 f"candidate lacks or garbles {error}; expected what `to_json` writes"
             ) from error

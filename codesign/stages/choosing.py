@@ -67,18 +67,21 @@ def reach(best: float, distance: float) -> float:
     return best - (distance if best > 0 else _OF_ERRORS * distance * abs(best))
 
 
-def choose_finalists(points: Sequence[FrontPoint], n: int) -> list[FrontPoint]:
+def choose_finalists(
+    points: Sequence[FrontPoint], n: int, *, within: float = NEAR_BEST
+) -> list[FrontPoint]:
     """Choose front points to train to the end: spread over cost, half of them from each flow.
 
     Args:
         points: the front.
         n: how many at most.
+        within: how far from the best predicted score they may be, see `reach`.
 
     Returns:
-        Points whose predicted score is within `NEAR_BEST` of the best, the cheapest first.
+        The points, the cheapest first.
     """
     best = max(p.score for p in points)
-    close = [p for p in points if p.score >= reach(best, NEAR_BEST)]
+    close = [p for p in points if p.score >= reach(best, within)]
     rtl = [p for p in close if p.flow == "rtl"]
     hls = [p for p in close if p.flow == "hls"]
     n_rtl = min(len(rtl), max(n - len(hls), (n + 1) // 2))

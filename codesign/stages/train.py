@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import StudyError
-from codesign.export.rtl import solve_at_clocks
+from codesign.export.rtl import solve_at_clocks, solve_at_depths
 from codesign.files import write_atomically
 from codesign.hardware.scorer import SolvedGraph, violations
 from codesign.ir import Candidate, QuantizedNetwork
@@ -29,7 +29,7 @@ from codesign.results import (
     Training,
 )
 from codesign.space import population_from_candidates
-from codesign.stages.choosing import choose_finalists
+from codesign.stages.choosing import NEAR_BEST, choose_finalists
 from codesign.stages.nodes import describe_nodes
 from codesign.stages.setting import (
     MAX_CHUNK,
@@ -57,9 +57,9 @@ KEYS = (
 Floats = NDArray[np.float64]
 
 
-#: Of the networks with learned widths that are kept: processor seconds of polishing each, and trainings of which the
-#: better on the rows trained on is kept.
-_FINISH = (15.0, 2)
+#: Of the networks with learned widths that are kept: values computed to polish each (about 12 s, at most), and
+#: trainings of which the better on the rows trained on is kept.
+_FINISH = (4e9, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +174,9 @@ TRAINERS: Mapping[str, FinalistTrainer] = {"uniform": train_uniform, "learned": 
 def run(setting: Setting, earlier: Results) -> Training:
     """Choose finalists on the front, and train those that are not trained yet."""
     setting, options = with_learned_costs(setting, earlier), setting.study.config.train
-    points = choose_finalists(earlier.require(Search).points, options.n_finalists)
+    # where budgets are a gene, all of them are asked for: what each buys is what the front shows
+    within = np.inf if setting.space.learns_widths else NEAR_BEST
+    points = choose_finalists(earlier.require(Search).points, options.n_finalists, within=within)
     baselines = trivial_answers(setting.arrays(), n_splits=options.n_splits)
     luts = np.geomspace(*options.lut, len(points))
     if setting.space.learns_widths:
@@ -233,7 +235,9 @@ def train_points(
         candidates = setting.candidates([points[i].genome for i in fresh])
         trainer = TRAINERS[setting.precision]
         trained = trainer(setting, candidates, luts[fresh])
-        found = describe_designs(setting, [points[i] for i in fresh], trained, baselines)
+        found = describe_designs(
+            setting, [points[i] for i in fresh], trained, baselines, retimes=True
+        )
         for i, (design, network) in zip(fresh, found, strict=True):
             network.save(study.weights_file(design.digest))
             write_atomically(
@@ -267,8 +271,19 @@ def describe_designs(
     points: Sequence[FrontPoint],
     trained: Sequence[TrainedFinalist],
     baselines: Sequence[Baseline],
+    *,
+    retimes: bool = False,
 ) -> list[tuple[TrainedDesign, QuantizedNetwork]]:
-    """Judge and price trained networks; per point, its figures and the network that is kept."""
+    """Judge and price trained networks; per point, its figures and the network that is kept.
+
+    Args:
+        setting: the study's setting.
+        points: of the front.
+        trained: what training made of each.
+        baselines: trivial answers.
+        retimes: every plain RTL network takes the clock of the space, and the depth of its adder graph, of
+            which LUT times latency is least: the gene's clock was chosen before its logic was known.
+    """
     arrays = setting.arrays()
     validated = [validate(arrays, finalist.splits) for finalist in trained]
     easy = np.array(baselines[-1].validation.splits)
@@ -276,7 +291,7 @@ def describe_designs(
         finalist.kept or finalist.splits[int(np.argmax(np.array(score.splits) - easy))]
         for finalist, score in zip(trained, validated, strict=True)
     ]
-    graphs = _solve_all(setting, networks)
+    networks, graphs = _solve_all(setting, networks, retimes=retimes)
     after = setting.scorer.score_quantized(
         networks,
         with_notes=True,
@@ -297,7 +312,7 @@ def describe_designs(
             candidate=network.candidate.to_json(),
             genome=point.genome,
             flow=point.flow,
-            clock_mhz=point.clock_mhz,
+            clock_mhz=float(period_to_mhz(network.candidate.hardware.clock_period_ns)),
             predicted_score=PredictedScore(mean=point.score, std=point.score_std),
             validation=score,
             # what was predicted is a network of the genome's widths, or one trained for a few epochs only
@@ -332,25 +347,71 @@ def describe_designs(
     return described
 
 
+#: A network, and its adder graph cut to each of several clocks.
+Solution = tuple[QuantizedNetwork, Sequence[SolvedGraph | None]]
+
+
 def _solve_all(
-    setting: Setting, networks: Sequence[QuantizedNetwork]
-) -> dict[str, dict[float, SolvedGraph | None]]:
-    """Solve the adder graph of every plain RTL network, cut to every clock of the space; by digest and period."""
+    setting: Setting, networks: Sequence[QuantizedNetwork], *, retimes: bool
+) -> tuple[list[QuantizedNetwork], dict[str, dict[float, SolvedGraph | None]]]:
+    """Solve the adder graph of every plain RTL network, cut to every clock of the space.
+
+    Returns:
+        The networks, retimed where that is asked for, and their graphs by digest and period.
+    """
     clocks = {
         float(mhz_to_period(float(value)))
         for gene in setting.space.genes
         if gene.name == "clock_mhz"
         for value in gene.domain
     }
-    rtl = [network for network in networks if network.candidate.hardware.flow == "rtl"]
-    solved: dict[str, dict[float, SolvedGraph | None]] = {}
+    rtl = [i for i, network in enumerate(networks) if network.candidate.hardware.flow == "rtl"]
+    timed, solved = list(networks), dict[str, dict[float, SolvedGraph | None]]()
     with (
         setting.reporter.stage(f"solving {len(rtl)} adder graphs", len(rtl)) as stage,
         setting.pool() as pool,
     ):
-        periods = [sorted(clocks | {n.candidate.hardware.clock_period_ns}) for n in rtl]
-        found = (map if pool is None else pool.map)(solve_at_clocks, rtl, periods)
-        for network, own, graphs in zip(rtl, periods, found, strict=True):
-            solved[network.digest] = dict(zip(own, graphs, strict=True))
-            stage.update(len(solved))
-    return solved
+        own = [networks[i] for i in rtl]
+        periods = [sorted(clocks | {n.candidate.hardware.clock_period_ns}) for n in own]
+        spread = map if pool is None else pool.map
+        found: Iterable[Sequence[Solution]]
+        if retimes:
+            found = spread(solve_at_depths, own, periods)
+        else:
+            solutions = spread(solve_at_clocks, own, periods)
+            found = ([(n, graphs)] for n, graphs in zip(own, solutions, strict=True))
+        for done, (i, of_clocks, solutions_of_one) in enumerate(
+            zip(rtl, periods, found, strict=True)
+        ):
+            graphs = solutions_of_one[0][1]
+            if retimes:
+                timed[i], graphs = _retimed(
+                    solutions_of_one, of_clocks, setting.budget.interval_ns or np.inf
+                )
+            solved[timed[i].digest] = dict(zip(of_clocks, graphs, strict=True))
+            stage.update(done + 1)
+    return timed, solved
+
+
+def _retimed(
+    solutions: Sequence[Solution], periods_ns: Sequence[float], interval_ns: float
+) -> Solution:
+    """Choose the clock and the graph of least LUT times latency; of equal ones that of fewest registers.
+
+    Args:
+        solutions: of one network, each cut to all clocks.
+        periods_ns: these clocks.
+        interval_ns: most time between events, of which there is one per cycle.
+    """
+    best: tuple[tuple[float, float], Solution] | None = None
+    for network, graphs in solutions:
+        for period_ns, graph in zip(periods_ns, graphs, strict=True):
+            if graph is None or period_ns > interval_ns:
+                continue
+            product = graph.adder_cost * graph.latency_cycles * period_ns
+            key = (round(product, 6), graph.register_bits)
+            if best is None or key < best[0]:
+                hardware = replace(network.candidate.hardware, clock_period_ns=period_ns)
+                candidate = replace(network.candidate, hardware=hardware)
+                best = key, (replace(network, candidate=candidate), graphs)
+    return solutions[0] if best is None else best[1]

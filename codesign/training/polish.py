@@ -7,9 +7,9 @@ trained with: so nothing is dropped that training would have paid for.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -71,34 +71,39 @@ def polish(
     loss: Loss,
     *,
     price: float,
-    time_limit_s: float = 60.0,
+    max_values: float = 1e10,
 ) -> QuantizedNetwork:
     """Drop signed digits of weights and last bits of lanes while the training loss allows it.
+
+    The same on every machine: effort is counted, not timed.
 
     Args:
         network: with learned widths.
         x: float32[n, n_features], standardised training rows.
         loss: of the outputs of these rows.
         price: loss per LUT.
-        time_limit_s: no further sweep starts and no further move is tried after so many processor
-            seconds: a busy machine polishes as much.
+        max_values: no further move is tried once so many values have been computed, each trial counted as
+            all elements of all nodes for all rows; 1e9 take about 3 s.
 
     Returns:
         The network, with ranges traced again.
     """
     state = _State(network, x, loss)
-    until = time.process_time() + time_limit_s
+    n_left = int(
+        max_values // (len(x) * sum(site.output.size for site in typed(network).sites.values()))
+    )
     for _ in range(_MAX_SWEEPS):
-        gains = [
-            (state.gain(move, price), move) for move in state.moves() if time.process_time() < until
-        ]
+        gains = [(state.gain(move, price), move) for move in islice(state.moves(), n_left)]
+        n_left -= len(gains)
         kept = 0
         for gain, move in sorted(gains, key=lambda pair: -pair[0]):
-            if gain <= 0 or time.process_time() > until:
+            if gain <= 0 or n_left <= 0:
                 break
-            if state.is_current(move) and state.gain(move, price) > 0:
-                state.apply(move)
-                kept += 1
+            if state.is_current(move):
+                n_left -= 1
+                if state.gain(move, price) > 0:
+                    state.apply(move)
+                    kept += 1
         if not kept:
             break
     return settle(state.network(), x)
@@ -110,16 +115,16 @@ def learn_with_teacher(
     task: TaskArrays,
     options: PrecisionOptions,
     seed: int,
-    polish_s: float = 0.0,
+    polish_values: float = 0.0,
     n_restarts: int = 1,
 ) -> LearnedResult:
     """Train a teacher, then students of learned widths, then polish, on one core: what workers run.
 
     Args:
         candidates, budgets_lut, task, options, seed: as in `train_learned`.
-        polish_s: processor seconds of polishing each network; 0 polishes none.
+        polish_values: effort of polishing each network (`max_values` of `polish`); 0 polishes none.
         n_restarts: trainings of each candidate, with other initial weights; that of least loss +
-            price * LUT on the rows trained on is kept.
+            price * LUT on the rows trained on is polished and kept.
     """
     with one_thread():
         teacher = None
@@ -134,27 +139,30 @@ def learn_with_teacher(
             seed=seed,
             teacher_logits=teacher,
         )
-        if polish_s <= 0 and n_restarts == 1:
+        if polish_values <= 0 and n_restarts == 1:
             return result
         rows = np.delete(np.arange(len(task.y_train)), result.validation_rows)
         rows = rows[task.target.is_trained_on(task.y_train[rows])]
         loss = training_loss(task, rows, teacher, options.distillation_weight)
         x = task.x_train[rows]
-        networks = [
-            polish(network, x, loss, price=float(price), time_limit_s=polish_s)
-            for network, price in zip(result.networks, result.price, strict=True)
+        states = [_State(network, x, loss) for network in result.networks]
+        # restarts come to their budget at prices of their own: only at one price do they compare
+        common = np.exp(np.log(result.price).reshape(-1, n_restarts).mean(axis=1))
+        paid = np.array([s.loss for s in states]) + common.repeat(n_restarts) * [
+            s.lut() for s in states
         ]
-        states = [_State(network, x, loss) for network in networks]
-        common = np.exp(np.log(result.price).reshape(-1, n_restarts).mean(axis=1)).repeat(
-            n_restarts
-        )
-        paid = np.array([s.loss for s in states]) + common * [s.lut() for s in states]
-        first = np.arange(0, len(networks), n_restarts)
+        first = np.arange(0, len(states), n_restarts)
         kept = first + paid.reshape(-1, n_restarts).argmin(axis=1)
+        networks = [
+            polish(
+                result.networks[i], x, loss, price=float(result.price[i]), max_values=polish_values
+            )
+            for i in kept
+        ]
         return replace(
             result,
-            networks=tuple(networks[i] for i in kept),
-            predicted_lut=np.array([states[i].lut() for i in kept]),
+            networks=tuple(networks),
+            predicted_lut=np.array([_State(network, x, loss).lut() for network in networks]),
             price=result.price[kept],
         )
 

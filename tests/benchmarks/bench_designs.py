@@ -147,7 +147,7 @@ def ours(
     *,
     epochs: int,
     seeds: int,
-    polish_s: float,
+    polish_values: float,
 ) -> tuple[list[Design], float]:
     """Train, polish, choose by training loss, synthesise; also return network-epochs per CPU second."""
     budgets = np.array(budgets_lut, dtype=np.float64)
@@ -157,7 +157,7 @@ def ours(
         epochs=epochs, batch_size=batch_size_for(len(task.y_train)), validation_fraction=0.0
     )
     with worker_pool() as pool:
-        jobs = [(candidates, budgets, task, options, 1 + k, polish_s) for k in range(seeds)]
+        jobs = [(candidates, budgets, task, options, 1 + k, polish_values) for k in range(seeds)]
         results = _spread(pool, learn_with_teacher, jobs)
         groups = zip(*(result.networks for result in results), strict=True)
         designs = _spread(pool, _best, [(group, task, judge) for group in groups])
@@ -311,7 +311,7 @@ def main() -> None:
     parser.add_argument("--judge", type=Path, help="npz of X and y; rows from 20,000 on judge")
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
     parser.add_argument("--epochs", type=int, default=400)
-    parser.add_argument("--polish-s", type=float, default=15.0)
+    parser.add_argument("--polish-values", type=float, default=4e9)
     parser.add_argument("--hgq2-epochs", type=int, default=2400)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--write", type=Path, help="page whose tables are replaced")
@@ -329,7 +329,7 @@ def main() -> None:
                 DATA[name][0],
                 epochs=arguments.epochs,
                 seeds=arguments.seeds,
-                polish_s=arguments.polish_s,
+                polish_values=arguments.polish_values,
             )
         }
         if python:

@@ -2,11 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from codesign.export.rtl import run_trace, solve_at_depths, trace_network
+from codesign.hardware.scorer import SolvedGraph
 from codesign.ir import QuantizedNetwork
 from codesign.reporter import SilentReporter
 from codesign.results import FrontPoint
@@ -18,6 +21,7 @@ from codesign.stages.train import train_points
 from codesign.study import Study, StudyConfig
 from codesign.training import teacher
 from codesign.training.judge import merit_of
+from tests.export.random_networks import random_network, random_words, reference
 
 
 def points(setting, n: int) -> list[FrontPoint]:
@@ -48,9 +52,12 @@ def points(setting, n: int) -> list[FrontPoint]:
 def test_every_finalist_gets_the_networks_that_were_trained_for_it(monkeypatch, n_workers):
     """Trainings start in another order than they are told, and may end in any."""
 
-    def trained(candidates, luts, arrays, options, seed, polish_s, n_restarts):
+    def trained(candidates, luts, arrays, options, seed, polish_values, n_restarts):
         split = "all rows" if options.validation_fraction == 0 else options.split
-        found = [(c, float(lut), split, seed, polish_s > 0) for c, lut in zip(candidates, luts)]
+        found = [
+            (c, float(lut), split, seed, polish_values > 0)
+            for c, lut in zip(candidates, luts, strict=True)
+        ]
         return SimpleNamespace(networks=tuple(found))
 
     monkeypatch.setattr(stage, "learn_with_teacher", trained)
@@ -96,3 +103,51 @@ def test_finalists_learn_their_widths_and_become_designs(tmp_path, monkeypatch):
     before = [design.network_digest for design in designs]
     again = train_points(setting, points(setting, 2), baselines, luts)
     assert [design.network_digest for design in again] == before  # nothing is trained twice
+
+
+def graph(cost: float, cycles: float, registers: float) -> SolvedGraph:
+    return SolvedGraph(
+        adder_cost=cost, register_bits=registers, latency_cycles=cycles, adder_levels=9.0
+    )
+
+
+def test_a_network_takes_the_clock_and_depth_of_least_lut_times_latency():
+    network = random_network(0)
+    shallow = replace(
+        network,
+        candidate=replace(
+            network.candidate, hardware=replace(network.candidate.hardware, spare_adder_levels=0)
+        ),
+    )
+    assert shallow.digest != network.digest  # another circuit, though it computes the same words
+    periods = [2.0, 4.0, 5.0]
+    deep = (network, [graph(500, 7, 900), graph(500, 4, 600), graph(500, 3, 400)])  # 14, 16, 15 ns
+    flat = (shallow, [graph(510, 6, 800), graph(510, 3, 500), graph(510, 3, 450)])  # 12, 12, 15 ns
+    chosen, graphs = stage._retimed([deep, flat], periods, np.inf)
+    assert chosen.candidate.hardware.clock_period_ns == 4.0  # of equal ones, the fewer registers
+    assert chosen.candidate.hardware.spare_adder_levels == 0 and graphs == flat[1]
+    chosen, _ = stage._retimed([deep, flat], periods, 3.0)  # an event every 3 ns
+    assert chosen.candidate.hardware.clock_period_ns == 2.0
+    dear = (shallow, [graph(600, 6, 800), graph(600, 3, 500), graph(600, 3, 450)])
+    chosen, _ = stage._retimed([deep, dear], periods, np.inf)
+    assert chosen.candidate.hardware.spare_adder_levels is None
+    assert chosen.candidate.hardware.clock_period_ns == 2.0
+    nothing = (network, [None, None, None])  # constant outputs: no logic to cut
+    assert stage._retimed([nothing], periods, np.inf) == nothing
+
+
+def test_shallower_graphs_compute_the_same_words_with_fewer_levels():
+    network = random_network(3, strategies=("distributed_arithmetic",))
+    solutions = solve_at_depths(network, [2.5, 5.0])
+    words = random_words(network, 200, seed=4)
+    expected = reference(network, words)
+    levels, costs = [], []
+    for solved, (first, second) in solutions:
+        assert np.array_equal(run_trace(trace_network(solved), solved, words), expected)
+        assert (
+            first.latency_cycles >= second.latency_cycles and first.adder_cost == second.adder_cost
+        )
+        levels.append(first.adder_levels)
+        costs.append(first.adder_cost)
+    assert [s.candidate.hardware.spare_adder_levels for s, _ in solutions] == [None, 1, 0]
+    assert levels[-1] < levels[0] and len(set(costs)) > 1

@@ -47,7 +47,7 @@ def setting(config, tmp_path_factory):
         for module in (setting_module, pipeline):  # in this process, where the other patches are
             patch.setattr(module, "open_pool", lambda *_, **__: nullcontext(None))
         patch.setattr(teacher, "_EPOCHS", 2)
-        patch.setattr(train_stage, "_FINISH", (1.0, 1))
+        patch.setattr(train_stage, "_FINISH", (1e8, 1))
         study = Study.create_or_open(tmp_path_factory.mktemp("study") / "learned", config)
         run_study(study, until="train")
         yield open_setting(study)

@@ -232,7 +232,7 @@ def test_any_point_of_the_front_is_trained_when_it_is_asked_for(setting, results
     known = set(results.require(Training).finalists)
     point = next(p for p in results.of(Search)[-1].points if p.digest not in known)
     design = train_on_demand(setting, point.digest)
-    assert design.digest == point.digest == network_of(setting, design).candidate.digest
+    assert design.digest == point.digest == setting.candidates([design.genome])[0].digest
     assert design.genome == point.genome and design.predicted_score.mean == point.score
     assert design.digest in setting.study.designs()
     with pytest.raises(StudyError, match="no design 'abcdef123456' on its front"):
@@ -291,7 +291,17 @@ def test_finalists_are_trained_scored_and_priced_as_recorded(setting, results, a
     for design in designs:
         network = network_of(setting, design)
         assert network.digest == design.network_digest
-        assert network.candidate.digest == design.digest
+        hardware = network.candidate.hardware
+        of_genome = setting.candidates([design.genome])[0]
+        assert of_genome.digest == design.digest
+        assert replace(network.candidate, hardware=of_genome.hardware) == of_genome
+        # in plain RTL it is cut for the clock of the space that suits its logic
+        clocks = {figure.clock_mhz: figure for figure in design.clocks}
+        assert bool(clocks) == (hardware.flow == "rtl")
+        if clocks:
+            own = clocks[design.clock_mhz].latency_ns
+            assert own == pytest.approx(design.predicted_with_weights["latency_ns"].value)
+            assert own == pytest.approx(min(figure.latency_ns for figure in clocks.values()))
         assert design.test.value == pytest.approx(accuracy(network, arrays.x_test, arrays.y_test))
         assert design.test.value > 0.25
         point = front[design.digest]
@@ -369,7 +379,7 @@ def test_the_export_is_of_the_winner_and_compared_on_every_row(setting, results)
     assert winner == results.require(Choice).winner
     facts = setting.study.exported(setting.study.designs()[winner])
     exported = load_export(setting.study.folder / facts.folder)
-    assert exported.network.candidate.digest == winner
+    assert exported.network.digest == setting.study.designs()[winner].network_digest
     ran = {name: c for name, c in facts.comparisons.items() if c.mismatches is not None}
     assert {"torch", "onnxruntime", "qonnx"} <= set(ran)
     assert all(c.mismatches == 0 and c.vectors > 400 + 1000 for c in ran.values())

@@ -11,7 +11,7 @@ from codesign.export.bundle import export_candidate
 from codesign.export.rtl import run_trace, trace_network
 from codesign.hardware.scorer import exact_population
 from codesign.ir import Candidate, Network, Node, QuantizedNetwork
-from codesign.layers import run_words
+from codesign.layers import run_words, typed
 from codesign.layers._train_learned import own_words
 from codesign.testing.layers import unrolled
 from codesign.training import teacher
@@ -25,7 +25,7 @@ from codesign.training.polish import (
     training_loss,
     without_last_digit,
 )
-from codesign.training.precision import PrecisionOptions, _Learning, train_learned
+from codesign.training.precision import PrecisionOptions, _Learning, settle, train_learned
 from codesign.validate.certificate import certify
 
 OPTIONS = PrecisionOptions(epochs=40, batch_size=100)
@@ -212,6 +212,21 @@ def test_polishing_lowers_the_cost_and_pays_no_more_than_the_price(trained, kind
     )
 
 
+def test_polishing_ends_after_a_count_of_trials_whatever_the_machine(trained, monkeypatch):
+    learned, trials = trained["concat"], []
+    tried = _State.gain
+    monkeypatch.setattr(_State, "gain", lambda *a: trials.append(1) or tried(*a))
+    each = len(TASK.x_train) * sum(site.output.size for site in typed(learned).sites.values())
+    digests = []
+    for n_trials in (0, 37, 10_000):
+        trials.clear()
+        found = polish(learned, TASK.x_train, LOSS, price=2e-4, max_values=(n_trials + 0.5) * each)
+        digests.append(found.digest)
+        assert len(trials) == n_trials if n_trials < 10_000 else 37 < len(trials) < n_trials
+    assert digests[0] == settle(learned, TASK.x_train).digest
+    assert len(set(digests)) == 3 or digests[0] == digests[1] != digests[2]
+
+
 def test_of_two_restarts_the_better_on_the_training_rows_is_kept(monkeypatch):
     monkeypatch.setattr(teacher, "_EPOCHS", 1)
     options = PrecisionOptions(epochs=8, batch_size=100, validation_fraction=0.0)
@@ -310,7 +325,7 @@ def test_networks_of_particles_learn_the_widths_of_each_particle_and_are_polishe
             used = np.broadcast_to(known.bits, known.shape)[:, lane] > 0
             fractions = np.broadcast_to(known.element_fraction_bits, known.shape)[used, lane]
             assert len(np.unique(fractions)) <= 1
-        polished = polish(learned, task.x_train, loss, price=float(price), time_limit_s=2.0)
+        polished = polish(learned, task.x_train, loss, price=float(price), max_values=2e7)
         states = [_State(n, task.x_train, loss) for n in (learned, polished)]
         assert states[1].lut() < states[0].lut()
         words = polished.input_words(task.x_test)
