@@ -74,7 +74,9 @@ class _RoundWeight(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         error, rounded = ctx.saved_tensors
-        of_bits = _summed(gradient * error, ctx.shape).mul_(math.log(2))
+        of_bits = None
+        if ctx.needs_input_grad[1]:  # widths freeze
+            of_bits = _summed(gradient * error, ctx.shape).mul_(math.log(2))
         return gradient * (rounded != 0), of_bits
 
 
@@ -103,9 +105,11 @@ class _RoundLanes(torch.autograd.Function):
         elif n:
             gradient = gradient.clone()
             gradient[:n] = torch.ops.aten.threshold_backward(gradient[:n], values[:n], 0)
-        of_bits = torch.linalg.vecdot(gradient, values - rounded)[..., None].mul_(math.log(2))
-        of_values = gradient if ctx.needs_input_grad[0] else None
-        return of_values, _summed(of_bits, ctx.shape), None, None
+        of_bits = None
+        if ctx.needs_input_grad[1]:
+            of_bits = torch.linalg.vecdot(gradient, values - rounded)[..., None].mul_(math.log(2))
+            of_bits = _summed(of_bits, ctx.shape)
+        return gradient if ctx.needs_input_grad[0] else None, of_bits, None, None
 
 
 class _Round(torch.autograd.Function):
@@ -196,14 +200,15 @@ class LearnedInput(LearnedModule):
             widest = bits.view(self._n_widths, -1).amax(dim=1)[None, :, None]
             self.integer_bits = self._of_elements(widest).expand_as(self.integer_bits).contiguous()
         fraction_bits = self._of_elements(self.fraction_bits)
-        widths = torch.relu(self.integer_bits + 1.0 + _whole(fraction_bits)) * self.mask
         if step.measures_price:
+            widths = torch.relu(self.integer_bits + 1.0 + _whole(fraction_bits)) * self.mask
             self.price = torch.zeros(len(self.mask), device=self.mask.device)
             return _signal(widths.view(len(widths), self._padded, -1))
         with torch.no_grad():
             span = torch.exp2(self.integer_bits)
-            has_bits = (widths > 0).to(span.dtype)
-            lsb = torch.exp2(-torch.round(fraction_bits))
+            whole = torch.round(fraction_bits)
+            has_bits = (self.integer_bits + 1.0 + whole > 0).to(span.dtype) * self.mask
+            lsb = torch.exp2(-whole)
             clipped = torch.maximum(
                 torch.minimum(values, (span - lsb) * has_bits), -span * has_bits
             )

@@ -41,7 +41,7 @@ from codesign.stages.setting import (
 from codesign.stages.statistics import combine_scores, judge_test, trivial_answers, validate
 from codesign.training.judge import judge_outputs, output_values
 from codesign.training.options import TrainingOptions
-from codesign.training.polish import learn_with_teacher
+from codesign.training.polish import apart, learn_with_teacher, polished
 from codesign.training.precision import LearnedResult, PrecisionOptions, batch_size_for
 from codesign.training.train import even_chunk_size, train_population
 from hw_models.units import cycles_to_ns, mhz_to_period, period_to_mhz
@@ -147,23 +147,27 @@ def train_learned(
 
         def count(result: LearnedResult) -> LearnedResult:
             done[0] += 1
-            stage.update(done[0] / len(settings))
+            stage.update(done[0] / (len(settings) + 1))
             return result
 
-        jobs = [
-            (candidates, luts, arrays, o, seed + k, *(_FINISH if o is settings[-1] else (0.0, 1)))
-            for k, o in enumerate(settings)
-        ]
+        values, n_restarts = _FINISH
+        jobs = [(candidates, luts, arrays, o, seed + k) for k, o in enumerate(settings)]
+        jobs[-1] = (*jobs[-1], n_restarts)
         if pool is None:
-            results = [count(learn_with_teacher(*job)) for job in jobs]
+            *results, kept = [count(learn_with_teacher(*job)) for job in jobs]
+            finished = [polished(one, arrays, settings[-1], values) for one in apart(kept)]
         else:
-            # the last is twice as long and polishes: it starts first, so that no worker waits for it
-            futures = [pool.submit(learn_with_teacher, *job) for job in reversed(jobs)]
-            results = [count(future.result()) for future in reversed(futures)]
-    *splits, kept = results
+            # the last takes longest and is polished: it starts first, so that no worker waits for it
+            longest, *futures = [
+                pool.submit(learn_with_teacher, *job) for job in (jobs[-1], *jobs[:-1])
+            ]
+            kept = count(longest.result())
+            parts = [pool.submit(polished, o, arrays, settings[-1], values) for o in apart(kept)]
+            results = [count(future.result()) for future in futures]
+            finished = [future.result() for future in parts]
     return [
-        TrainedFinalist(splits=tuple(result.networks[i] for result in splits), kept=network)
-        for i, network in enumerate(kept.networks)
+        TrainedFinalist(splits=tuple(r.networks[i] for r in results), kept=own.networks[0])
+        for i, own in enumerate(finished)
     ]
 
 

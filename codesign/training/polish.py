@@ -115,16 +115,14 @@ def learn_with_teacher(
     task: TaskArrays,
     options: PrecisionOptions,
     seed: int,
-    polish_values: float = 0.0,
     n_restarts: int = 1,
 ) -> LearnedResult:
-    """Train a teacher, then students of learned widths, then polish, on one core: what workers run.
+    """Train a teacher, then students of learned widths, on one core: what workers run.
 
     Args:
         candidates, budgets_lut, task, options, seed: as in `train_learned`.
-        polish_values: effort of polishing each network (`max_values` of `polish`); 0 polishes none.
         n_restarts: trainings of each candidate, with other initial weights; that of least loss +
-            price * LUT on the rows trained on is polished and kept.
+            price * LUT on the rows trained on is kept.
     """
     with one_thread():
         teacher = None
@@ -139,32 +137,61 @@ def learn_with_teacher(
             seed=seed,
             teacher_logits=teacher,
         )
-        if polish_values <= 0 and n_restarts == 1:
+        if n_restarts == 1:
             return result
-        rows = np.delete(np.arange(len(task.y_train)), result.validation_rows)
-        rows = rows[task.target.is_trained_on(task.y_train[rows])]
-        loss = training_loss(task, rows, teacher, options.distillation_weight)
-        x = task.x_train[rows]
-        states = [_State(network, x, loss) for network in result.networks]
+        x, loss = _rows_and_loss(result, task, options)
         # restarts come to their budget at prices of their own: only at one price do they compare
-        common = np.exp(np.log(result.price).reshape(-1, n_restarts).mean(axis=1))
-        paid = np.array([s.loss for s in states]) + common.repeat(n_restarts) * [
+        price = np.exp(np.log(result.price).reshape(-1, n_restarts).mean(axis=1))
+        states = [_State(network, x, loss) for network in result.networks]
+        paid = np.array([s.loss for s in states]) + price.repeat(n_restarts) * [
             s.lut() for s in states
         ]
-        first = np.arange(0, len(states), n_restarts)
-        kept = first + paid.reshape(-1, n_restarts).argmin(axis=1)
-        networks = [
-            polish(
-                result.networks[i], x, loss, price=float(result.price[i]), max_values=polish_values
-            )
-            for i in kept
-        ]
-        return replace(
-            result,
-            networks=tuple(networks),
-            predicted_lut=np.array([_State(network, x, loss).lut() for network in networks]),
-            price=result.price[kept],
+    first = np.arange(0, len(states), n_restarts)
+    return _chosen(result, first + paid.reshape(-1, n_restarts).argmin(axis=1))
+
+
+def polished(
+    result: LearnedResult, task: TaskArrays, options: PrecisionOptions, max_values: float
+) -> LearnedResult:
+    """Polish what was learned, on the rows and with the teacher that it was learned from, on one core.
+
+    Args:
+        result: of `learn_with_teacher`.
+        task, options: that it was learned with.
+        max_values: effort for each network, see `polish`.
+    """
+    with one_thread():
+        x, loss = _rows_and_loss(result, task, options)
+        networks = tuple(
+            polish(network, x, loss, price=float(price), max_values=max_values)
+            for network, price in zip(result.networks, result.price, strict=True)
         )
+        luts = np.array([_State(network, x, loss).lut() for network in networks])
+    return replace(result, networks=networks, predicted_lut=luts)
+
+
+def apart(result: LearnedResult) -> list[LearnedResult]:
+    """Return each network of a result by itself, so that workers can share the polishing."""
+    return [_chosen(result, [i]) for i in range(len(result.networks))]
+
+
+def _chosen(result: LearnedResult, indices: Sequence[int] | NDArray[np.int64]) -> LearnedResult:
+    return replace(
+        result,
+        networks=tuple(result.networks[i] for i in indices),
+        predicted_lut=result.predicted_lut[indices],
+        price=result.price[indices],
+    )
+
+
+def _rows_and_loss(
+    result: LearnedResult, task: TaskArrays, options: PrecisionOptions
+) -> tuple[NDArray[np.float32], Loss]:
+    """Return the rows that networks were trained on, and the loss that they were trained with."""
+    rows = np.delete(np.arange(len(task.y_train)), result.validation_rows)
+    rows = rows[task.target.is_trained_on(task.y_train[rows])]
+    loss = training_loss(task, rows, result.teacher_logits, options.distillation_weight)
+    return task.x_train[rows], loss
 
 
 def training_loss(

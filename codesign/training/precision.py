@@ -126,6 +126,8 @@ class LearnedResult:
         price: float64[n], loss per LUT that its budget came to.
         validation_rows: int64, rows that no network has seen (none where all were trained on).
         seconds: processor time of the training.
+        teacher_logits: what the teacher said of the training rows, float32[n_train, n_classes]; None where
+            there was none.
     """
 
     networks: tuple[QuantizedNetwork, ...]
@@ -133,6 +135,7 @@ class LearnedResult:
     price: NDArray[np.float64]
     validation_rows: NDArray[np.int64]
     seconds: float
+    teacher_logits: NDArray[np.float32] | None = None
 
 
 def train_learned(
@@ -169,7 +172,8 @@ def train_learned(
         learning.run_epoch()
         if progress is not None:
             progress((epoch + 1) / options.epochs)
-    return learning.result(time.process_time() - started)
+    result = learning.result(time.process_time() - started)
+    return replace(result, teacher_logits=teacher_logits)
 
 
 class _Learning:

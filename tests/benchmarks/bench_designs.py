@@ -42,7 +42,7 @@ from codesign.synthesis.open_flow import synthesize_verilog
 from codesign.tasks import fit_scaling, load_task
 from codesign.training import TaskArrays
 from codesign.training.judge import merit_of
-from codesign.training.polish import learn_with_teacher
+from codesign.training.polish import apart, learn_with_teacher, polished
 from codesign.training.precision import PrecisionOptions, batch_size_for
 from codesign.training.train import split_rows
 
@@ -157,9 +157,11 @@ def ours(
         epochs=epochs, batch_size=batch_size_for(len(task.y_train)), validation_fraction=0.0
     )
     with worker_pool() as pool:
-        jobs = [(candidates, budgets, task, options, 1 + k, polish_values) for k in range(seeds)]
+        jobs = [(candidates, budgets, task, options, 1 + k) for k in range(seeds)]
         results = _spread(pool, learn_with_teacher, jobs)
-        groups = zip(*(result.networks for result in results), strict=True)
+        parts = [(one, task, options, polish_values) for r in results for one in apart(r)]
+        networks = [part.networks[0] for part in _spread(pool, polished, parts)]
+        groups = [networks[i :: len(budgets)] for i in range(len(budgets))]
         designs = _spread(pool, _best, [(group, task, judge) for group in groups])
     return designs, epochs * len(budgets) * seeds / sum(r.seconds for r in results)
 

@@ -21,6 +21,7 @@ from codesign.stages.train import train_points
 from codesign.study import Study, StudyConfig
 from codesign.training import teacher
 from codesign.training.judge import merit_of
+from codesign.training.precision import LearnedResult
 from tests.export.random_networks import random_network, random_words, reference
 
 
@@ -52,15 +53,26 @@ def points(setting, n: int) -> list[FrontPoint]:
 def test_every_finalist_gets_the_networks_that_were_trained_for_it(monkeypatch, n_workers):
     """Trainings start in another order than they are told, and may end in any."""
 
-    def trained(candidates, luts, arrays, options, seed, polish_values, n_restarts):
+    def trained(candidates, luts, arrays, options, seed, n_restarts=1):
         split = "all rows" if options.validation_fraction == 0 else options.split
         found = [
-            (c, float(lut), split, seed, polish_values > 0)
-            for c, lut in zip(candidates, luts, strict=True)
+            (c, float(b), split, seed, n_restarts) for c, b in zip(candidates, luts, strict=True)
         ]
-        return SimpleNamespace(networks=tuple(found))
+        return LearnedResult(
+            networks=tuple(found),
+            predicted_lut=luts,
+            price=luts,
+            validation_rows=np.zeros(0, dtype=np.int64),
+            seconds=0.0,
+        )
+
+    def polish(result, arrays, options, max_values):
+        (network,), (lut,) = result.networks, result.price
+        assert lut == network[1] and options.validation_fraction == 0 and max_values > 0
+        return replace(result, networks=(("polished", *network),))
 
     monkeypatch.setattr(stage, "learn_with_teacher", trained)
+    monkeypatch.setattr(stage, "polished", polish)
     pool = None if n_workers is None else ThreadPoolExecutor(n_workers)
     config = StudyConfig.model_validate({"name": "s", "seed": 7, "train": {"n_splits": 3}})
     setting = SimpleNamespace(
@@ -71,8 +83,8 @@ def test_every_finalist_gets_the_networks_that_were_trained_for_it(monkeypatch, 
     )
     found = stage.train_learned(setting, ["a", "b"], np.array([500.0, 900.0]))
     for name, lut, finalist in zip("ab", (500.0, 900.0), found, strict=True):
-        assert finalist.splits == tuple((name, lut, k, 7 + k, False) for k in range(3))
-        assert finalist.kept == (name, lut, "all rows", 10, True)
+        assert finalist.splits == tuple((name, lut, k, 7 + k, 1) for k in range(3))
+        assert finalist.kept == ("polished", name, lut, "all rows", 10, 2)
 
 
 @pytest.mark.slow
