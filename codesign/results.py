@@ -234,7 +234,8 @@ class ImportedNetwork(Result):
         framework: what ran the original.
         network_digest: of the network here.
         notes: what could not be kept exactly.
-        proof: by kind of vectors: "random", "normal", "corners", "given".
+        proof: by kind of vectors: "random", "normal", "corners", "given"; "answers": the given ones against given
+            outputs, which no framework ran for.
     """
 
     KIND = "imported"

@@ -303,6 +303,7 @@ class NetworkSection(Strict):
         file: ONNX, QONNX, Keras, hls4ml project or its configuration.
         precision: type of what the file leaves in floats.
         inputs: NumPy file of the user's own inputs, [n, *shape], that the proof runs as well.
+        outputs: NumPy file of what the user's own framework answers to them, [n, ...], compared as well.
         search: search the hardware; else only the network as it is given is priced, exported and proved.
         flow, io_type, strategy, reuse_factor, clock_mhz: how the network is given.
         clocks_mhz, strategies: that the search tries.
@@ -313,6 +314,7 @@ class NetworkSection(Strict):
     file: str
     precision: str | None = None
     inputs: str | None = None
+    outputs: str | None = None
     search: bool = True
     flow: Literal["rtl", "hls"] | None = None
     io_type: Literal["io_parallel", "io_stream"] = "io_parallel"
@@ -417,7 +419,7 @@ def load_config(path: Path) -> StudyConfig:
     if config.network is not None:
         files = {
             key: str((path.parent / str(value)).resolve())
-            for key in ("file", "inputs")
+            for key in ("file", "inputs", "outputs")
             if (value := getattr(config.network, key)) is not None
         }
         moved["network"] = config.network.model_copy(update=files)

@@ -30,6 +30,10 @@ def register(app: typer.Typer) -> None:
             Path | None,
             typer.Option(help="NumPy file of your own inputs, (n, *shape), compared as well."),
         ] = None,
+        outputs: Annotated[
+            Path | None,
+            typer.Option(help="NumPy file of what your own framework answers to --inputs."),
+        ] = None,
         device: Annotated[str, typer.Option(help="Device, as in a study.")] = "xcvu13p",
         clock_mhz: Annotated[float, typer.Option(help="Target clock.", min=1.0)] = 200.0,
         flow: Annotated[
@@ -60,6 +64,7 @@ def register(app: typer.Typer) -> None:
             "file": str(model.resolve()),
             "precision": precision,
             "inputs": None if inputs is None else str(inputs.resolve()),
+            "outputs": None if outputs is None else str(outputs.resolve()),
             "search": False,
             "flow": flow,
             "io_type": io_type,

@@ -81,12 +81,15 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     return model
 
 
-def read_onnx(model: onnx.ModelProto, precision: FixedPoint | None) -> tuple[Draft, Value]:
+def read_onnx(
+    model: onnx.ModelProto, precision: FixedPoint | None, *, channels_last: bool = False
+) -> tuple[Draft, Value]:
     """Read a graph.
 
     Args:
         model: what `load_onnx` returned.
         precision: of what the file leaves in floats; None: nothing may be.
+        channels_last: the input has its channels last, though convolutions read them first.
 
     Returns:
         The network so far, and the value that the graph puts out.
@@ -110,7 +113,8 @@ def read_onnx(model: onnx.ModelProto, precision: FixedPoint | None) -> tuple[Dra
         raise DesignError(
             f"the graph has {len(inputs)} inputs and {len(graph.output)} outputs; give one of each"
         )
-    known[inputs[0].name] = draft.input(*_input_shape(inputs[0], graph))
+    shape, is_first = _input_shape(inputs[0], graph)
+    known[inputs[0].name] = draft.input(shape, is_first and not channels_last)
     readers = Counter(name for node in graph.node for name in node.input)
     readers.update(value.name for value in graph.output)
     for node in graph.node:

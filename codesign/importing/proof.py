@@ -80,6 +80,21 @@ def compare(imported: Imported, inputs: Floats) -> tuple[Difference, Floats]:
     theirs = np.concatenate(
         [imported.reference(values[i : i + _BATCH]) for i in range(0, len(values), _BATCH)]
     )
+    return compare_answers(imported, values, theirs, of=imported.framework), theirs
+
+
+def compare_answers(imported: Imported, values: Floats, theirs: Floats, *, of: str) -> Difference:
+    """Compare with answers that are known.
+
+    Args:
+        imported: the network.
+        values: float64[n, *shape], inputs of the original.
+        theirs: float64[n, n_outputs], what it answers.
+        of: who answered, for the message.
+
+    Raises:
+        DesignError: the shapes do not fit.
+    """
     ours = np.concatenate(
         [
             imported.outputs(imported.words_of_inputs(values[i : i + _BATCH]))
@@ -88,17 +103,14 @@ def compare(imported: Imported, inputs: Floats) -> tuple[Difference, Floats]:
     )
     if theirs.shape != ours.shape:
         raise DesignError(
-            f"{imported.framework} gives {theirs.shape[1]} outputs, the network read has {ours.shape[1]}"
+            f"{of} gives outputs {theirs.shape}, the network read {ours.shape}; give one row per input"
         )
     apart = np.abs(theirs - ours)
     steps = apart / imported.output_steps
-    return (
-        Difference(
-            vectors=len(values),
-            outputs=apart.size,
-            differing=int((steps >= 0.5).sum()),
-            largest=float(apart.max(initial=0.0)),
-            largest_steps=float(steps.max(initial=0.0)),
-        ),
-        theirs,
+    return Difference(
+        vectors=len(values),
+        outputs=apart.size,
+        differing=int((steps >= 0.5).sum()),
+        largest=float(apart.max(initial=0.0)),
+        largest_steps=float(steps.max(initial=0.0)),
     )

@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ from codesign.importing.firmware_reader import read_project
 from codesign.importing.firmware_runner import FirmwareProgram
 from codesign.importing.hls4ml_reader import read_graph
 from codesign.importing.onnx_reader import load_onnx, onnx_reference, read_onnx
+from codesign.importing.qkeras_reader import (
+    foreign_modules,
+    is_qkeras,
+    qonnx_of,
+    read_keras_config,
+)
 from codesign.ir import FixedPoint, HardwareConfig, Network, QuantizedNetwork
 from codesign.layers import LAYERS, run_words
 from codesign.layers._import import Draft, Value
@@ -120,7 +127,15 @@ def read_model(
         draft, output = _located(path, lambda: read_onnx(model, fmt))
         framework = "qonnx" if is_qonnx else "onnxruntime"
         reference: Reference = _lazily(lambda: onnx_reference(path, model))
-    elif path.suffix in (".keras", ".h5"):
+    elif path.suffix in (".keras", ".h5", ".hdf5"):
+        keras_config = read_keras_config(path)
+        if is_qkeras(keras_config):
+            return _read_qkeras(path, keras_config, config, fmt)
+        if foreign := [m for m in foreign_modules(keras_config) if m not in ("hgq", "hgq2")]:
+            raise DesignError(
+                f"{path}: has layers of {', '.join(foreign)}, which is not read; export the model to QONNX, or give"
+                " the hls4ml project that was made of it"
+            )
         draft, output, reference = _located(path, lambda: _read_keras(load_keras(path), precision))
         framework = "keras"
     elif path.is_dir() or path.suffix in (".yml", ".yaml"):
@@ -136,6 +151,30 @@ def read_model(
         )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return _imported(draft, output, framework, digest, reference, config)
+
+
+def _read_qkeras(
+    path: Path, keras_config: Mapping[str, Any], config: OnnxConfig, precision: FixedPoint | None
+) -> Imported:
+    """Read a QKeras file; compared with QKeras where it is installed, else with its graph in qonnx."""
+    model = _located(path, lambda: qonnx_of(path, keras_config))
+    draft, output = _located(path, lambda: read_onnx(model, precision, channels_last=True))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if find_spec("qkeras") and find_spec("tensorflow"):
+        reference = _lazily(lambda: _qkeras_reference(path))
+        return _imported(draft, output, "qkeras", digest, reference, config)
+    draft.note(
+        "QKeras is not installed: the proof runs the QONNX graph of the file in qonnx; give --outputs of your own to"
+        " compare with QKeras itself"
+    )
+    reference = _lazily(lambda: onnx_reference(path, model))
+    return _imported(draft, output, "qonnx", digest, reference, config)
+
+
+def _qkeras_reference(path: Path) -> Reference:
+    import qkeras.utils
+
+    return _keras_reference(qkeras.utils.load_qmodel(str(path), compile=False))
 
 
 def read_object(
@@ -292,13 +331,17 @@ def _read_keras(
     ))  # fmt: skip
     draft, output = read_graph(graph)
 
+    return draft, output, _keras_reference(model)
+
+
+def _keras_reference(model: Any) -> Reference:
     def reference(inputs: Floats) -> Floats:
         x = np.asarray(inputs, dtype=np.float32)
         return np.asarray(model.predict(x, verbose=0, batch_size=4096), dtype=np.float64).reshape(
             len(x), -1
         )
 
-    return draft, output, reference
+    return reference
 
 
 def _read_torch(

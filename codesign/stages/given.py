@@ -16,7 +16,7 @@ from codesign.export.templates import check_firmware_name
 from codesign.files import replacing, write_atomically
 from codesign.hardware.scorer import exact_population
 from codesign.importing import Imported, read_model
-from codesign.importing.proof import compare, drawn_inputs
+from codesign.importing.proof import compare, compare_answers, drawn_inputs
 from codesign.ir import HardwareConfig, QuantizedNetwork
 from codesign.metrics import load_metric
 from codesign.reporter import Reporter
@@ -85,6 +85,14 @@ def import_given(study: Study, *, part: str, reporter: Reporter) -> ImportedNetw
             difference, _ = compare(imported, inputs)
             proof[kind] = ProofFacts(**asdict(difference))
             stage.update(float(len(proof)), kind)
+    if section.outputs is not None:
+        if section.inputs is None:
+            raise ConfigError("network.outputs answers no inputs; give network.inputs, too")
+        answers = _read_array(Path(section.outputs), "outputs")
+        theirs = answers.reshape(len(answers), -1)
+        given = np.asarray(drawn["given"], dtype=np.float32).astype(np.float64)
+        difference = compare_answers(imported, given, theirs, of=section.outputs)
+        proof["answers"] = ProofFacts(**asdict(difference))
     _store_answers(study, imported)
     study.given_network.parent.mkdir(parents=True, exist_ok=True)
     imported.network.save(study.given_network)
@@ -115,17 +123,24 @@ def _given_config(section: NetworkSection, part: str) -> OnnxConfig:
 
 
 def _read_inputs(path: Path, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    inputs = _read_array(path, "inputs")
+    if inputs.shape[1:] != shape:
+        raise DataError(f"{path}: expected inputs of shape (n, {', '.join(map(str, shape))})")
+    return inputs
+
+
+def _read_array(path: Path, what: str) -> NDArray[np.float64]:
     try:
-        inputs = np.load(path, allow_pickle=False)
+        values = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{path}: no NumPy array of inputs ({error}); save one with numpy.save"
+            f"{path}: no NumPy array of {what} ({error}); save one with numpy.save"
         ) from error
-    if not isinstance(inputs, np.ndarray) or inputs.shape[1:] != shape or len(inputs) == 0:
-        raise DataError(f"{path}: expected inputs of shape (n, {', '.join(map(str, shape))})")
-    if inputs.dtype.kind not in "fiu" or not np.isfinite(inputs).all():
+    if not isinstance(values, np.ndarray) or values.ndim < 1 or len(values) == 0:
+        raise DataError(f"{path}: expected one array of {what}, a row per event")
+    if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
         raise DataError(f"{path}: holds values that are no finite numbers; clean them")
-    return np.asarray(inputs, dtype=np.float64)
+    return np.asarray(values, dtype=np.float64)
 
 
 def _store_answers(study: Study, imported: Imported) -> None:
