@@ -169,13 +169,12 @@ class _Reader:
 
     def output(self) -> Value:
         """Return what the ports that layers write carry, joined in their order."""
-        outputs = [value for _, _, value in self._outputs()]
+        outputs = {name: value for _, name, value in self._outputs()}
         if not outputs:
             raise DesignError(
                 f"{self.firmware.source}: no port of the top function is written by a layer"
             )
-        node = Foreign(kind="hls4ml.Output", name="output", inputs=tuple(outputs))
-        return outputs[0] if len(outputs) == 1 else self.draft.concatenated(node, outputs, 0)
+        return self.draft.joined(outputs)
 
     def read(self, call: Call) -> None:
         """Read one call."""

@@ -37,11 +37,15 @@ def read_graph(graph: Any) -> tuple[Draft, Value]:
     for layer in graph.get_layers():
         for name in layer.inputs:
             counts[name] = counts.get(name, 0) + 1
-    for layer in graph.get_layers():
+    layers = _inputs_first(list(graph.get_layers()))
+    n_inputs = sum(layer.class_name in ("InputLayer", "Input") for layer in layers)
+    parts = iter(
+        draft.inputs([_shape(layer) for layer in layers[:n_inputs]]) if n_inputs > 1 else ()
+    )
+    for layer in layers:
         node = _foreign(layer, known)
         if layer.class_name in ("InputLayer", "Input"):
-            shape = tuple(int(n) for n in layer.get_output_variable().shape)
-            last = draft.input(shape)
+            last = draft.input(_shape(layer)) if n_inputs == 1 else next(parts)
             following = [x for x in graph.get_layers() if layer.outputs[0] in x.inputs]
             is_quantized = bool(following) and all(
                 x.class_name == "FixedPointQuantizer" for x in following
@@ -64,10 +68,24 @@ def read_graph(graph: Any) -> tuple[Draft, Value]:
         known[layer.outputs[0]] = last
     if last is None:
         raise DesignError("the model holds no layer; give the network itself")
-    outputs = list(graph.outputs)
-    if len(outputs) != 1:
-        raise DesignError(f"the model has {len(outputs)} outputs; give one with a single output")
-    return draft, known[outputs[0]]
+    return draft, draft.joined({name: known[name] for name in graph.outputs})
+
+
+def _shape(layer: Any) -> tuple[int, ...]:
+    return tuple(int(n) for n in layer.get_output_variable().shape)
+
+
+def _inputs_first(layers: list[Any]) -> list[Any]:
+    """Return the layers, inputs and what rounds them first: all inputs are typed before one is read."""
+    inputs = [layer for layer in layers if layer.class_name in ("InputLayer", "Input")]
+    names = {layer.outputs[0] for layer in inputs}
+    rounding = [
+        layer
+        for layer in layers
+        if layer.class_name == "FixedPointQuantizer" and layer.inputs[0] in names
+    ]
+    first = [*inputs, *rounding]
+    return [*first, *(layer for layer in layers if layer not in first)]
 
 
 def _foreign(layer: Any, known: dict[str, Value]) -> Foreign:

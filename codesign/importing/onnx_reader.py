@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 _CONTROL_FLOW = ("If", "Loop", "Scan")
 #: Quantizers, which layer types read of constants, too: what they say about words must not be lost.
-_QUANTIZERS = ("Quant", "BipolarQuant", "QuantizeLinear", "DequantizeLinear")
+QUANTIZERS = ("Quant", "BipolarQuant", "QuantizeLinear", "DequantizeLinear")
 _WIRES = (
     "Identity",
     "Reshape",
@@ -48,6 +48,18 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf's and onnx' errors share no base class
         raise DesignError(f"{path}: not a readable ONNX file ({error}); export it again") from error
+    check_onnx(model, str(path))
+    return model
+
+
+def check_onnx(model: onnx.ModelProto, path: str) -> None:
+    """Refuse what cannot be read, and name the operator sets that a file forgot.
+
+    Raises:
+        DesignError: it keeps data elsewhere, branches, or holds unknown operators; names the node.
+    """
+    import onnx
+
     graph = model.graph
     for tensor in graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
@@ -69,7 +81,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
         if node.op_type in local:
             raise DesignError(f"{label}: is a function of the file's own; inline it (onnx.inliner)")
         is_known = node.domain in ("", "ai.onnx") or "qonnx" in node.domain or "finn" in node.domain
-        if not is_known and node.op_type not in _QUANTIZERS:
+        if not is_known and node.op_type not in QUANTIZERS:
             raise DesignError(
                 f"{label}: is a custom operator of domain {node.domain!r}; replace it by standard ones"
             )
@@ -78,7 +90,6 @@ def load_onnx(path: Path) -> onnx.ModelProto:
             model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
     if not domains[""]:
         model.opset_import.append(onnx.helper.make_opsetid("", 13))
-    return model
 
 
 def read_onnx(
@@ -100,7 +111,7 @@ def read_onnx(
     from onnx import numpy_helper
 
     graph = model.graph
-    quantizes = any(node.op_type in _QUANTIZERS for node in graph.node)
+    quantizes = any(node.op_type in QUANTIZERS for node in graph.node)
     draft = Draft(precision, rounds_results=not quantizes)
     known: dict[str, Value | Constant] = {
         tensor.name: Constant(values=np.asarray(numpy_helper.to_array(tensor), dtype=np.float64))
@@ -109,15 +120,17 @@ def read_onnx(
     }
     stored = {t.name: str(numpy_helper.to_array(t).dtype) for t in graph.initializer}
     inputs = [value for value in graph.input if value.name not in known]
-    if len(inputs) != 1 or len(graph.output) != 1:
-        raise DesignError(
-            f"the graph has {len(inputs)} inputs and {len(graph.output)} outputs; give one of each"
-        )
-    shape, is_first = _input_shape(inputs[0], graph)
-    known[inputs[0].name] = draft.input(shape, is_first and not channels_last)
+    if not inputs or not graph.output:
+        raise DesignError("the graph has no input or no output; export the network itself")
+    if len(inputs) == 1:
+        shape, is_first = _input_shape(inputs[0], graph)
+        known[inputs[0].name] = draft.input(shape, is_first and not channels_last)
+    else:
+        values = draft.inputs([_input_shape(info, graph)[0] for info in inputs])
+        known.update({info.name: value for info, value in zip(inputs, values, strict=True)})
     readers = Counter(name for node in graph.node for name in node.input)
     readers.update(value.name for value in graph.output)
-    for node in graph.node:
+    for node in _inputs_first(graph):
         foreign = _foreign(node, known, stored)
         if node.op_type == "Constant":
             known[node.output[0]] = _constant_node(node, foreign, stored)
@@ -132,7 +145,7 @@ def read_onnx(
         is_folded = (
             bool(foreign.inputs)
             and all(not isinstance(x, Value) for x in foreign.inputs)
-            and node.op_type not in (*_QUANTIZERS, *_WIRES)
+            and node.op_type not in (*QUANTIZERS, *_WIRES)
         )
         result = _folded(model, node, foreign) if is_folded else read_node(foreign, draft)
         if isinstance(result, Value) and readers[node.output[0]] > 1:
@@ -140,12 +153,33 @@ def read_onnx(
         known[node.output[0]] = result
         if node.op_type == "QuantizeLinear":
             stored[node.output[0]] = str(foreign.attributes["stored_2"])
-    output = known.get(graph.output[0].name)
-    if not isinstance(output, Value):
-        raise DesignError(
-            "the graph's output does not depend on its input; export the network itself"
-        )
-    return draft, output
+    outputs: dict[str, Value] = {}
+    for info in graph.output:
+        output = known.get(info.name)
+        if not isinstance(output, Value):
+            raise DesignError(
+                f"the graph's output {info.name!r} does not depend on its input; export the network itself"
+            )
+        outputs[info.name] = output
+    return draft, draft.joined(outputs)
+
+
+def _inputs_first(graph: Any) -> list[Any]:
+    """Return the nodes, first those that do nothing but round an input: all inputs are typed before one is read."""
+    constant = {tensor.name for tensor in graph.initializer}
+    alone = {value.name for value in graph.input}
+    early, late = [], []
+    for node in graph.node:
+        names = {name for name in node.input if name}
+        if names <= constant:
+            early.append(node)
+            constant.update(node.output)
+        elif names <= constant | alone and node.op_type in (*_WIRES, *QUANTIZERS):
+            early.append(node)
+            alone.update(node.output)
+        else:
+            late.append(node)
+    return [*early, *late]
 
 
 def _input_shape(info: Any, graph: Any) -> tuple[tuple[int, ...], bool]:
@@ -252,10 +286,11 @@ def onnx_reference(path: Path, model: onnx.ModelProto) -> Callable[[Floats], Flo
 
     graph = model.graph
     constants = {t.name for t in graph.initializer}
-    (info,) = (value for value in graph.input if value.name not in constants)
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
-    fixed = info.type.tensor_type.shape.dim[0].dim_value
-    run: Callable[[NDArray[Any]], NDArray[Any]]
+    infos = [value for value in graph.input if value.name not in constants]
+    dtypes = [onnx.helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type) for i in infos]
+    shapes = [[d.dim_value for d in i.type.tensor_type.shape.dim[1:]] for i in infos]
+    fixed = infos[0].type.tensor_type.shape.dim[0].dim_value
+    run: Callable[[dict[str, NDArray[Any]]], Any]
     if any(node.domain and node.domain != "ai.onnx" for node in graph.node):
         domains = {n.domain for n in graph.node if n.op_type == "Quant"}
         for node in graph.node:  # older files name the same operators by another domain
@@ -265,22 +300,33 @@ def onnx_reference(path: Path, model: onnx.ModelProto) -> Callable[[Floats], Flo
             model.opset_import.append(onnx.helper.make_opsetid(QONNX_DOMAIN, 1))
         evaluator = qonnx_evaluator(model)
 
-        def run(x: NDArray[Any]) -> NDArray[Any]:
-            outputs: Any = evaluator.run(None, {info.name: x})
-            return np.asarray(outputs[0])
+        def run(feeds: dict[str, NDArray[Any]]) -> Any:
+            return evaluator.run(None, feeds)
     else:
         session = onnx_session(model.SerializeToString(), str(path))
 
-        def run(x: NDArray[Any]) -> NDArray[Any]:
-            return np.asarray(session.run(None, {info.name: x})[0])
+        def run(feeds: dict[str, NDArray[Any]]) -> Any:
+            return session.run(None, feeds)
+
+    def answer(part: Floats) -> Floats:
+        """Answer one batch, float64[n, n_outputs]; several inputs and outputs are joined in order."""
+        flat, first, feeds = part.reshape(len(part), -1), 0, {}
+        for info, dtype, shape in zip(infos, dtypes, shapes, strict=True):
+            size = int(np.prod(shape))
+            chosen = flat[:, first : first + size].reshape(len(part), *shape)
+            feeds[info.name], first = chosen.astype(dtype), first + size
+        found = [
+            np.asarray(output, dtype=np.float64).reshape(len(part), -1) for output in run(feeds)
+        ]
+        return np.concatenate(found, axis=1)
 
     def reference(inputs: Floats) -> Floats:
-        x = np.asarray(inputs, dtype=dtype)
+        x = np.asarray(inputs)
         parts = [x] if fixed < 1 else [x[i : i + fixed] for i in range(0, len(x), fixed)]
         if fixed > 1 and len(parts[-1]) < fixed:
             padding = np.repeat(parts[-1][-1:], fixed - len(parts[-1]), axis=0)
             parts[-1] = np.concatenate([parts[-1], padding])
-        outputs = np.concatenate([run(part) for part in parts])[: len(x)]
-        return np.asarray(outputs.reshape(len(x), -1), dtype=np.float64)
+        outputs = np.concatenate([answer(part) for part in parts])[: len(x)]
+        return np.asarray(outputs, dtype=np.float64)
 
     return reference

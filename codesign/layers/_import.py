@@ -300,6 +300,8 @@ class Draft:
         self.input_gain: Floats = np.zeros(0)
         self.input_offset: Floats = np.zeros(0)
         self.input_value: Value
+        self._is_joined = False
+        self._parts: list[tuple[Value, Grid]] = []  # of a joined input, rounded so far
         self._nodes: list[Node] = []
         self._sites: dict[str, Site] = {}
         self._open: dict[str, _Open] = {}
@@ -318,8 +320,6 @@ class Draft:
             shape: of one event, as the foreign graph has it.
             channels_first: ours has its channels last.
         """
-        if self._shapes:
-            raise DesignError("the network has several inputs; give one with a single input")
         if not 1 <= len(shape) <= 3:
             raise DesignError(
                 f"the network's input has shape {shape}; one to three axes are supported, without the batch"
@@ -331,6 +331,31 @@ class Draft:
         self.input_gain, self.input_offset = np.ones(shape), np.zeros(shape)
         self.input_value = _fresh("input", index)
         return self.input_value
+
+    def inputs(self, shapes: Sequence[tuple[int, ...]]) -> list[Value]:
+        """Declare several inputs: ours is one vector of all their elements, in order."""
+        n = sum(prod(shape) for shape in shapes)
+        whole, first, values = self.input((n,)), 0, []
+        for shape in shapes:
+            part = slice(first, first + prod(shape))
+            values.append(whole.arranged(lambda a, part=part, shape=shape: a[part].reshape(shape)))  # type: ignore[misc]
+            first = part.stop
+        self._is_joined = True
+        if self.precision is not None and self.rounds_results:  # every part at once
+            node = Foreign(kind="input.input", name="input", inputs=())
+            values = [self.rounded(node, value, Grid.of(self.precision)) for value in values]
+        return values
+
+    def joined(self, outputs: Mapping[str, Value]) -> Value:
+        """Return several outputs as one vector of all their elements, in order."""
+        if len(outputs) == 1:
+            return next(iter(outputs.values()))
+        sizes = ", ".join(f"{name} ({value.index.size})" for name, value in outputs.items())
+        self.note(f"outputs are joined in order: {sizes}")
+        node = Foreign(kind="output.output", name="outputs", inputs=())
+        return self.concatenated(
+            node, [value.arranged(lambda a: a.reshape(-1)) for value in outputs.values()], 0
+        )
 
     def affine(self, value: Value, gain: Floats | float, offset: Floats | float) -> Value:
         """Return value * gain + offset, with ONNX' broadcasting."""
@@ -675,6 +700,12 @@ class Draft:
 
     def shared(self, node: Foreign, value: Value) -> Value:
         """Return a value that several nodes read: none of them may change its weights any more."""
+        if (
+            self.rounds_results
+            and value.pending is None
+            and (value.function or value.node in self._open)
+        ):
+            return self._read(value, node)  # once for all of them
         if value.node not in self._open:
             return value
         settled = self._settled(node, replace(value, function="", pending=None))
@@ -727,6 +758,10 @@ class Draft:
         """Return a value whose words exist: rounded to the stated precision where it is of floats."""
         value = self.applied(value)
         if value.node not in self._sites and value.node not in self._open:
+            if self._parts:
+                raise node.refuse(
+                    "reads an input before every other one is quantized; quantize all first"
+                )
             if self.precision is None:
                 raise node.refuse(
                     "reads the network's input, which is not quantized; quantize it first,"
@@ -826,6 +861,8 @@ class Draft:
         unit = np.ones(value.shape) if is_power_of_two(step) else np.array(step)
         if not value.offset.any() and is_power_of_two(value.gain / step):
             unit = value.gain
+        if self._is_joined:
+            return self._rounded_part(node, value, grid, unit)
         value = self._selected_input(node, value)
         plain = _plain(value)
         result = self._own_type(plain, replace(grid, step=step / unit))
@@ -841,6 +878,51 @@ class Draft:
         self.input_gain = gain.reshape(result.shape)
         self.input_offset = offset.reshape(result.shape)
         return replace(plain, gain=np.array(unit))
+
+    def _rounded_part(self, node: Foreign, value: Value, grid: Grid, unit: Floats) -> Value:
+        """Round one of several inputs; ours is placed when the last of them is."""
+        if self._parts and (grid.rounding, grid.overflow) != (
+            self._parts[0][1].rounding,
+            self._parts[0][1].overflow,
+        ):
+            raise node.refuse(
+                "rounds its input in another way than other inputs are; round all alike"
+            )
+        step = np.broadcast_to(grid.step / unit, value.shape)
+        self._parts.append(
+            (
+                replace(value, gain=value.gain / unit, offset=value.offset / unit),
+                replace(grid, step=step),
+            )
+        )
+        index = np.concatenate([part.index.ravel() for part, _ in self._parts])
+        n = prod(self._shapes["input"])
+        if np.unique(index).size < index.size:
+            raise node.refuse("rounds a part of the network's input again; round each input once")
+        if index.size == n:
+
+            def arranged(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+                flat = np.concatenate(
+                    [
+                        np.broadcast_to(a, p.shape).ravel()
+                        for a, (p, _) in zip(arrays, self._parts, strict=True)
+                    ]
+                )
+                result = np.empty_like(flat)
+                result[index] = flat
+                return result
+
+            grids = [part for _, part in self._parts]
+            whole = replace(
+                grid,
+                step=arranged([g.step for g in grids]),
+                bits=arranged([np.asarray(g.bits) for g in grids]),
+                signed=arranged([np.asarray(g.signed) for g in grids]),
+            )
+            self._add_input(whole.type((n,)))
+            self.input_gain = arranged([part.gain for part, _ in self._parts])
+            self.input_offset = arranged([part.offset for part, _ in self._parts])
+        return replace(_plain(value), gain=np.array(unit))
 
     def _selected_input(self, node: Foreign, value: Value) -> Value:
         if not _is_whole(value, self._shapes["input"]):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
+    from codesign.layers._import import Constant, Draft, Foreign, Value
 
 #: Width of a table's index.
 TABLE_BITS = 8
@@ -66,6 +67,12 @@ class TableActivation(Activation):
         bits = torch.tensor(float(index.bits), device=values.device)
         integer_bits = torch.tensor(float(index.integer_bits), device=values.device)
         return self.smooth(floor_saturate(values, bits, integer_bits, is_signed=True))
+
+    def read(self, node: Foreign, draft: Draft) -> Value | Constant:
+        draft.note(
+            f"{node}: is looked up in a table of {2**TABLE_BITS} entries, which rounds its input"
+        )
+        return super().read(node, draft)
 
     @property
     def index_format(self) -> FixedPoint:
