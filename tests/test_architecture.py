@@ -294,7 +294,7 @@ def test_tests_import_only_what_the_project_declares() -> None:
                     continue
                 found[target] = str(path.relative_to(ROOT))
     # rivals of a benchmark, and frameworks whose networks are imported, bring an environment of their own
-    for rival in ("rule4ml", "hgq", "keras", "brevitas"):
+    for rival in ("rule4ml", "hgq", "keras", "brevitas", "qkeras", "tensorflow", "pquant"):
         found.pop(rival, None)
     assert not found, f"declare these in pyproject.toml: {found}"
 
