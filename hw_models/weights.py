@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr
 
 Array = NDArray[np.float64]
 
@@ -150,7 +150,7 @@ def _prior() -> _Prior:
     for i, sigma in enumerate(sigmas):
         words = np.arange(0, int(4 * sigma) + 2)
         # |round(w)| = k: both signs of (k - 1/2, k + 1/2]
-        share = 2 * (norm.cdf((words + 0.5) / sigma) - norm.cdf((words - 0.5) / sigma))
+        share = 2 * (ndtr((words + 0.5) / sigma) - ndtr((words - 0.5) / sigma))
         share[0] /= 2
         zeros[i] = share[0]
         limit = np.sqrt(3.0) * sigma

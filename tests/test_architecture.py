@@ -462,6 +462,14 @@ def test_help_loads_no_heavy_library() -> None:
     assert loaded_by(HELP).isdisjoint(HEAVY)
 
 
+@pytest.mark.parametrize(
+    "words", ["list tasks", "data list", "schema budget", "calibrate --history"]
+)
+def test_verbs_that_only_tell_start_without_torch(words: str) -> None:
+    run = HELP.replace("'--help'", ", ".join(map(repr, words.split())))
+    assert loaded_by(run).isdisjoint({"torch", "pandas", "pymoo"})
+
+
 def test_hw_models_stands_on_numpy_and_scipy_alone() -> None:
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

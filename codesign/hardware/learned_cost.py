@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from codesign.ir import FLOWS, Population
 from hw_models.families import adder_levels_per_cycle
@@ -152,7 +152,7 @@ class LearnedCostModel:
             b = 0.5 * (strength * noise**2 + float(rest @ rest - change @ joint @ change))
             spread = np.einsum("ij,ij->i", x, np.linalg.solve(joint, x.T).T)
             scale = np.sqrt(max(b, 1e-12) / a * (1.0 + spread))
-            found[name] = (x @ (prior + change), student_t.ppf(0.95, 2 * a) * scale)
+            found[name] = (x @ (prior + change), float(stdtrit(2 * a, 0.95)) * scale)
         budget = np.log(np.maximum(population.lut_budget, 1.0))
         found["adder_cost"] = (found["adder_cost"][0] + budget, found["adder_cost"][1])
         return {

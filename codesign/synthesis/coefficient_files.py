@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from codesign.errors import CalibrationError
 from codesign.files import write_atomically
 from codesign.tools import configuration_folder
-from hw_models.calibration import Coefficients, load_coefficients, save_coefficients
+from hw_models.coefficients import Coefficients, load_coefficients, save_coefficients
 from hw_models.errors import ModelError
 from hw_models.records import Record, load_records, record_json
 

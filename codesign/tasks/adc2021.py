@@ -12,7 +12,6 @@ from pydantic import Field
 
 from codesign.errors import DataError
 from codesign.metrics import load_metric
-from codesign.tasks._anomaly_teacher import anomaly_scores
 from codesign.tasks._download import sha256_of
 from codesign.tasks._hdf5 import dataset_of, open_hdf5
 from codesign.tasks._level1_generator import FEATURES
@@ -86,6 +85,8 @@ class Adc2021(Task):
         else:
             truth = Truth(name="score", kind="values", names=("anomaly",), units=("log2 error",))
             both = teacher_view(np.concatenate([x_train, x_test]), FEATURES)
+            from codesign.tasks._anomaly_teacher import anomaly_scores  # needs torch
+
             score = anomaly_scores(both[: min(n_train, _TEACHER_ROWS)], both)[:, None]
             y_train, y_test = score[:n_train], score[n_train:]
         files = {"background": options.path, **options.signals}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from hw_models.calibration.estimate import estimate_records
 from hw_models.calibration.fit import (
@@ -458,7 +458,7 @@ def is_beyond_chance(gain: Array) -> bool:
     if gain.size < 2 or gain.mean() <= 0:
         return False
     error = float(gain.std(ddof=1)) / math.sqrt(gain.size)
-    return bool(gain.mean() > float(student_t.ppf(0.95, gain.size - 1)) * error)
+    return bool(gain.mean() > float(stdtrit(gain.size - 1, 0.95)) * error)
 
 
 def _target_error(
