@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -13,6 +15,18 @@ _TITLES = {
     "resolution": "resolution",
     "turn_on": "turn-on",
 }
+
+
+def log_axis(values: Sequence[float]) -> dict[str, Any]:
+    """Return a logarithmic axis with whole numbers at 1, 2 and 5 of each decade, for values above 0."""
+    known = [v for v in values if v > 0] or [1.0]
+    decades = range(math.floor(math.log10(min(known))), math.ceil(math.log10(max(known))) + 1)
+    ticks = [m * 10.0**k for k in decades for m in (1, 2, 5)]
+    return {
+        "type": "log",
+        "tickvals": ticks,
+        "ticktext": [f"{tick:,.4g}" if tick < 1e4 else f"{tick:,.0f}" for tick in ticks],
+    }
 
 
 def curve_figures(summary: dict[str, Any]) -> list[tuple[str, go.Figure]]:
@@ -34,7 +48,9 @@ def curve_figures(summary: dict[str, Any]) -> list[tuple[str, go.Figure]]:
                 name=curve["label"],
                 **shape,
             )
-        figure.update_xaxes(title=curves[0]["x_title"], type="log" if kind == "roc" else "linear")
+        figure.update_xaxes(title=curves[0]["x_title"])
+        if kind == "roc":
+            figure.update_xaxes(**log_axis([x for curve in curves for x in curve["x"]]))
         figure.update_yaxes(title=curves[0]["y_title"])
         if trigger and kind == "histogram":
             value = trigger["threshold_word"] * 2.0 ** -trigger["fraction_bits"]
@@ -66,7 +82,8 @@ def _against_lut(summary: dict[str, Any]) -> list[tuple[str, go.Figure]]:
         )
         kind = rows[0]["heads"][name]["kind"]
         unit = f" ({kind['unit']})" if kind["unit"] else ""
-        figure.update_xaxes(title="LUT, predicted with weights", type="log")
+        luts = [d["predicted_with_weights"]["lut"]["value"] for d in rows]
+        figure.update_xaxes(title="LUT, predicted with weights", **log_axis(luts))
         figure.update_yaxes(title=f"{kind['name']}{unit}")
         figure.update_layout(title=f"{name}: {kind['name']} on the test rows against LUT")
         figures.append((f"{name}_lut", figure))

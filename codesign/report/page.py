@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from codesign.front import METRICS, Design
-from codesign.report.curves import curve_figures
+from codesign.report.curves import curve_figures, log_axis
 from codesign.report.table import EVIDENCE, KEY, LABELS, cell, marked, number, title_of
 from codesign.results import Evidence
 
@@ -104,6 +104,7 @@ def _details(design: Design) -> dict[str, Any]:
             ),
         ],
         "layers": design.layers,
+        "untrained": design.state != "trained",
     }
 
 
@@ -195,12 +196,33 @@ def _front_figure(
             figure.add_hline(
                 y=value,
                 line={"dash": "dot", "color": "#5b6675", "width": 1},
-                annotation={"text": baseline["description"], "font": {"size": 11}},
+                annotation={
+                    "text": baseline["description"],
+                    "font": {"size": 11},
+                    "bgcolor": "rgba(255,255,255,0.85)",
+                },
             )
     figure.update_layout(title=f"{score} against {LABELS[metric]}")
-    figure.update_xaxes(title=LABELS[metric], type="log" if metric == "lut" else "linear")
-    figure.update_yaxes(title=score)
+    figure.update_xaxes(title=LABELS[metric])
+    if metric == "lut":
+        figure.update_xaxes(**log_axis([d.figures[metric].value for d in designs]))
+    figure.update_yaxes(title=score, range=_score_range(designs))
     return figure
+
+
+def _score_range(designs: list[Design]) -> list[float] | None:
+    """Return what the score's axis shows at first: trained designs, and as much again below them.
+
+    A front begins with designs of a dozen LUTs and poor scores, which would press those that matter into a line.
+    """
+    trained = [d for d in designs if d.state == "trained"]
+    if not trained:
+        return None
+    low = min(d.score - d.score_error for d in trained)
+    high = max(d.score + d.score_error for d in trained)
+    span = max(high - low, 0.01)
+    least, greatest = min(d.score for d in designs), max(d.score for d in designs)
+    return [max(low - span, least - 0.1 * span), max(high, min(greatest, high + span)) + 0.1 * span]
 
 
 def _figure_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
