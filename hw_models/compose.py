@@ -2,7 +2,8 @@
 
 HLS, io_parallel: stages follow one another, operations of one stage run in parallel; the interval is
 the largest interval.  HLS, io_stream: every operation runs at once (dataflow), so the slowest decides
-and the others add their fill.  RTL (alkaid): one combinational graph, cut every few adder levels.
+and the others add their fill.  RTL (alkaid): one combinational graph, cut every few adder levels, and where groups of
+an event take turns, one such graph per phase.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from hw_models.parts import capacity_of, fit_note, within
 from hw_models.primitives import get_primitive
 from hw_models.primitives.base import Array, Context, OpCost
 from hw_models.primitives.matvec import RELAY
+from hw_models.primitives.turns import is_barrier
 from hw_models.types import (
     MATVEC_STRATEGIES,
     METRICS,
@@ -164,6 +166,7 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
     input_bits = np.zeros(n)
     output_bits = np.zeros(n)
     is_dataflow = np.zeros(n, dtype=bool)
+    waits = np.full(n * n_stages, np.nan)
     first, last = np.full(n, n_stages), np.full(n, -1)
     for op in batch.ops:
         np.minimum.at(first, op.design, op.stage)
@@ -226,6 +229,8 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
             )
             np.maximum.at(latency, position, cost.latency_cycles + boundary)
         np.maximum.at(interval, op.design, cost.interval_cycles)
+        if op.primitive == "turns":
+            np.fmax.at(waits, position, is_barrier(parameters))
         if "strategy" in parameters:
             code = parameters["strategy"].astype(np.int64)
             np.minimum.at(lowest, op.design, code)
@@ -234,13 +239,12 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
 
     is_cut, lut_scale = np.zeros(n, dtype=bool), np.ones(n)
     if is_rtl:
-        levels = depth.reshape(n, n_stages).sum(axis=1)
-        cycles = np.maximum(np.ceil(levels / cutoff - 1e-9), 1.0)
+        cycles, waiting = _pipeline(depth.reshape(n, n_stages), waits.reshape(n, n_stages), cutoff)
         # alkaid registers every cut and the output, not the input
         cut = crossing / np.maximum(crossing_depth, 1e-3)
         terms["ff"]["rtl.pipeline"] = (cycles - 1) * cut
         terms["ff"]["rtl.output"] = output_bits
-        total = cycles
+        total = cycles + waiting
         solved = {name: batch.solved.get(name, np.full(n, np.nan)) for name in SOLVED}
         lut_scale = _settle(terms["lut"], solved["adder_cost"], "distributed.graph")
         _settle(terms["ff"], solved["register_bits"], "rtl.registers")
@@ -290,6 +294,27 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
         keys=Keys(tool=tool, version=batch.tool_version, family=family.name, io_type=batch.io_type),
         ops=tuple(costs),
     )
+
+
+def _pipeline(levels: Array, waits: Array, levels_per_cycle: Array) -> tuple[Array, Array]:
+    """Cut designs into pipeline stages, each phase by itself.
+
+    Args:
+        levels: float[n_designs, n_stages], adder levels of each place along the data flow.
+        waits: float[n_designs, n_stages], cycles that an event waits behind that place; NaN where no phase ends.
+        levels_per_cycle: float[n_designs].
+
+    Returns:
+        Pipeline stages of all phases, and cycles of waiting between them, float[n_designs] each.
+    """
+    ends = ~np.isnan(waits)
+    phase = np.cumsum(ends, axis=1) - ends
+    cycles = np.zeros(len(levels))
+    for number in range(int(phase.max(initial=0)) + 1):
+        own = np.where(phase == number, levels, 0.0).sum(axis=1)
+        stages = np.maximum(np.ceil(own / levels_per_cycle - 1e-9), 1.0)
+        cycles += np.where(phase[:, -1] >= number, stages, 0.0)
+    return cycles, np.nansum(waits, axis=1)
 
 
 def _settle(terms: dict[str, Array], known: Array, term: str) -> Array:

@@ -12,6 +12,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,21 +113,32 @@ def trace_network(network: QuantizedNetwork) -> CombLogic:
     Raises:
         ExportError: no output depends on any input, so there is nothing to build.
     """
+    sites = typed(network)
+    return trace_sites(sites, open_lanes(network, sites.input.shape), {})
+
+
+def open_lanes(network: QuantizedNetwork, shape: tuple[int, ...]) -> FVArray:
+    """Return lanes for a trace to start from, with what the candidate says of its solution."""
     from alkaid.trace import FVArrayInput, HWConfig
 
-    sites, spare = typed(network), network.candidate.hardware.spare_adder_levels
+    spare = network.candidate.hardware.spare_adder_levels
     options: Any = {} if spare is None else {"hard_dc": spare}
-    source = FVArrayInput(sites.input.shape, HWConfig(1, -1, -1), options)
-    return trace_sites(sites, source, {})
+    return FVArrayInput(shape, HWConfig(1, -1, -1), options)
 
 
-def trace_sites(sites: Iterable[Site], source: FVArray, lanes: dict[str, Any]) -> CombLogic:
-    """Trace nodes with alkaid, the last of them the outputs.
+def trace_sites(
+    sites: Iterable[Site],
+    source: FVArray,
+    lanes: dict[str, Any],
+    written: Sequence[str] | None = None,
+) -> CombLogic:
+    """Trace nodes with alkaid.
 
     Args:
         sites: the nodes, in order.
         source: what is read where a node has no inputs.
         lanes: of nodes traced before, by name; those of `sites` are added.
+        written: nodes whose lanes are the outputs, one after another; by default the last of `sites`.
 
     Raises:
         ExportError: no output depends on any input.
@@ -138,6 +150,8 @@ def trace_sites(sites: Iterable[Site], source: FVArray, lanes: dict[str, Any]) -
         inputs = [lanes[name] for name in site.node.inputs] or [source]
         outputs = LAYERS.get(site.node.layer).to_rtl(site, inputs)
         lanes[site.node.name] = outputs
+    if written is not None:
+        outputs = np.concatenate([lanes[name].reshape(-1) for name in written])
     _delay_behind_sources(np.asarray(outputs).ravel())
     logic = trace(source, outputs, keep_dead_inputs=True)
     if not np.asarray(logic.inp_kifs).sum(axis=0).any():
@@ -230,21 +244,25 @@ def solve_at_clocks(
     Returns:
         As `solve_network`, one per clock.
     """
+    interval_cycles = network.candidate.hardware.interval_cycles
     try:
+        if interval_cycles > 1:
+            from codesign.export.shared_rtl import solve_shared
+
+            return solve_shared(network, interval_cycles, clock_periods_ns)
         logic = trace_network(network)
     except ExportError:
         return [None] * len(clock_periods_ns)
-    part = check_part(network.candidate.hardware.part)
     solved: list[SolvedGraph | None] = []
     for period_ns in clock_periods_ns:
-        model, _ = _pipelined(logic, period_ns, "codesign_nn", "verilog", part)
+        cut = cut_to_clock(logic, period_ns, network.candidate.hardware.part)
         solved.append(
             None
-            if model.latency is None
+            if cut is None
             else SolvedGraph(
                 adder_cost=float(logic.cost),
-                register_bits=float(model.reg_bits),
-                latency_cycles=float(model.latency),
+                register_bits=float(cut[1]),
+                latency_cycles=float(cut[0]),
                 adder_levels=float(logic.latency[1]),
             )
         )
@@ -277,6 +295,12 @@ def solve_at_depths(
     return found
 
 
+def cut_to_clock(logic: CombLogic, clock_period_ns: float, part: str) -> tuple[int, int] | None:
+    """Return cycles and register bits of logic cut to a clock; None where there is nothing to cut."""
+    model, _ = _pipelined(logic, clock_period_ns, "codesign_nn", "verilog", check_part(part))
+    return None if model.latency is None else (int(model.latency), int(model.reg_bits))
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Map:
     """How bits of one lane connect; None where there is nothing to connect."""
@@ -292,15 +316,16 @@ class _Map:
     sign_bit: int | None = None
 
 
-def _input_maps(precisions: Any, fmt: FixedPoint) -> tuple[list[_Map], int]:
+def _input_maps(precisions: Any, formats: Sequence[FixedPoint]) -> tuple[list[_Map], int]:
     """Connect the lanes of `x` to the core's packed inputs; lanes the network ignores stay open."""
-    maps, position = [], 0
-    for i, (signed, integer, fraction) in enumerate(precisions):
+    maps, position, end = [], 0, 0
+    for i, ((signed, integer, fraction), fmt) in enumerate(zip(precisions, formats, strict=True)):
+        first, end = end, end + fmt.bits
         width = int(signed) + int(integer) + int(fraction)
         if width <= 0:
             continue
-        low = i * fmt.bits + fmt.fraction_bits - int(fraction)
-        if fraction > fmt.fraction_bits or low + width > (i + 1) * fmt.bits:
+        low = first + fmt.fraction_bits - int(fraction)
+        if fraction > fmt.fraction_bits or low + width > end:
             raise ExportError(
                 f"input {i}: alkaid wants bits that {fmt.to_hls()} does not have; report this"
             )
@@ -316,12 +341,12 @@ def _input_maps(precisions: Any, fmt: FixedPoint) -> tuple[list[_Map], int]:
     return maps, position
 
 
-def _output_maps(precisions: Any, fmt: FixedPoint) -> tuple[list[_Map], int]:
+def _output_maps(precisions: Any, formats: Sequence[FixedPoint]) -> tuple[list[_Map], int]:
     """Connect the core's packed outputs to the lanes of `y`, with zeros below and sign bits above."""
-    maps, position = [], 0
-    for i, (signed, integer, fraction) in enumerate(precisions):
+    maps, position, end = [], 0, 0
+    for i, ((signed, integer, fraction), fmt) in enumerate(zip(precisions, formats, strict=True)):
         width = int(signed) + int(integer) + int(fraction)
-        first, end = i * fmt.bits, (i + 1) * fmt.bits
+        first, end = end, end + fmt.bits
         if width <= 0:
             maps.append(
                 _Map(
@@ -446,9 +471,19 @@ def export_rtl(
     check_identifier(name)
     if flavor not in FLAVORS:
         raise ExportError(f"RTL flavor {flavor!r} unknown; choose from {', '.join(FLAVORS)}")
-    suffix = FLAVORS[flavor]
+    suffix, interval_cycles = FLAVORS[flavor], network.candidate.hardware.interval_cycles
+    if interval_cycles > 1:
+        from codesign.export.shared_rtl import export_shared_rtl
+
+        if flavor != "verilog":
+            raise ExportError(
+                f"particles take turns in Verilog only, not in {flavor}; choose verilog, or an interval of 1"
+            )
+        return export_shared_rtl(network, interval_cycles, name=name, golden=golden)
     logic = trace_network(network) if logic is None else logic
-    stage = build_stage(logic, network, name, flavor, network.input_format, network.output_format)
+    stage = build_stage(
+        logic, network, name, flavor, *([fmt] * n for fmt, n in _ports(network).values())
+    )
     context = {**stage.context, **constraints(network, flavor), "interval_cycles": 1}
     files = project_files(stage.files, context)
     if golden is not None:
@@ -471,6 +506,15 @@ def export_rtl(
         levels_per_cycle=stage.levels_per_cycle,
     )
     return finished(export, network, files)
+
+
+def _ports(network: QuantizedNetwork) -> dict[str, tuple[FixedPoint, int]]:
+    """Return format and number of the lanes of x and y."""
+    sites = typed(network)
+    return {
+        "x": (network.input_format, sites.input.size),
+        "y": (network.output_format, sites.output.size),
+    }
 
 
 def finished(export: RtlExport, network: QuantizedNetwork, files: dict[str, bytes]) -> RtlExport:
@@ -501,8 +545,8 @@ def build_stage(
     network: QuantizedNetwork,
     name: str,
     flavor: str,
-    source_format: FixedPoint,
-    result_format: FixedPoint,
+    source_formats: Sequence[FixedPoint],
+    result_formats: Sequence[FixedPoint],
 ) -> Stage:
     """Cut logic to the clock of a network and wrap it in a module of raw words.
 
@@ -511,7 +555,7 @@ def build_stage(
         network: of which it is all, or a part.
         name: of the module.
         flavor: as in `export_rtl`.
-        source_format, result_format: of every lane of `x` and `y`.
+        source_formats, result_formats: of each lane of `x` and `y`.
 
     Raises:
         ExportError: no output depends on an input.
@@ -520,8 +564,8 @@ def build_stage(
     part = check_part(hardware.part)
     model, cutoff = _pipelined(logic, hardware.clock_period_ns, name, flavor, part)
     (source,), (sink,) = model.fsm.inp_signals, model.fsm.out_signals
-    inputs, core_in_bits = _input_maps(source.precisions, source_format)
-    outputs, core_out_bits = _output_maps(sink.precisions, result_format)
+    inputs, core_in_bits = _input_maps(source.precisions, source_formats)
+    outputs, core_out_bits = _output_maps(sink.precisions, result_formats)
     latency = model.latency
     if latency is None or core_out_bits == 0:
         raise ExportError(
@@ -533,11 +577,13 @@ def build_stage(
         "digest": network.digest,
         "n_in": len(source.precisions),
         "n_out": len(sink.precisions),
-        "in_bits": source_format.bits,
-        "out_bits": result_format.bits,
-        "in_format": source_format.to_hls(),
-        "out_format": result_format.to_hls(),
-        "out_signed": result_format.signed,
+        "in_width": sum(fmt.bits for fmt in source_formats),
+        "out_width": sum(fmt.bits for fmt in result_formats),
+        "in_bits": source_formats[0].bits,
+        "out_bits": result_formats[0].bits,
+        "in_format": _said(source_formats),
+        "out_format": _said(result_formats),
+        "out_signed": result_formats[0].signed,
         "core_in_bits": core_in_bits,
         "core_out_bits": core_out_bits,
         "inputs": inputs,
@@ -552,6 +598,14 @@ def build_stage(
         latency_cycles=int(latency),
         register_bits=int(model.reg_bits),
         levels_per_cycle=cutoff,
+    )
+
+
+def _said(formats: Sequence[FixedPoint]) -> str:
+    """Name the formats of lanes, each once, with how many there are where there are several."""
+    runs = [(fmt, len(list(lanes))) for fmt, lanes in groupby(formats)]
+    return ", then ".join(
+        fmt.to_hls() if len(runs) == 1 else f"{n} of {fmt.to_hls()}" for fmt, n in runs
     )
 
 
@@ -591,7 +645,7 @@ def _facts(export: RtlExport, network: QuantizedNetwork) -> dict[str, Any]:
             "is_signed": fmt.signed,
         }
 
-    sites = typed(network)
+    ports = _ports(network)
     return {
         "schema": 1,
         "top": export.name,
@@ -604,7 +658,6 @@ def _facts(export: RtlExport, network: QuantizedNetwork) -> dict[str, Any]:
         "predicted": {"lut": export.adder_cost, "ff": export.register_bits},
         "adder_levels": export.adder_levels,
         "levels_per_cycle": export.levels_per_cycle,
-        "x": port(network.input_format, sites.input.size),
-        "y": port(network.output_format, sites.output.size),
+        **{name: port(fmt, lanes) for name, (fmt, lanes) in ports.items()},
         "sources": list(export.sources),
     }

@@ -18,6 +18,7 @@ from codesign.space import population_from_candidates
 from hw_models.coefficients import Coefficients
 from hw_models.compose import estimate, operation_shares
 from hw_models.lowering import WEIGHT_FACTS
+from hw_models.primitives.turns import KINDS
 from hw_models.types import METRICS, SOLVED, DesignBatch, Estimate, OpBatch
 from hw_models.units import cycles_to_ns
 from hw_models.weights import csd_digits, weight_facts
@@ -255,17 +256,52 @@ def lower(population: Population) -> tuple[OpBatch, ...]:
     first = np.full(population.n_candidates, population.layer.size)
     np.minimum.at(first, population.candidate, np.arange(population.layer.size))
     ops: list[OpBatch] = []
+    schedule = population.columns["schedule"].astype(np.int64)
     for code in np.unique(population.layer):
         rows = np.flatnonzero(population.layer == code)
         for op in LAYERS.get(population.layer_names[code]).lower(
             population.of(rows),
             design=population.candidate[rows],
-            stage=population.stage[rows],
+            stage=schedule[rows],
             has_fifo=None if has_fifo is None else has_fifo[rows],
         ):
             of = rows if op.primitive != "fifo" or has_fifo is None else rows[has_fifo[rows]]
             ops.append(replace(op, origin=of - first[population.candidate[of]]))
+    if (population.interval_cycles > 1).any():
+        for rows, kind, bits in _turns(population):
+            parameters = {"n_bits": bits, "n_turns": population.columns["shared_turns"][rows]}
+            parameters["kind"] = np.full(rows.size, float(KINDS.index(kind)))
+            ops.append(
+                OpBatch(
+                    primitive="turns",
+                    design=population.candidate[rows],
+                    stage=schedule[rows],
+                    parameters=parameters,
+                    origin=rows - first[population.candidate[rows]],
+                )
+            )
     return tuple(ops)
+
+
+def _turns(population: Population) -> Iterator[tuple[NDArray[np.int64], str, Float]]:
+    """Yield nodes that need something for particles to take turns, its kind in `turns.KINDS`, and its bits."""
+    columns = population.columns
+    shares, on_particles = columns["shared_turns"] > 1, columns["n_columns"] > 0
+    bits = columns["n_positions"] * columns["n_out"] * columns["output_bits"]
+    is_input = population.stage == 0
+    is_max = np.array([getattr(LAYERS.get(n), "kind", "") == "max" for n in population.layer_names])
+    gathers, spreads = shares & ~on_particles, shares & on_particles & ~is_input
+    spreads &= columns["input_positions"] == 1
+    for kind, flags, amount in (
+        ("wait", shares & is_input, bits),
+        ("sum", gathers & ~is_max[population.layer], bits),
+        ("max", gathers & is_max[population.layer], bits),
+        ("hold", spreads, bits / np.maximum(columns["n_positions"], 1.0)),
+        ("delay", columns["delayed_bits"] > 0, columns["delayed_bits"]),
+    ):
+        rows = np.flatnonzero(flags)
+        if rows.size:
+            yield rows, kind, amount[rows]
 
 
 def _restrict(ops: Sequence[OpBatch], members: NDArray[np.int64], n: int) -> tuple[OpBatch, ...]:

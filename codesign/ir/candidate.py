@@ -32,6 +32,8 @@ class HardwareConfig:
         reuse_factor: per node that has multipliers: how often each multiplier is used per inference.
         spare_adder_levels: levels of adders that each product of plain RTL may take beyond the fewest
             possible; None: as many as save adders.
+        interval_cycles: of plain RTL, cycles from one event to the next; above 1 particles take turns at the same
+            logic (`codesign.space.turns`).
     """
 
     part: str
@@ -41,6 +43,7 @@ class HardwareConfig:
     strategy: Mapping[str, str]
     reuse_factor: Mapping[str, int]
     spare_adder_levels: int | None = None
+    interval_cycles: int = 1
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -53,7 +56,16 @@ class HardwareConfig:
             raise DesignError(
                 f"hardware configuration: spare_adder_levels is {self.spare_adder_levels}; expected 0 or more"
             )
+        if self.interval_cycles < 1:
+            raise DesignError(
+                f"hardware configuration: interval_cycles must be at least 1, got {self.interval_cycles}"
+            )
         if self.flow != "rtl":
+            if self.interval_cycles > 1:
+                raise DesignError(
+                    f"hardware configuration: an interval of {self.interval_cycles} cycles in flow {self.flow}, where"
+                    " reuse factors and io_type say it; leave it out, or choose flow rtl"
+                )
             return
         if self.io_type != "io_parallel":
             raise DesignError(
@@ -89,6 +101,7 @@ class Candidate:
         budget = {} if self.lut_budget is None else {"lut_budget": self.lut_budget}
         spare = self.hardware.spare_adder_levels
         levels = {} if spare is None else {"spare_adder_levels": spare}
+        turns = {"interval_cycles": self.hardware.interval_cycles}
         return {
             **budget,
             "schema": SCHEMA,
@@ -101,6 +114,7 @@ class Candidate:
                 "strategy": dict(self.hardware.strategy),
                 "reuse_factor": dict(self.hardware.reuse_factor),
                 **levels,
+                **(turns if self.hardware.interval_cycles > 1 else {}),
             },
         }
 
@@ -134,6 +148,7 @@ class Candidate:
                     strategy=dict(hardware["strategy"]),
                     reuse_factor={k: int(v) for k, v in hardware["reuse_factor"].items()},
                     spare_adder_levels=None if spare is None else int(spare),
+                    interval_cycles=int(hardware.get("interval_cycles", 1)),
                 ),
                 lut_budget=float(value["lut_budget"]) if "lut_budget" in value else None,
             )

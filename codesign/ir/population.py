@@ -91,6 +91,8 @@ class Population:
         io_type: int64[n_candidates], index into `IO_TYPES`.
         lut_budget: float64[n_candidates], LUTs that learned widths may cost; 0 where widths are those of the
             columns (elsewhere these say nothing).
+        interval_cycles: int64[n_candidates], cycles from one event to the next that plain RTL is built for; 1 where
+            particles do not take turns.
     """
 
     n_candidates: int
@@ -104,6 +106,7 @@ class Population:
     flow: NDArray[np.int64]
     io_type: NDArray[np.int64]
     lut_budget: NDArray[np.float64]
+    interval_cycles: NDArray[np.int64]
 
     @property
     def is_rtl(self) -> NDArray[np.bool_]:
@@ -134,6 +137,7 @@ class Population:
             flow=self.flow[members],
             io_type=self.io_type[members],
             lut_budget=self.lut_budget[members],
+            interval_cycles=self.interval_cycles[members],
         )
 
 
@@ -141,8 +145,11 @@ class Population:
 #: n_in: channels that a node reads, or terms of each of its sums where a layer joins several positions;
 #: n_out, n_rows, n_columns, n_positions: the shape it writes, and the product of all axes but the last;
 #: n_copies, n_turns: of these positions, how many are worked on side by side, and how many times after
-#: another; input_positions: of its first input; input_bits, input_signed: the widest word it reads;
-#: output_bits, output_signed: the word it writes; strategy (code), reuse_factor: of its multipliers.
+#: another; shared_turns: turns that particles take at the node's logic in plain RTL, a pool of them included, 1
+#: elsewhere; schedule: `stage`, where particles take turns behind all that they wait for; delayed_bits: bits of its
+#: result that wait for a later phase (`codesign.space.turns`); input_positions: of its first input; input_bits,
+#: input_signed: the widest word it reads; output_bits, output_signed: the word it writes; strategy (code),
+#: reuse_factor: of its multipliers.
 COLUMNS = (
     "n_in",
     "n_out",
@@ -151,6 +158,9 @@ COLUMNS = (
     "n_positions",
     "n_copies",
     "n_turns",
+    "shared_turns",
+    "schedule",
+    "delayed_bits",
     "input_positions",
     "input_bits",
     "input_signed",

@@ -74,11 +74,12 @@ class Pool(Layer):
 
     def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
         kernel, n_axes = columns["kernel"], 1.0 + (columns["n_rows"] > 0)
+        at_once = columns["input_positions"] / columns["shared_turns"]
         return (
             lowering.Pool(
                 kind=self.kind,
                 n_lanes=columns["n_out"],
-                n_window=np.where(kernel > 0, kernel**n_axes, columns["input_positions"]),
+                n_window=np.where(kernel > 0, kernel**n_axes, at_once),
                 n_outputs=columns["n_positions"],
                 bits=columns["output_bits"],
                 n_positions=columns["input_positions"],

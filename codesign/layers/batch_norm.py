@@ -22,6 +22,7 @@ class BatchNorm(Layer):
     """(x - mean) / sqrt(variance + epsilon) * gamma + beta; directly after a dense node."""
 
     name = "batch_norm"
+    is_positionwise = True
     folds_into_source = True
     foreign = ("onnx.BatchNormalization", "hls4ml.BatchNormalization", "hls4ml.ApplyAlpha")
 

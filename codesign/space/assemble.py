@@ -23,6 +23,7 @@ from codesign.ir import (
 from codesign.layers import LAYERS, check_network
 from codesign.layers.base import Layer
 from codesign.space.reuse import greatest_legal_reuse_factor, is_legal_reuse_factor
+from codesign.space.turns import Turns, in_turns
 from hw_models.types import MATVEC_STRATEGIES
 
 Int = NDArray[np.int64]
@@ -41,6 +42,7 @@ def assemble(
     flow: Int,
     io_type: Int,
     lut_budget: Float,
+    interval_cycles: Int,
     round_reuse: bool,
 ) -> Population:
     """Derive stages, shapes and bits of all nodes and return the finished population.
@@ -56,11 +58,13 @@ def assemble(
         clock_period_ns: float64[n_candidates].
         flow, io_type: int64[n_candidates], as in `Population`.
         lut_budget: float64[n_candidates], as in `Population`.
+        interval_cycles: int64[n_candidates], as in `Population`; divides the particles.
         round_reuse: replace each reuse factor by the greatest legal one not above it (genomes);
             else an illegal one is an error (candidates).
 
     Raises:
-        DesignError: an illegal reuse factor, or shapes that do not fit.
+        DesignError: an illegal reuse factor, shapes that do not fit, or an interval above 1 in a network whose particles
+            cannot take turns.
     """
     m = layer.shape[0]
     columns = {name: np.zeros(m) for name in _column_names(tuple(layer_names))}
@@ -99,6 +103,19 @@ def assemble(
     # a stream brings one position after another, everything else all at once
     is_stream = (np.asarray(io_type) == IO_TYPES.index("io_stream"))[candidate]
     columns["n_turns"] = np.where(is_stream, columns["n_positions"], 1.0)
+    columns["shared_turns"], columns["schedule"] = np.ones(m), stage.astype(np.float64)
+    interval_cycles = np.asarray(interval_cycles, dtype=np.int64)
+    if (interval_cycles > 1).any():
+        found = in_turns(
+            n_candidates=n_candidates,
+            layer_names=layer_names,
+            layer=layer,
+            candidate=candidate,
+            stage=stage,
+            sources=sources,
+            columns=columns,
+        )
+        _take_turns(columns, found, interval_cycles, candidate, edges)
     columns["n_copies"] = columns["n_positions"] / columns["n_turns"]
     rows = np.flatnonzero(has_multipliers[layer])
     shape = [
@@ -135,7 +152,57 @@ def assemble(
         flow=flow,
         io_type=io_type,
         lut_budget=np.asarray(lut_budget, dtype=np.float64),
+        interval_cycles=interval_cycles,
     )
+
+
+def _take_turns(
+    columns: dict[str, Float], found: Turns, interval_cycles: Int, candidate: Int, edges: Int
+) -> None:
+    """Write how particles take turns into columns, in place.
+
+    Raises:
+        DesignError: they cannot, or the interval does not divide them.
+    """
+    shares = interval_cycles > 1
+    for reason, flags in found.refusals:
+        if (shares & flags).any():
+            raise DesignError(
+                f"an interval of {interval_cycles[shares & flags][0]} cycles, but particles cannot take turns: {reason};"
+                " take an interval of 1"
+            )
+    turns = interval_cycles[candidate].astype(np.float64)
+    on_particles = columns["n_columns"] > 0
+    uneven = on_particles & (columns["n_columns"] % turns != 0)
+    if uneven.any():
+        n, wish = int(columns["n_columns"][uneven][0]), int(turns[uneven][0])
+        legal = ", ".join(str(d) for d in range(2, n + 1) if n % d == 0)
+        raise DesignError(
+            f"an interval of {wish} cycles does not divide the work on {n} particles; choose one of {legal or 'none'}"
+        )
+    # nodes behind a pool work on vectors; the pool itself gathers turn by turn
+    gathers = ~on_particles & (columns["input_positions"] > 1)
+    columns["shared_turns"] = np.where(on_particles | gathers, turns, 1.0)
+    columns["n_turns"] = np.where(on_particles & (turns > 1), turns, columns["n_turns"])
+    waiting = columns["n_positions"] / turns * columns["n_out"] * columns["output_bits"]
+    columns["delayed_bits"] = np.where(turns > 1, found.crossings * waiting, 0.0)
+    late = found.edges[:, turns[found.edges[1]] > 1]
+    columns["schedule"] = _longest_path(turns.size, np.concatenate([edges, late], axis=1)).astype(
+        np.float64
+    )
+
+
+def phases_of(population: Population) -> Int:
+    """Return the phase of every node, int64[m], of candidates whose particles take turns."""
+    return in_turns(
+        n_candidates=population.n_candidates,
+        layer_names=population.layer_names,
+        layer=population.layer,
+        candidate=population.candidate,
+        stage=population.stage,
+        sources=_sources(population.layer.size, population.edges),
+        columns=population.columns,
+    ).phase
 
 
 #: Where a population keeps what a node writes.
@@ -226,6 +293,7 @@ def population_from_candidates(candidates: Sequence[Candidate]) -> Population:
         flow=np.array([FLOWS.index(c.hardware.flow) for c in candidates]),
         io_type=np.array([IO_TYPES.index(c.hardware.io_type) for c in candidates]),
         lut_budget=np.array([c.lut_budget or 0.0 for c in candidates]),
+        interval_cycles=np.array([c.hardware.interval_cycles for c in candidates], dtype=np.int64),
         round_reuse=False,
     )
 
@@ -290,6 +358,7 @@ def candidates_from_population(population: Population, *, part: str) -> list[Can
                     io_type=IO_TYPES[population.io_type[index]],
                     strategy=strategy,
                     reuse_factor=reuse,
+                    interval_cycles=int(population.interval_cycles[index]),
                 ),
                 lut_budget=float(population.lut_budget[index]) or None,
             )

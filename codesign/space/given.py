@@ -148,6 +148,7 @@ class GivenNetwork(Template):
             flow=builds[:, 0],
             io_type=builds[:, 1],
             lut_budget=np.zeros(n),  # weights are given, and so are their widths
+            interval_cycles=np.ones(n, dtype=np.int64),
             round_reuse=True,
         )
         exact = {name: np.tile(values, n) for name, values in self._exact.items()}

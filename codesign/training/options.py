@@ -247,11 +247,16 @@ def architecture_digest(network: Network) -> str:
 
 
 def label_key(candidate: Candidate) -> str:
-    """Return what a candidate's label hangs on: its architecture, and where it learns its widths, its budget."""
+    """Return what a candidate's label hangs on: its architecture, and where it learns its widths, what buys them.
+
+    Particles that take turns at the same logic pay it once: their budget buys wider words.
+    """
     key = architecture_digest(candidate.network)
     if candidate.lut_budget is None:
         return key
     text = f"{key} {candidate.lut_budget:g}"
+    if candidate.hardware.interval_cycles > 1:
+        text += f" {candidate.hardware.interval_cycles}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -31,6 +31,21 @@ def network(pool="mean_pool", particles=6, **more):
     return net.network(seed=1)
 
 
+def rounds(pool="mean_pool", particles=6, n_rounds=1):
+    """Particles that learn from their pool, as in JEDI-linear, then a pool and a layer on it."""
+    net = Builder(weights=(5, 2), kept=0.8)
+    tip = net.chain(
+        net.input(FixedPoint(bits=5, integer_bits=3), 3, columns=particles), 4, bits=(4, 2)
+    )
+    for _ in range(n_rounds):
+        pooled = net.rounded("linear", net.add(pool, tip), 6, 4, signed=True)
+        spread = net.add("broadcast", net.dense(pooled, 5), columns=particles)
+        tip = net.rounded("relu", net.add("add", net.dense(tip, 5), spread), 4, 3)
+    pooled = net.rounded("linear", net.add("sum_pool", tip), 7, 6, signed=True)
+    net.rounded("linear", net.dense(net.chain(pooled, 4, bits=(5, 3)), 2), 9, 5, signed=True)
+    return net.network(seed=1)
+
+
 def test_fewer_copies_take_less_logic_and_longer():
     whole = export_rtl(network())
     few, one = (export_shared_rtl(network(), n) for n in (3, 6))
@@ -44,9 +59,9 @@ def test_fewer_copies_take_less_logic_and_longer():
     ("more", "interval", "message"),
     [
         ({}, 4, "does not divide the work on 6 particles; choose one of 2, 3, 6"),
-        ({}, 1, "choose one of 2, 3, 6"),
+        ({}, 1, "shares no logic; choose 2 or more"),
         ({"mixes": True}, 2, "treats particles together before they are pooled"),
-        ({"twice": True}, 2, "and 2 such pools"),
+        ({"twice": True}, 2, "not every particle is pooled alike, by one pool at a time"),
     ],
 )
 def test_what_cannot_take_turns_is_refused_in_one_sentence(more, interval, message):
@@ -56,10 +71,19 @@ def test_what_cannot_take_turns_is_refused_in_one_sentence(more, interval, messa
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("pool", "interval"), [("mean_pool", 2), ("sum_pool", 3), ("max_pool", 3), ("max_pool", 6)]
+    ("quantized", "interval"),
+    [
+        (network("mean_pool"), 2),
+        (network("sum_pool"), 3),
+        (network("max_pool"), 3),
+        (network("max_pool"), 6),
+        (rounds("mean_pool"), 3),
+        (rounds("max_pool"), 6),
+        (rounds("sum_pool", n_rounds=2), 2),
+    ],
+    ids=["mean", "sum", "max", "max-one-copy", "round-mean", "round-max-one-copy", "two-rounds"],
 )
-def test_emulated_words_and_cycles_are_exact(pool, interval, tmp_path):
-    quantized = network(pool)
+def test_emulated_words_and_cycles_are_exact(quantized, interval, tmp_path):
     exported = export_shared_rtl(quantized, interval)
     words = vectors(quantized)
     expected = np.asarray(run_words(quantized, words))

@@ -29,6 +29,8 @@ Numbers = NDArray[np.float64]
 HARDWARE = ("weight_bits", "pruned_fraction", "strategy", "reuse_factor")
 #: Domains that a space may leave out: it then has no such gene.
 OPTIONAL = ("io_type", "lut_budget")
+#: The same, of templates whose particles can take turns: cycles from one event to the next in plain RTL.
+TURNS = "interval_cycles"
 #: Domains that a space of learned widths (one with `lut_budget`) has not, and what nodes state instead: no one
 #: reads these bits, and batch norms are folded away.
 UNSEARCHED = {
@@ -112,6 +114,10 @@ def check_domains(
                     )
             elif not isinstance(value, (int, float)) or isinstance(value, bool):
                 raise ConfigError(f"domains.{name}: expected numbers, got {value!r}")
+            elif kind == TURNS and (value < 1 or value != int(value)):
+                raise ConfigError(
+                    f"domains.{name}: expected whole numbers of cycles, at least 1, got {value!r}"
+                )
             elif kind == "batch_norm" and value not in (0, 1):
                 raise ConfigError(f"domains.{name}: expected 0 or 1, got {value!r}")
             elif kind.startswith("pruned_") and not 0 <= value < 1:
@@ -143,6 +149,7 @@ class GeneTable:
         genes: Mapping[str, str],
         choices: Mapping[str, Sequence[Value]] | None = None,
         others: Sequence[str] = (),
+        optional: Sequence[str] = OPTIONAL,
     ) -> GeneTable:
         """Make one gene per entry of `genes`, and last the optional ones.
 
@@ -151,6 +158,7 @@ class GeneTable:
             genes: domain name by gene name.
             choices: as in `check_domains`.
             others: domains that no gene indexes.
+            optional: domains that a space may leave out.
 
         Raises:
             ConfigError: a domain is missing, unknown or illegal.
@@ -164,8 +172,8 @@ class GeneTable:
                         f"domains.{name} has no effect where widths are learned; leave it out, or leave out lut_budget"
                     )
             genes = {gene: domain for gene, domain in genes.items() if gene not in fixed}
-        genes = {**genes, **{name: name for name in OPTIONAL if name in domains}}
-        known = (*dict.fromkeys(genes.values()), *others, *OPTIONAL, *genes)
+        genes = {**genes, **{name: name for name in optional if name in domains}}
+        known = (*dict.fromkeys(genes.values()), *others, *optional, *genes)
         for name in domains:
             if name not in known:
                 raise ConfigError(unknown_name("domain", name, known))
@@ -352,8 +360,9 @@ class PopulationBuilder:
         flow: NDArray[np.int64],
         io_type: NDArray[np.int64],
         lut_budget: NDArray[np.float64],
+        interval_cycles: NDArray[np.int64] | None = None,
     ) -> Population:
-        """Sort nodes by candidate and derive everything else."""
+        """Sort nodes by candidate and derive everything else; without an interval, particles take no turns."""
         owner = np.concatenate(self._owners)
         order = np.argsort(owner, kind="stable")
         rank = np.empty_like(order)
@@ -379,5 +388,8 @@ class PopulationBuilder:
             flow=flow,
             io_type=io_type,
             lut_budget=lut_budget,
+            interval_cycles=np.ones(self._n, dtype=np.int64)
+            if interval_cycles is None
+            else interval_cycles,
             round_reuse=True,
         )

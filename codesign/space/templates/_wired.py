@@ -19,6 +19,7 @@ from codesign.layers import LAYERS
 from codesign.layers._pool import Pool
 from codesign.space.templates._shared import (
     HARDWARE,
+    TURNS,
     Flags,
     GeneTable,
     Genomes,
@@ -27,6 +28,7 @@ from codesign.space.templates._shared import (
     greatest,
 )
 from codesign.space.templates.base import Gene, Template, Value
+from codesign.space.turns import greatest_divisor
 
 #: Genes of what networks read of particles, and those behind their blocks, in genome order.
 PARTICLES = ("particles", "features")
@@ -68,6 +70,8 @@ class Assembly:
         """
         self.table, self.genomes, self._builder = table, genomes, builder
         self.everyone = np.ones(len(genomes), dtype=bool)
+        #: int64[n], cycles from one event to the next.
+        self.interval_cycles = np.ones(len(genomes), dtype=np.int64)
         self._codes = {name: i for i, name in enumerate(LAYERS.names())}
 
     def numbers(self, gene: str) -> Numbers:
@@ -113,7 +117,16 @@ class Assembly:
         return self.add("input", axes=axes, present=self.everyone, **columns)
 
     def particles(self) -> Tip:
-        """Add the input of the leading particles and features that the genes `PARTICLES` say."""
+        """Add the input of the leading particles and features that the genes `PARTICLES` say.
+
+        The interval becomes the greatest one below the wish of its gene that divides the particles.
+        """
+        if TURNS in self.table.domain_of:
+            self.clear(TURNS, self.table.holds(self.genomes, "flow", "rtl"))
+            wishes = np.array(self.table.domains[TURNS], dtype=np.int64)
+            real = greatest_divisor(self.counts("particles")[:, None], wishes)
+            is_rtl = self.table.holds(self.genomes, "flow", "rtl")
+            self.interval_cycles = np.where(is_rtl, self.chosen(TURNS, real), 1)
         return self.input(*map(self.counts, PARTICLES))
 
     def linear(self, source: Tip, gene: str, present: Flags | None = None) -> Tip:
@@ -243,8 +256,13 @@ class WiredTemplate(Template):
     def decode(self, genomes: NDArray[np.int64]) -> Population:
         names = LAYERS.names()
         builder = PopulationBuilder(len(genomes), {name: i for i, name in enumerate(names)})
-        self.wire(Assembly(self._table, genomes, builder))
-        return builder.finish(layer_names=names, **self._table.deployment(genomes))
+        assembly = Assembly(self._table, genomes, builder)
+        self.wire(assembly)
+        return builder.finish(
+            layer_names=names,
+            interval_cycles=assembly.interval_cycles,
+            **self._table.deployment(genomes),
+        )
 
 
 def pools() -> list[Value]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from codesign.space.templates import TEMPLATES
-from codesign.space.templates._shared import OPTIONAL, GeneTable, greatest
+from codesign.space.templates._shared import OPTIONAL, TURNS, GeneTable, greatest
 from codesign.space.templates._wired import (
     BLOCK,
     PARTICLES,
@@ -37,7 +37,7 @@ class DeepSets(WiredTemplate):
 
     name = "deepsets"
     domain_names = (*_GLOBAL, "particle_width", "width", *BLOCK)
-    optional_domain_names = OPTIONAL
+    optional_domain_names = (*OPTIONAL, TURNS)
 
     def __init__(
         self,
@@ -51,7 +51,9 @@ class DeepSets(WiredTemplate):
         genes = {name: name for name in _GLOBAL}
         genes |= stack_genes("particle", greatest(domains, "particle_depth"), "particle_width")
         genes |= stack_genes("set", greatest(domains, "depth"), "width") | head_genes()
-        self._table = GeneTable.build(domains, genes, {"pool": pools()})
+        self._table = GeneTable.build(
+            domains, genes, {"pool": pools()}, optional=self.optional_domain_names
+        )
 
     def wire(self, assembly: Assembly) -> None:
         tip = assembly.particles()

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from codesign.space.templates import TEMPLATES
-from codesign.space.templates._shared import HARDWARE, OPTIONAL, Flags, GeneTable, greatest
+from codesign.space.templates._shared import HARDWARE, OPTIONAL, TURNS, Flags, GeneTable, greatest
 from codesign.space.templates._wired import (
     BLOCK,
     PARTICLES,
@@ -40,7 +40,7 @@ class Interaction(WiredTemplate):
 
     name = "interaction"
     domain_names = (*_GLOBAL, "particle_width", "round_width", "width", *BLOCK)
-    optional_domain_names = OPTIONAL
+    optional_domain_names = (*OPTIONAL, TURNS)
 
     def __init__(
         self,
@@ -57,7 +57,12 @@ class Interaction(WiredTemplate):
         for number in range(1, self._n_rounds + 1):
             genes |= {f"{name}_gather_{number}": name for name in HARDWARE}
         genes |= stack_genes("set", greatest(domains, "depth"), "width") | head_genes()
-        self._table = GeneTable.build(domains, genes, {"pool": pools(), "gather": pools()})
+        self._table = GeneTable.build(
+            domains,
+            genes,
+            {"pool": pools(), "gather": pools()},
+            optional=self.optional_domain_names,
+        )
 
     def wire(self, assembly: Assembly) -> None:
         tip = assembly.particles()
