@@ -62,7 +62,7 @@ class ExportResult:
         onnx, qonnx: the two ONNX flavours.
         projects: hls4ml project per back end.
         rtl: "verilog" and "vhdl", empty when RTL was not asked for.
-        logic: the traced adder graph, None without RTL.
+        logic: the traced adder graph; None without RTL, or where particles take turns.
         skipped: reason per artefact that could not be made.
     """
 
@@ -183,11 +183,16 @@ def export_candidate(
     logic = None
     if with_rtl:
         say("RTL")
-        logic = trace_network(network)
-        for flavor in ("verilog", "vhdl"):
+        interval = network.candidate.hardware.interval_cycles
+        if interval == 1:
+            logic = trace_network(network)
+            plan = plan.merged(export_alkaid_hls(network, logic, name=top), below="alkaid_hls")
+        for flavor in ("verilog", "vhdl") if interval == 1 else ("verilog",):
             rtl[flavor] = export_rtl(network, name=top, flavor=flavor, logic=logic, golden=golden)
             plan = plan.merged(rtl[flavor].plan, below=f"rtl/{flavor}")
-        plan = plan.merged(export_alkaid_hls(network, logic, name=top), below="alkaid_hls")
+        if interval > 1:
+            why = f"particles take turns, an event every {interval} cycles: in Verilog only"
+            skipped |= dict.fromkeys(("rtl_vhdl", "alkaid_hls"), why)
     say("emulator")
     emulator = emulator_files(network, name=name, version=emulator_version)
     plan = plan.merged(
@@ -378,6 +383,6 @@ def load_export(folder: Path) -> ExportResult:
         qonnx=onnx("model_qonnx.onnx", "qonnx"),
         projects=projects,
         rtl=rtl,
-        logic=trace_network(network) if rtl else None,
+        logic=trace_network(network) if "vhdl" in rtl else None,
         skipped=dict(manifest["skipped"]),
     )

@@ -581,8 +581,10 @@ def build_stage(
         "out_width": sum(fmt.bits for fmt in result_formats),
         "in_bits": source_formats[0].bits,
         "out_bits": result_formats[0].bits,
-        "in_format": _said(source_formats),
-        "out_format": _said(result_formats),
+        "in_format": source_formats[0].to_hls(),
+        "out_format": result_formats[0].to_hls(),
+        "in_lanes": _said(source_formats),
+        "out_lanes": _said(result_formats),
         "out_signed": result_formats[0].signed,
         "core_in_bits": core_in_bits,
         "core_out_bits": core_out_bits,
@@ -602,11 +604,9 @@ def build_stage(
 
 
 def _said(formats: Sequence[FixedPoint]) -> str:
-    """Name the formats of lanes, each once, with how many there are where there are several."""
+    """Say how many lanes there are of which format."""
     runs = [(fmt, len(list(lanes))) for fmt, lanes in groupby(formats)]
-    return ", then ".join(
-        fmt.to_hls() if len(runs) == 1 else f"{n} of {fmt.to_hls()}" for fmt, n in runs
-    )
+    return ", then ".join(f"{n} lanes of {fmt.bits} bits, {fmt.to_hls()}" for fmt, n in runs)
 
 
 def constraints(network: QuantizedNetwork, flavor: str) -> dict[str, Any]:

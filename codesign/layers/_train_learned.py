@@ -161,8 +161,8 @@ class LearnedModule(TrainModule):
 class LearnedInput(LearnedModule):
     """k inputs: every feature, at each position, saturates and is rounded to a width of its own, by the sender.
 
-    An input of fewer positions or features than the data reads the leading ones.  Elements are numbered
-    feature * positions + position.
+    Of particles that take turns, a feature has one width.  An input of fewer positions or features than the data reads
+    the leading ones.  Elements are numbered feature * positions + position.
     """
 
     mask: torch.Tensor
@@ -183,10 +183,22 @@ class LearnedInput(LearnedModule):
         mask = nodes.output_mask().repeat_interleave(nodes.n_positions, dim=1)
         self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("integer_bits", torch.full((nodes.k, n, 1), torch.nan))
+        is_alike = torch.from_numpy(nodes.columns["shared_turns"] > 1)[:, None, None]
+        self.register_buffer("_is_alike", is_alike, persistent=False)
+
+    _is_alike: torch.Tensor
 
     def _of_elements(self, bits: torch.Tensor) -> torch.Tensor:
         """Return one number per element of numbers per width, float32[k, ..., 1]."""
-        return bits.repeat_interleave(self.integer_bits.shape[1] // self._n_widths, dim=1)
+        own = bits.repeat_interleave(self.integer_bits.shape[1] // self._n_widths, dim=1)
+        return (
+            own if not self._is_alike.any() else torch.where(self._is_alike, self._alike(own), own)
+        )
+
+    def _alike(self, bits: torch.Tensor) -> torch.Tensor:
+        """Give all positions of a feature the mean of theirs."""
+        by_feature = bits.view(len(bits), self._padded, -1)
+        return by_feature.mean(dim=2, keepdim=True).expand_as(by_feature).reshape(bits.shape)
 
     def width_parameters(self) -> list[torch.nn.Parameter]:
         return [self.fraction_bits]
@@ -198,7 +210,10 @@ class LearnedInput(LearnedModule):
             reach = torch.quantile(values[0].abs(), _INPUT_COVERAGE, dim=1, keepdim=True)
             bits = torch.ceil(torch.log2(reach.clamp_min(2.0**-6)))
             widest = bits.view(self._n_widths, -1).amax(dim=1)[None, :, None]
-            self.integer_bits = self._of_elements(widest).expand_as(self.integer_bits).contiguous()
+            own = widest.repeat_interleave(bits.numel() // self._n_widths, dim=1)
+            by_feature = own.view(self._padded, -1).amax(dim=1, keepdim=True)
+            alike = by_feature.expand(-1, self._n_positions).reshape(1, -1, 1)
+            self.integer_bits = torch.where(self._is_alike, alike, own).contiguous()
         fraction_bits = self._of_elements(self.fraction_bits)
         if step.measures_price:
             widths = torch.relu(self.integer_bits + 1.0 + _whole(fraction_bits)) * self.mask

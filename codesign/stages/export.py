@@ -106,7 +106,8 @@ def export_design(
         emulated = {
             "latency_cycles": float(cycles),
             "latency_ns": float(cycles_to_ns(cycles, period_ns)),
-            "interval_cycles": 1.0,  # the emulation took one vector every cycle, and every word was right
+            # the emulation took a vector every so many cycles, and every word was right
+            "interval_cycles": float(network.candidate.hardware.interval_cycles),
         }
     if any(c.name == "rtl" and c.status == "equal" for c in certificate.comparisons):
         # the words that the RTL gave: the certificate found them equal to these

@@ -39,7 +39,7 @@ class _Move:
     Attributes:
         node: whose constant or type changes.
         element: index of the weight (row, column), of the element of an input, or of the lane of an
-            activation, which has one grid at all positions.
+            activation or of particles that take turns, which has one grid at all positions.
         value: of the weight; None for a lane.
         saved_lut: LUTs that it saves.
     """
@@ -219,6 +219,7 @@ class _State:
 
     def __init__(self, network: QuantizedNetwork, x: NDArray[np.float32], loss: Loss) -> None:
         self._original = network
+        self._turns = network.candidate.hardware.interval_cycles
         self._sites = typed(network).sites
         self._nodes = list(self._sites)
         known = network.input_type
@@ -269,6 +270,7 @@ class _State:
         bits = element_bits(self._sites, self._types)
         lanes = {
             name: bits[self._sites[name].node.inputs[0]].reshape(-1, len(weight)).sum(dim=0)
+            / (self._turns if len(self._sites[name].output.shape) > 1 else 1)
             for name, weight in self._weights.items()
         }
         total = torch.zeros((), dtype=torch.float64)
@@ -306,7 +308,7 @@ class _State:
             known = self._types[name]
             is_used = np.broadcast_to(known.bits, known.shape) > 0
             saved = gradient[0].numpy() * is_used
-            if not self._sites[name].node.inputs:
+            if not self._sites[name].node.inputs and self._turns == 1:
                 for element in zip(*np.nonzero(is_used), strict=True):
                     yield _Move(name, tuple(map(int, element)), None, float(saved[element]))
                 continue

@@ -219,8 +219,13 @@ class _Learning:
             return torch.from_numpy(schedule.candidate[schedule.groups[index].members]).to(device)
 
         layers = list(enumerate(self._model.layers))
-        self._priced: list[tuple[Any, torch.Tensor]] = [
-            (layer, rows_of(i)) for i, layer in layers if hasattr(layer, "price")
+
+        def turns_of(index: int) -> torch.Tensor:
+            turns = schedule.groups[index].nodes.columns["shared_turns"]
+            return torch.from_numpy(turns.astype(np.float32)).to(device)
+
+        self._priced: list[tuple[Any, torch.Tensor, torch.Tensor]] = [
+            (layer, rows_of(i), turns_of(i)) for i, layer in layers if hasattr(layer, "price")
         ]
         self._widths = [
             (parameter, rows_of(i))
@@ -287,8 +292,8 @@ class _Learning:
         nothing = self._data[..., :1]
         self._model(nothing, TrainStep(measures_price=True))
         total = torch.zeros(len(self._candidates), device=self._data.device)
-        for layer, rows in self._priced:
-            total = total.index_add(0, rows, layer.price)
+        for layer, rows, turns in self._priced:  # logic that particles take turns at is built once
+            total = total.index_add(0, rows, layer.price / turns)
         return total
 
     def _measure(self, share: float) -> None:
@@ -335,7 +340,7 @@ def _rate(share: float) -> float:
 def settle(network: QuantizedNetwork, x: NDArray[np.float32]) -> QuantizedNetwork:
     """Give every activation the integer bits that known rows need, and take rounding out of the hardware.
 
-    Values beyond those seen wrap.  Rounding half up in front of a rectified (or no) function is rounding
+    Values beyond those seen wrap; particles that take turns have the range of all of them.  Rounding half up in front of a rectified (or no) function is rounding
     down behind a bias that is half a bit larger: that costs nothing, where the bias has no other reader.
     The output keeps every bit of the last sums.
 
@@ -351,7 +356,9 @@ def settle(network: QuantizedNetwork, x: NDArray[np.float32]) -> QuantizedNetwor
     for node in nodes[1:-1]:
         if node.name not in result:
             continue
-        known = _narrowed(result[node.name], words[node.name])
+        known = result[node.name]
+        takes_turns = network.candidate.hardware.interval_cycles > 1 and len(known.shape) > 1
+        known = _narrowed(known, words[node.name], is_alike=takes_turns)
         (source,) = node.inputs
         readers = [n for n in nodes if source in n.inputs]
         is_absorbed = (
@@ -376,10 +383,14 @@ def settle(network: QuantizedNetwork, x: NDArray[np.float32]) -> QuantizedNetwor
     )
 
 
-def _narrowed(known: TensorType, words: NDArray[np.int64]) -> TensorType:
-    """Return the type with as many integer bits as words int64[n, size] need, per element."""
+def _narrowed(known: TensorType, words: NDArray[np.int64], *, is_alike: bool = False) -> TensorType:
+    """Return the type with as many integer bits as words int64[n, size] need, per element, or alike at all positions."""
     shape = known.shape
     low, high = words.min(axis=0).reshape(shape), words.max(axis=0).reshape(shape)
+    if is_alike:
+        axes = tuple(range(len(shape) - 1))
+        low = np.broadcast_to(low.min(axis=axes), shape)
+        high = np.broadcast_to(high.max(axis=axes), shape)
     zeros = known.trailing_zeros
     magnitude = np.maximum(high, -low - 1) >> zeros
     length = np.frexp(np.maximum(magnitude, 0).astype(np.float64))[1]  # its bits

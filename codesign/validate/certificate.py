@@ -40,7 +40,7 @@ from codesign.validate.compare import difference, run_checked
 from codesign.validate.exported import Exported, first_differing_layer, implementations
 from codesign.validate.faults import DeviceFault
 from codesign.validate.forms import Unavailable, reference_form
-from codesign.validate.implementation import Words
+from codesign.validate.implementation import Timing, Words
 from codesign.validate.vectors import corner_words, random_words
 
 SCHEMA = 1
@@ -200,9 +200,11 @@ def _compare_all(
         load()
         for set_name, words in sets.items():
             _compare(name, set_name, result, words, expected[set_name], exported)
-        latency = _latency_cycles(exported)
-        if latency is not None:
-            note = f"latency {latency} cycles, measured; one vector per cycle"
+        timing = _timing(exported)
+        if timing is not None:
+            latency, interval = timing.latency_cycles, timing.interval_cycles
+            every = "cycle" if interval == 1 else f"{interval} cycles"
+            note = f"latency {latency} cycles, measured; one vector every {every}"
     except Unavailable as reason:
         return (
             Comparison(name=name, status="not run", vectors={}, mismatches=None, note=str(reason)),
@@ -216,15 +218,14 @@ def _compare_all(
     return Comparison(name=name, status="equal", vectors=vectors, mismatches=0, note=note), latency
 
 
-def _latency_cycles(exported: Exported) -> int | None:
-    """Return the measured latency; None for a form without a clock, or whose outputs hardly ever change."""
+def _timing(exported: Exported) -> Timing | None:
+    """Return what was measured; None for a form without a clock, or whose outputs hardly ever change."""
     try:
-        timing = exported.implementation.measure_timing()
+        return exported.implementation.measure_timing()
     except DeviceFault as fault:
         if fault.name == "stuck-output":
             return None
         raise
-    return None if timing is None else timing.latency_cycles
 
 
 def _compare(

@@ -105,15 +105,16 @@ def implementations(result: ExportResult, work: Path, *, optimize: bool) -> dict
         return emulator_form(build_emulator(result.plan.below("emulator").write(work / "emulator")))
 
     add("emulator", emulator, "C++ library, its own test passed", None)
-    if "verilog" in result.rtl:
+    if result.logic is not None:
         logic = result.logic
-        assert logic is not None, "RTL is exported from traced logic"
         add(
             "alkaid",
             lambda: adder_graph_form(logic, network),
             "adder graph, interpreted",
             lambda part: {"rtl": {"verilog": export_rtl(part)}, "logic": trace_network(part)},
         )
+    if "verilog" in result.rtl:
+        interval = result.rtl["verilog"].interval_cycles
         add(
             "rtl",
             lambda: verilog_form(
@@ -121,8 +122,9 @@ def implementations(result: ExportResult, work: Path, *, optimize: bool) -> dict
                 work / "rtl" / result.rtl["verilog"].plan.digest,
                 optimize=optimize,
             ),
-            "",
-            lambda part: {"rtl": {"verilog": export_rtl(part)}},
+            f"an event every {interval} cycles" if interval > 1 else "",
+            # parts of a network whose particles take turns are none
+            None if interval > 1 else lambda part: {"rtl": {"verilog": export_rtl(part)}},
         )
     if "vhdl" in result.rtl:
         add(

@@ -512,7 +512,8 @@ def cost(p: Mapping[str, Array], context: Context) -> OpCost:
         result.interval_cycles = np.maximum(
             result.interval_cycles, stream_interval(result.latency_cycles, context)
         )
-    if np.any(p["n_positions"] != 1):
+    # what lies between turns at plain RTL has a primitive of its own
+    if np.any(p["n_positions"] != 1) and not context.is_rtl:
         _repeat(result, p, context)
     return result
 

@@ -45,6 +45,7 @@ def population() -> Population:
         flow=np.zeros(2, dtype=np.int64),
         io_type=np.zeros(2, dtype=np.int64),
         lut_budget=np.zeros(2),
+        interval_cycles=np.ones(2, dtype=np.int64),
     )
 
 
