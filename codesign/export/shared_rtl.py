@@ -24,6 +24,7 @@ from codesign.export.rtl import (
     constraints,
     cut_to_clock,
     finished,
+    open_lanes,
     pack_hex,
     project_files,
     trace_sites,
@@ -307,20 +308,26 @@ def _phases(network: QuantizedNetwork, interval_cycles: int) -> list[_Phase]:
                 is_max=few[pool].node.layer == "max_pool",
                 said=said,
                 front=_traced(
-                    [*before, few[pool]], (*spread, *waiting), [pool, *(x.name for x in passed)]
+                    network,
+                    [*before, few[pool]],
+                    (*spread, *waiting),
+                    [pool, *(x.name for x in passed)],
                 ),
-                back=_traced(behind, (gathered,), [x.name for x in said]),
+                back=_traced(network, behind, (gathered,), [x.name for x in said]),
             )
         )
         waiting, spread = passed, said
     return phases
 
 
-def _traced(sites: Sequence[Site], reads: Sequence[_Lanes], written: Sequence[str]) -> Any:
+def _traced(
+    network: QuantizedNetwork,
+    sites: Sequence[Site],
+    reads: Sequence[_Lanes],
+    written: Sequence[str],
+) -> Any:
     """Trace nodes between two bundles of lanes."""
-    from alkaid.trace import FVArrayInput, HWConfig
-
-    source = FVArrayInput((sum(lanes.known.size for lanes in reads),), HWConfig(1, -1, -1))
+    source = open_lanes(network, (sum(lanes.known.size for lanes in reads),))
     known, end = {}, 0
     for lanes in reads:
         first, end = end, end + lanes.known.size

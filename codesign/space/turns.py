@@ -38,11 +38,6 @@ class Turns:
     edges: Int
     refusals: tuple[tuple[str, Flags], ...]
 
-    @property
-    def is_possible(self) -> Flags:
-        """bool[n_candidates], whether particles can take turns."""
-        return ~np.any([flags for _, flags in self.refusals], axis=0)
-
 
 def in_turns(
     *,
