@@ -8,6 +8,7 @@ the raw two's-complement word of input i and output i, in exactly the network's 
 from __future__ import annotations
 
 import json
+import math
 import re
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -124,6 +125,14 @@ def open_lanes(network: QuantizedNetwork, shape: tuple[int, ...]) -> FVArray:
     spare = network.candidate.hardware.spare_adder_levels
     options: Any = {} if spare is None else {"hard_dc": spare}
     return FVArrayInput(shape, HWConfig(1, -1, -1), options)
+
+
+def adder_cost(logic: CombLogic) -> float:
+    """Return alkaid's estimate of LUTs, to the same last digit on every Python.
+
+    `logic.cost` adds with `sum`, which rounds otherwise from Python 3.12 on.
+    """
+    return math.fsum(operation.cost for operation in logic.ops)
 
 
 def trace_sites(
@@ -260,7 +269,7 @@ def solve_at_clocks(
             None
             if cut is None
             else SolvedGraph(
-                adder_cost=float(logic.cost),
+                adder_cost=adder_cost(logic),
                 register_bits=float(cut[1]),
                 latency_cycles=float(cut[0]),
                 adder_levels=float(logic.latency[1]),
@@ -500,7 +509,7 @@ def export_rtl(
         sources=context["sources"],
         latency_cycles=stage.latency_cycles,
         interval_cycles=1,
-        adder_cost=float(logic.cost),
+        adder_cost=adder_cost(logic),
         register_bits=stage.register_bits,
         adder_levels=float(logic.latency[1]),
         levels_per_cycle=stage.levels_per_cycle,

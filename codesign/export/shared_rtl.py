@@ -8,6 +8,7 @@ different events at a time.  Words are those of the network, whatever P is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ from codesign.export.plan import ProjectPlan
 from codesign.export.rtl import (
     RtlExport,
     Stage,
+    adder_cost,
     build_stage,
     constraints,
     cut_to_clock,
@@ -155,7 +157,8 @@ def export_shared_rtl(
         sources=context["sources"],
         latency_cycles=latency,
         interval_cycles=interval_cycles,
-        adder_cost=sum(float(p.front.cost + p.back.cost) for p in phases) + lut,
+        adder_cost=math.fsum(adder_cost(logic) for p in phases for logic in (p.front, p.back))
+        + lut,
         register_bits=sum(stage.register_bits for stage in stages) + registers,
         adder_levels=sum(float(p.front.latency[1] + p.back.latency[1]) for p in phases),
         levels_per_cycle=stages[0].levels_per_cycle,

@@ -3,6 +3,7 @@
 The fast cost of a population lives in `hw_models`; this is what it is calibrated against.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +74,7 @@ def solve_adder_graph(matrix: ConstantMatrix) -> AdderGraphCost:
         latencies=[0.0] * len(intervals),
     )
     return AdderGraphCost(
-        adder_cost=float(sum(stage.cost for stage in stages)),
+        adder_cost=math.fsum(op.cost for stage in stages for op in stage.ops),
         n_adders=sum(op.opcode in (0, 1) for stage in stages for op in stage.ops),
         delay=float(stages[-1].latency[1]),
     )
