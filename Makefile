@@ -1,20 +1,23 @@
 # Two commands do everything on a fresh machine: `make run` and `make test`.
-# Needs Python 3.11 with venv, g++, make and perl; everything else is installed into .venv.
+# Needs Python 3.11 to 3.14 with venv, g++, make and perl; everything else is installed into .venv.
 
-# The first that fits: python3, python3.11 on the path, then pyenv's. PYTHON=... overrides.
-PYTHONS := python3 python3.11 $(sort $(wildcard $(HOME)/.pyenv/versions/3.11.*/bin/python3))
-FITS := -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
+# The first that fits: python3 and python3.NN on the path, then pyenv's, newest first. PYTHON=... overrides.
+VERSIONS := 3.14 3.13 3.12 3.11
+PYTHONS := python3 $(VERSIONS:%=python%) $(foreach v,$(VERSIONS),$(wildcard $(HOME)/.pyenv/versions/$(v).*/bin/python3))
+FITS := -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null
 PYTHON ?= $(shell for python in $(PYTHONS); do if "$$python" $(FITS); then command -v "$$python"; break; fi; done)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+EXTRAS := search,export,synthesis,data,root,cluster,bayes,pnr,docs,notebooks,dev
+PIP := --quiet --disable-pip-version-check
 # the rival of bench-designs has an environment of its own
 HGQ2 := .venv-hgq2/bin/python
 CONFIG ?= examples/jets_100ns.yaml
 REPORTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help python venv run test test-slow docs golden check calibrate bench bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer bench-designs bench-triggers bench-families mutants clean
+.PHONY: help python venv run test test-slow test-lowest lock docs golden check calibrate bench bench-estimators bench-predictor bench-search bench-labels bench-device bench-scorer bench-designs bench-triggers bench-families mutants clean
 
 help:
 	@echo "make run               the whole loop on the bundled jets, ending in runs/jets_100ns/report.html"
@@ -22,7 +25,7 @@ help:
 	@echo "make test              default test suite (under 5 minutes)"
 	@echo "make test-slow         the slow tests"
 	@echo "make check             formatting, lint and types"
-	@echo "make python            which Python will be used; PYTHON=/path/to/python3.11 chooses another"
+	@echo "make python            which Python will be used; PYTHON=/path/to/python3.13 chooses another"
 	@echo "make docs              the site of the guides, in site/"
 	@echo "make golden            record the digests of tests/golden and the figures of all laws again; read the diff"
 	@echo "make calibrate         fit the hardware models; REPORTS=dir reads your synthesis reports"
@@ -30,15 +33,14 @@ help:
 	@echo "make bench             all benchmarks (bench-estimators, -predictor, -search, -labels, -device, -scorer, -designs, -triggers)"
 
 python:
-	@test -n "$(PYTHON)" && "$(PYTHON)" $(FITS) || { echo "No fitting Python ($(or $(PYTHON),none found)): Python 3.11 with venv is needed; run make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -n "$(PYTHON)" && "$(PYTHON)" $(FITS) || { echo "No fitting Python ($(or $(PYTHON),none found)): Python 3.11, 3.12, 3.13 or 3.14 with venv is needed; run make PYTHON=/path/to/it"; exit 1; }
 	@echo "$(PYTHON) is $$("$(PYTHON)" --version)"
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml requirements.lock
 	@$(MAKE) --no-print-directory python
 	$(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV): about two minutes"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[search,export,synthesis,data,root,cluster,bayes,pnr,docs,notebooks,dev]'
+	@echo "installing into $(VENV): about two minutes, more where torch comes with CUDA (docs/installing.md)"
+	$(BIN)/python -m pip install $(PIP) --constraint requirements.lock -e '.[$(EXTRAS)]'
 	touch $(STAMP)
 
 venv: $(STAMP)
@@ -54,6 +56,20 @@ test-slow: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/mkdocs build --strict --quiet
+
+# The oldest packages that pyproject.toml allows: what reads, estimates, searches, exports and proves.
+LOWEST := .venv-lowest
+test-lowest:
+	@$(MAKE) --no-print-directory python
+	$(PYTHON) tests/lowest.py > $(LOWEST).txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install $(PIP) --constraint $(LOWEST).txt -e '.[search,export,synthesis,data,root,cluster,bayes,dev]'
+	$(LOWEST)/bin/python -m pytest -q tests/golden tests/contracts tests/test_pipeline.py -m "not slow"
+
+# What `make` installs, as it stands in .venv.
+lock: $(STAMP)
+	{ sed '/^$$/q' requirements.lock; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > requirements.lock.tmp
+	mv requirements.lock.tmp requirements.lock
 
 golden: $(STAMP)
 	$(BIN)/python -m tests.golden.test_golden
