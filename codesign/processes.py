@@ -62,32 +62,38 @@ class Warden:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
-        self._owner = 0
+        self._pid = self._owner = 0
 
     def start(self) -> None:
         """Have a warden; called before anything is started, which must inherit `os.environ`."""
         with self._lock:
             if (
-                self._process is not None
-                and self._owner == os.getpid()  # else a forked child
-                and self._process.poll() is None
-            ):
-                return
+                self._owner == os.getpid()
+            ):  # else it is that of a process that this one was forked from
+                with contextlib.suppress(ChildProcessError):  # somebody else has reaped it
+                    if os.waitpid(self._pid, os.WNOHANG) == (0, 0):
+                        return
+            # without marks: what kills all below an owner must not kill its wardens before they have done the same
             above = os.environ.pop(_OWNERS, "")
             mark = secrets.token_hex(16)
+            # its input ends when nobody holds the pipe's other end, which no child of this process inherits
+            reading, _ = os.pipe()
             try:
-                self._process = subprocess.Popen(
+                self._pid = os.posix_spawn(
+                    sys.executable,
                     [sys.executable, "-I", "-S", "-c", _WARDEN, mark],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                    start_new_session=True,  # the terminal's signals end this process, not its warden
+                    os.environ,
+                    file_actions=[
+                        (os.POSIX_SPAWN_DUP2, reading, 0),
+                        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                        (os.POSIX_SPAWN_DUP2, 1, 2),
+                    ],
+                    setsid=True,  # the terminal's signals end this process, not its warden
                 )
                 self._owner = os.getpid()
                 above = f"{above} {mark}"
             finally:
+                os.close(reading)
                 os.environ[_OWNERS] = above.strip()
 
 

@@ -4,15 +4,18 @@ Environment variables are read here, and in `processes`, only.
 """
 
 import importlib
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import unquote, urlsplit
 
 from codesign.errors import ToolError
 from codesign.processes import WARDEN, kill_group
@@ -35,27 +38,40 @@ INSTALL_HINTS = {
 _DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "PyYAML"}
 
 
-def requirement_of(module: str) -> str:
-    """Return what to install for a Python module: the very version that codesign was tested with."""
-    wanted = _DISTRIBUTIONS.get(module, module)
+def install_command(module: str) -> str:
+    """Return the command that installs a Python module for the Python that runs: by the extra that brings it.
+
+    Extras are named by where this codesign was installed from, a checkout or a wheel, as long as that is there.
+    """
+    wanted = _normalized(_DISTRIBUTIONS.get(module, module))
+    what = wanted
     try:
-        declared = metadata.requires("codesign") or []
+        codesign = metadata.distribution("codesign")
     except metadata.PackageNotFoundError:  # run from a source tree that was never installed
-        declared = []
-    for line in declared:
-        requirement = line.partition(";")[0].strip()
-        name = re.split(r"[^A-Za-z0-9_.-]", requirement)[0]
-        if re.sub(r"[-_.]+", "-", name).lower() == re.sub(r"[-_.]+", "-", wanted).lower():
-            return requirement
-    return wanted
+        codesign = None
+    for line in (codesign.requires or []) if codesign is not None else []:
+        requirement, _, condition = line.partition(";")
+        if _normalized(re.split(r"[^A-Za-z0-9_.-]", requirement)[0]) != wanted:
+            continue
+        what = requirement.strip()
+        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", condition)
+        assert codesign is not None, "its requirement was found"
+        origin = json.loads(codesign.read_text("direct_url.json") or "{}")
+        path = Path(unquote(urlsplit(origin.get("url", "")).path))
+        if extra is not None and origin.get("url", "").startswith("file:") and path.exists():
+            editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
+            return f"{sys.executable} -m pip install {editable}'{path}[{extra[1]}]'"
+        break
+    return f"{sys.executable} -m pip install '{what}'"
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def missing_package(module: str) -> str:
     """Say in one sentence that a Python module is missing and what to do."""
-    return (
-        f"the Python package {module!r} is not installed; run"
-        f" `pip install '{requirement_of(module)}'`"
-    )
+    return f"the Python package {module!r} is not installed; run `{install_command(module)}`"
 
 
 def require_module(name: str) -> ModuleType:

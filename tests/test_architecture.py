@@ -274,7 +274,9 @@ def test_two_units_of_a_row_that_import_one_another_are_complained_about(tmp_pat
 def test_tests_import_only_what_the_project_declares() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     requirements = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
-    declared = {re.split(r"[^A-Za-z0-9_.-]", line)[0].lower().replace("_", "-") for line in requirements}
+    declared = {
+        re.split(r"[^A-Za-z0-9_.-]", line)[0].lower().replace("_", "-") for line in requirements
+    }
     home = importlib.metadata.packages_distributions()
     own = {"codesign", "hw_models", "tests"} | {
         path.stem for path in tracked_files() if path.suffix == ".py"

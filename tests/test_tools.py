@@ -201,3 +201,42 @@ def test_only_tools_and_processes_read_environment_variables() -> None:
         )
     }
     assert readers - SETS_ENVIRONMENT == {"tools.py", "processes.py"}
+
+
+# ---------------------------------------------------------------------- packages
+
+
+class Installed:
+    """A distribution as pip leaves it: what it requires, and where it came from."""
+
+    requires = ["numpy<3,>=2.3", 'torch<3,>=2.13; extra == "search"']
+
+    def __init__(self, origin: str | None) -> None:
+        self.origin = origin
+
+    def read_text(self, name: str) -> str | None:
+        assert name == "direct_url.json"
+        return self.origin
+
+
+@pytest.mark.parametrize(
+    ("origin", "arguments"),
+    [
+        ('{"url": "file://FOLDER", "dir_info": {"editable": true}}', "-e 'FOLDER[search]'"),
+        ('{"url": "file://FOLDER", "dir_info": {}}', "'FOLDER[search]'"),
+        ('{"url": "file://FOLDER/a%20b.whl", "archive_info": {}}', "'FOLDER/a b.whl[search]'"),
+        ('{"url": "file://FOLDER/gone.whl", "archive_info": {}}', "'torch<3,>=2.13'"),
+        (None, "'torch<3,>=2.13'"),
+    ],
+)
+def test_a_missing_package_is_installed_by_its_extra_from_where_codesign_came_from(
+    origin: str | None, arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a b.whl").touch()
+    installed = Installed(origin and origin.replace("FOLDER", str(tmp_path)))
+    monkeypatch.setattr(tools.metadata, "distribution", lambda name: installed)
+    command = tools.install_command("torch")
+    assert command == f"{sys.executable} -m pip install {arguments}".replace(
+        "FOLDER", str(tmp_path)
+    )
+    assert tools.install_command("numpy").endswith("install 'numpy<3,>=2.3'")

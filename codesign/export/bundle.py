@@ -62,7 +62,7 @@ class ExportResult:
         onnx, qonnx: the two ONNX flavours.
         projects: hls4ml project per back end.
         rtl: "verilog" and "vhdl", empty when RTL was not asked for.
-        logic: the traced adder graph; None without RTL, or where particles take turns.
+        logic: the traced adder graph; None without RTL, where particles take turns, and where an export was read back.
         skipped: reason per artefact that could not be made.
     """
 
@@ -383,6 +383,6 @@ def load_export(folder: Path) -> ExportResult:
         qonnx=onnx("model_qonnx.onnx", "qonnx"),
         projects=projects,
         rtl=rtl,
-        logic=trace_network(network) if "vhdl" in rtl else None,
+        logic=None,
         skipped=dict(manifest["skipped"]),
     )

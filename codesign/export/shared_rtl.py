@@ -192,7 +192,10 @@ def solve_shared(
             lut, more = _around(phases, delays, interval_cycles)
             solved.append(
                 SolvedGraph(
-                    adder_cost=sum(float(p.front.cost + p.back.cost) for p in phases) + lut,
+                    adder_cost=math.fsum(
+                        adder_cost(logic) for p in phases for logic in (p.front, p.back)
+                    )
+                    + lut,
                     register_bits=float(registers + more),
                     latency_cycles=float(latency),
                     adder_levels=sum(float(p.front.latency[1] + p.back.latency[1]) for p in phases),

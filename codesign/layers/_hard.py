@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from codesign.ir import FixedPoint, TensorType
@@ -22,6 +21,7 @@ from codesign.layers.base import FloatColumns, Site, WordRange
 from hw_models.lowering import Described
 
 if TYPE_CHECKING:
+    import torch
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
@@ -84,6 +84,8 @@ class HardActivation(Activation):
         return max(super().largest_sum(site), (site.source.largest << shift) + offset)
 
     def torch_function(self, values: torch.Tensor) -> torch.Tensor:
+        import torch
+
         return torch.clamp(values * 2.0**self.log2_slope + self._offset, self.low, self.high)
 
     def onnx_function(self, graph: OnnxGraph, source: str) -> str:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from codesign.errors import ExportError
@@ -29,6 +28,7 @@ from codesign.layers.base import FloatColumns, Site, WordRange
 from hw_models.lowering import Described
 
 if TYPE_CHECKING:
+    import torch
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
@@ -61,6 +61,8 @@ class TableActivation(Activation):
         """Evaluate the real function in torch, differentiably."""
 
     def train_function(self, values: torch.Tensor) -> torch.Tensor:
+        import torch
+
         from codesign.layers._training import floor_saturate
 
         index = self.index_format
@@ -123,6 +125,8 @@ class TableActivation(Activation):
         )
 
     def torch_exact(self, site: Site, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        import torch
+
         index, result = self.index_format, site.rounded
         steps = torch.clamp(torch.floor(inputs[0] / index.lsb), index.min_word, index.max_word)
         position = (steps - index.min_word).long()

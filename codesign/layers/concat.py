@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError
@@ -19,6 +18,7 @@ from codesign.layers.base import FloatColumns, Layer, Site, WordRange, aligned, 
 from hw_models.lowering import Copy, Described
 
 if TYPE_CHECKING:
+    import torch
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
@@ -74,6 +74,8 @@ class Concat(Layer):
         )
 
     def torch_exact(self, site: Site, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        import torch
+
         return torch.cat(list(inputs), dim=-1)
 
     def to_onnx(self, site: Site, graph: OnnxGraph, inputs: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError
@@ -19,6 +18,7 @@ from codesign.layers.base import FloatColumns, Layer, Parameter, Site, WordRange
 from hw_models.lowering import WEIGHT_FACTS, Described, Product, sum_bits
 
 if TYPE_CHECKING:
+    import torch
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
@@ -188,6 +188,8 @@ class Dense(Layer):
         return (products << shift) + (site.constants["bias"].values << bias_shift)
 
     def torch_exact(self, site: Site, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        import torch
+
         weights, bias = (torch.from_numpy(site.constants[role].real) for role in ("weight", "bias"))
         return inputs[0] @ weights + bias
 

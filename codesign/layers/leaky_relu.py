@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from codesign.ir import FixedPoint, TensorType
@@ -19,6 +18,7 @@ from codesign.layers.base import FloatColumns
 from hw_models.lowering import Described
 
 if TYPE_CHECKING:
+    import torch
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
@@ -41,6 +41,8 @@ class LeakyReLU(Activation):
         return (describe_activation("leaky_relu", columns),)
 
     def train_function(self, values: torch.Tensor) -> torch.Tensor:
+        import torch
+
         return torch.nn.functional.leaky_relu(values, 2.0**LOG2_SLOPE)
 
     def apply_words(
@@ -51,6 +53,8 @@ class LeakyReLU(Activation):
         return np.where(words > 0, result.cast_words(words, fraction_bits), eighth)
 
     def torch_function(self, values: torch.Tensor) -> torch.Tensor:
+        import torch
+
         return torch.where(values > 0, values, values * 2.0**LOG2_SLOPE)
 
     def onnx_function(self, graph: OnnxGraph, source: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from codesign.ir import FixedPoint, TensorType
@@ -30,6 +29,7 @@ from codesign.layers.base import FloatColumns
 from hw_models.lowering import Described
 
 if TYPE_CHECKING:
+    import torch
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from codesign.ir import Tensors
@@ -23,6 +22,9 @@ from codesign.layers._wires import Wires
 from codesign.layers.base import FloatColumns, Parameter, Site
 
 _WINDOW = ("kernel", "stride", "dilation", "padding")
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Patches(Wires):
@@ -86,6 +88,8 @@ class Patches(Wires):
         return elements.reshape(*taps.shape[:-2], -1)
 
     def torch_exact(self, site: Site, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        import torch
+
         kernel, stride, dilation, padding = (int(self.value(site.node, name)) for name in _WINDOW)
         values = inputs[0].movedim(-1, 1)  # channels first, then windows axis by axis
         reach, n_axes = dilation * (kernel - 1) + 1, values.ndim - 2

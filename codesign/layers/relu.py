@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from codesign.ir import FixedPoint, TensorType
@@ -20,6 +19,7 @@ from codesign.layers.base import FloatColumns
 from hw_models.lowering import Described
 
 if TYPE_CHECKING:
+    import torch
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
@@ -45,6 +45,8 @@ class ReLU(Activation):
         return result.cast_words(np.maximum(words, 0), fraction_bits)
 
     def torch_function(self, values: torch.Tensor) -> torch.Tensor:
+        import torch
+
         return torch.relu(values)
 
     def onnx_function(self, graph: OnnxGraph, source: str) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from codesign.layers import LAYERS
 from codesign.layers._table import TableActivation
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Sigmoid(TableActivation):
@@ -22,6 +26,8 @@ class Sigmoid(TableActivation):
         return 1.0 / (1.0 + np.exp(-values))
 
     def smooth(self, values: torch.Tensor) -> torch.Tensor:
+        import torch
+
         return torch.sigmoid(values)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from codesign.ir import FixedPoint, TensorType
@@ -17,6 +16,7 @@ from codesign.layers.base import FloatColumns, Site, WordRange
 from hw_models.lowering import Described
 
 if TYPE_CHECKING:
+    import torch
     from alkaid.trace import FVArray
 
     from codesign.layers._export import HlsGraph, OnnxGraph
@@ -33,6 +33,8 @@ class Sign(Activation):
         return (describe_activation("binary_tanh", columns),)
 
     def train_function(self, values: torch.Tensor) -> torch.Tensor:
+        import torch
+
         smooth = torch.clamp(values, -1.0, 1.0)
         return smooth + (self.torch_function(values) - smooth).detach()
 
@@ -46,6 +48,8 @@ class Sign(Activation):
         return WordRange.exact(low, high, 0)
 
     def torch_function(self, values: torch.Tensor) -> torch.Tensor:
+        import torch
+
         return torch.where(values >= 0, 1.0, -1.0).to(values.dtype)
 
     def onnx_function(self, graph: OnnxGraph, source: str) -> str:

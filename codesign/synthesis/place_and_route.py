@@ -20,7 +20,7 @@ from typing import Any
 
 from codesign.errors import DesignError, ReportError, ToolError, unknown_name
 from codesign.synthesis.open_flow import run_yosys, verilog_sources
-from codesign.tools import find_tool, override_variable, requirement_of, run_tool
+from codesign.tools import find_tool, install_command, override_variable, run_tool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ def _command(fabric: Fabric) -> tuple[list[str | Path], str]:
         return [installed], importlib.metadata.version(fabric.package)
     raise ToolError(
         f"{fabric.program} is not on PATH and {fabric.package} is not installed; run"
-        f" `pip install '{requirement_of(fabric.package)}'`, or set {override_variable(fabric.program)} to the program"
+        f" `{install_command(fabric.package)}`, or set {override_variable(fabric.program)} to the program"
     )
 
 

@@ -18,7 +18,7 @@ the inelastic one, over the number simulated.  Collisions of the pool harder tha
 are left out, so that nothing is counted twice, and those with a muon of 5 GeV, so that no single one of
 them is met again and again.
 
-Needs the optional package pythia8mc (`pip install 'codesign[generate]'`), licensed under the GPL, version
+Needs the optional package pythia8mc (the extra `generate`), licensed under the GPL, version
 2 or later; codesign does not contain or link it.  Same seed, same bits.
 """
 

@@ -297,7 +297,8 @@ def recheck(folder: Path, *, progress: Callable[[str], None] | None = None) -> d
         progress: called with one line before each step.
 
     Returns:
-        Per export folder: verdict, how many files were checked and how many vectors compared again.
+        Per export folder: verdict, how many files were checked and how many vectors compared again, and which
+        forms could not be, where a package is missing.
 
     Raises:
         StudyError: there is no certificate, or it or any file was changed, added or removed.
@@ -333,12 +334,15 @@ def recheck(folder: Path, *, progress: Callable[[str], None] | None = None) -> d
         )
     with tempfile.TemporaryDirectory(prefix="codesign-recheck-") as work:
         held = implementations(result, Path(work), optimize=False)
+        not_run = []
         for name in ("torch", "onnxruntime", "qonnx", "alkaid"):
             if name in held:
                 load = held[name].implementation.load
-                _compare_all(
+                compared, _ = _compare_all(
                     name, held[name], load, result, {"golden": words}, {"golden": expected}
                 )
+                if compared.status != "equal":
+                    not_run.append(f"{name} ({compared.note})")
     return {
         folder.name: {
             "verdict": certificate["verdict"],
@@ -346,6 +350,7 @@ def recheck(folder: Path, *, progress: Callable[[str], None] | None = None) -> d
             "n_vectors": len(words),
             "network_digest": result.network.digest,
         }
+        | ({"not compared again": "; ".join(not_run)} if not_run else {})
     }
 
 

@@ -23,6 +23,7 @@ from codesign.validate.forms import (
     c_simulation_form,
     emulator_form,
     needs,
+    needs_package,
     onnx_form,
     qonnx_form,
     reference_form,
@@ -105,11 +106,15 @@ def implementations(result: ExportResult, work: Path, *, optimize: bool) -> dict
         return emulator_form(build_emulator(result.plan.below("emulator").write(work / "emulator")))
 
     add("emulator", emulator, "C++ library, its own test passed", None)
-    if result.logic is not None:
-        logic = result.logic
+    if "vhdl" in result.rtl:  # else particles take turns
+
+        def adder_graph() -> Form:
+            needs_package("alkaid")
+            return adder_graph_form(result.logic or trace_network(network), network)
+
         add(
             "alkaid",
-            lambda: adder_graph_form(logic, network),
+            adder_graph,
             "adder graph, interpreted",
             lambda part: {"rtl": {"verilog": export_rtl(part)}, "logic": trace_network(part)},
         )

@@ -28,7 +28,7 @@ from codesign.export.onnx import (
 from codesign.export.rtl import RtlExport, run_trace
 from codesign.ir import FixedPoint, QuantizedNetwork
 from codesign.layers import run_torch, run_words
-from codesign.tools import require_tool
+from codesign.tools import require_module, require_tool
 from codesign.validate.faults import DeviceFault
 from codesign.validate.implementation import DeviceDescription, Form, Timing, Words
 from codesign.validate.rtl_emulation import open_emulation, run_vhdl
@@ -58,6 +58,18 @@ def needs(*tools: str) -> None:
             raise Unavailable(str(error)) from error
 
 
+def needs_package(name: str) -> None:
+    """Check that a Python package is there.
+
+    Raises:
+        Unavailable: it is not: a light installation reads certificates all the same.
+    """
+    try:
+        require_module(name)
+    except ToolError as error:
+        raise Unavailable(str(error)) from error
+
+
 def reference_form(network: QuantizedNetwork) -> Form:
     """The exact integer evaluation: what every other form is compared with."""
     known = network.input_type
@@ -78,8 +90,9 @@ def torch_form(network: QuantizedNetwork) -> Form:
     """Torch, in float64 on real values.
 
     Raises:
-        Unavailable: a sum is wider than the significand of a float64.
+        Unavailable: torch is not installed, or a sum is wider than the significand of a float64.
     """
+    needs_package("torch")
     bits, where = words_needed_bits(network)
     if bits > 53:
         raise Unavailable(
@@ -102,6 +115,7 @@ def onnx_form(content: bytes, origin: str) -> Form:
         DesignError: it is no model of ours.
         ToolError: ONNX Runtime cannot be loaded.
     """
+    needs_package("onnxruntime")
     session = onnx_session(content, origin)
     metadata = session.get_modelmeta().custom_metadata_map
     try:
@@ -134,6 +148,7 @@ def onnx_form(content: bytes, origin: str) -> Form:
 
 def qonnx_form(export: OnnxExport, network: QuantizedNetwork) -> Form:
     """QONNX, executed by its own library."""
+    needs_package("qonnx")
     return Form(
         description=DeviceDescription.of(network, "qonnx"),
         run=lambda words: run_qonnx(export, network, words),

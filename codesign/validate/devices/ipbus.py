@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import DesignError, ToolError
-from codesign.tools import requirement_of
+from codesign.tools import install_command
 from codesign.validate import ipbus_map
 from codesign.validate.faults import DeviceFault
 from codesign.validate.implementation import DeviceDescription, Implementation, check_words
@@ -49,7 +49,7 @@ class UhalBus:
             import uhal
         except ImportError as error:
             raise ToolError(
-                f"uhal is not installed ({error}); `pip install '{requirement_of('uhal')}'`, or use client=builtin"
+                f"uhal is not installed ({error}); `{install_command('uhal')}`, or use client=builtin"
             ) from error
         self._uhal = uhal
         self._uri = uri
