@@ -18,7 +18,8 @@ _KERNEL = re.compile(
     r"softmax_stable|softmax_latency|softmax|normalize|zeropad[12]d_cl)"
     r"_(?P<rest>(?:array|ap_).*?config(?P<number>\d+)(?:_|$).*)$"
 )
-_CHANNELS = re.compile(r"(\d+)u_(?:\w*_)?config\d+")
+#: Channels of the last type in a name, which is what the module writes.
+_CHANNELS = re.compile(r".*(?:^|_)(\d+)u_(?:\w*_)?config\d+")
 _ACTIVATIONS = {
     "relu": ("relu",), "leaky_relu": ("leaky_relu", "leakyrelu"), "sigmoid": ("sigmoid",), "tanh": ("tanh",),
     "softmax": ("softmax",), "softmax_stable": ("softmax",), "softmax_latency": ("softmax",),

@@ -280,6 +280,7 @@ def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
     # to 128 registers a DSP on a Zynq-7020 at 5 ns, pruned or not; 21 on a Virtex 7, where the DSP's own
     # registers serve), sums of the tree behind it
     held = 4.8 if context.family.is_slow else 0.4
+    in_use = np.where(shared, np.minimum(limit, w["wide_multipliers"]), w["wide_multipliers"])
     out = np.where(np.isnan(p["output_bits"]), a, p["output_bits"])
     fan = w["nonzero"] / p["n_out"]
     multiply = levels - ceil_log2(fan + 1)
@@ -297,16 +298,22 @@ def _latency(p: Mapping[str, Array], context: Context) -> OpCost:
             # a column of n weights needs n - 1 adds
             "latency.accumulate": (a + 3) * np.maximum(w["nonzero"] - n_alive, 0.0),
             "latency.constant": (x + p["weight_bits"]) * w["adders"],
-            "latency.product": 6.0 * k,
+            # partial products of several DSPs are added, and registered where the product takes cycles
+            "latency.product": k * (6.0 + (tiles - 1) * (x + p["weight_bits"]) / 2),
             "latency.multiply": 0.8 * x * w["lut_multipliers"],
         },
         ff={
             "latency.output": np.where(cuts > 0, n_alive * out, 0.0),
+            # the vector of a stream is collected before the products
+            "latency.collect": np.where(
+                (p["n_positions"] <= 1) & context.is_stream, p["n_in"] * x, 0.0
+            ),
             RELAY: np.where(cuts > 0, 0.0, n_alive * out),
             "latency.cuts": 0.8 * n_alive * tree * a,
-            "latency.multipliers": working * (held * w["wide_multipliers"] * a + p["n_in"] * x),
+            "latency.multipliers": working * (held * in_use * a + p["n_in"] * x)
+            + np.where(cuts > 0, k * (tiles - 1) * (x + p["weight_bits"]), 0.0),
             "latency.shared": np.where(
-                shared,
+                shared & ~is_overlapped,
                 a * w["nonzero"] * np.minimum(np.log2(np.maximum(queue, 1.0)) / 16, 0.6),
                 0.0,
             ),
@@ -344,6 +351,13 @@ def _resource(p: Mapping[str, Array], context: Context) -> OpCost:
     register = np.where(is_static, 2.4 * (x + a) * np.sqrt(dsp_per_multiplier(x, w)), register)
     # one multiplexer of the inputs; the dynamic index of io_parallel makes it dear
     dear = ~is_static & (not context.is_stream)
+    # 4,450 LUT in layers of 32 x 32 to 256 x 256 (871 reports); smaller ones were not seen
+    control = np.minimum(4450.0, 4.35 * n_in * n_out)
+    # The vector of a stream is collected before the first product.  Where every multiplier reads some of it in turn
+    # it is handed through registers, with a choice among R values at each multiplier (784, 384 and 3,200 inputs of
+    # three authors: 3 to 4 copies, 2 to 5 LUT a bit); one multiplier after another reads it from where it lies (2,048)
+    collected = (p["n_positions"] <= 1) & context.is_stream
+    vector = np.where(collected, n_in * x, 0.0)
     bits = block * w
     index_rom = np.where(reuse > 2 * n_in, 1.0, 0.0)
     return OpCost(
@@ -351,20 +365,22 @@ def _resource(p: Mapping[str, Array], context: Context) -> OpCost:
         interval_cycles=reuse,
         depth_levels=np.zeros_like(reuse),
         lut={
-            "resource.lanes": np.where(dear, 33 * n_in * x / 16 + 24 * n_out * a / 16, 0.0),
+            "resource.lanes": np.where(
+                dear, 33 * n_in * x / 16 + 24 * n_out * a / 16 + control, 0.0
+            ),
             "resource.select": np.where(dear, 0.0, 0.25 * n_in * x),
+            "resource.collect": np.where(is_static, 2.5 * vector, 0.0),
             "resource.mux": np.where(is_static, 0.0, mux * block),
             "resource.accumulate": np.where(is_static, mux * block, 0.0),
             "resource.multiply": 0.8 * x * w * soft * 0.1,
-            "resource.control": np.where(dear, 2000.0, 900.0),
+            "resource.control": np.where(dear, 0.0, 900.0),
         },
         ff={
             "resource.lanes": np.where(dear, n_out * a, 0.0),
             "resource.outputs": np.where(dear, 0.0, n_out * a),
             "resource.product": np.where(is_static, 0.0, register * block),
             "resource.operands": np.where(is_static, register * block, 0.0),
-            # the vector of a stream is collected before the first product
-            "resource.inputs": np.where((p["n_positions"] <= 1) & context.is_stream, n_in * x, 0.0),
+            "resource.inputs": np.where(is_static, 3.0, 1.0) * vector,
             "resource.control": np.full_like(reuse, 130.0),
         },
         dsp={"resource.multipliers": dsp},
@@ -547,6 +563,8 @@ def _repeat(result: OpCost, p: Mapping[str, Array], context: Context) -> None:
         stored = _output_bits(p, _accumulator_bits(p))
         result.lut["positions.select"] = np.where(serial, window / 3, 0.0)
         result.lut["positions.store"] = np.where(serial, stored, 0.0)
+        # a first layer's image is the design's input: registered once
+        result.input_bits = np.where(serial, 0.0, result.input_bits)
         result.ff["positions.image"] = np.where(serial, window / p["n_taps"], 0.0)
         result.ff["positions.store"] = np.where(serial, stored, 0.0)
     interval = total + (context.tool == "vitis_hls") if restarts else p["n_positions"] * per_pixel

@@ -64,14 +64,15 @@ def test_every_primitive_and_term_is_held():
     assert list(json.loads((GOLDEN / "laws.json").read_text())) == list(DESIGNS)
 
 
-def _one(kind, ins, outs, *, tool=("Vivado HLS", "2019.2"), part="xcu250-figd2104-2L-e", io="io_parallel", **more):  # fmt: skip
+def _one(kind, ins, outs, *, tool=("Vivado HLS", "2019.2"), part="xcu250-figd2104-2L-e", io="io_parallel", clock_period_ns=5.0, clock_uncertainty_ns=None, **more):  # fmt: skip
     word = "ap_fixed<16,6>"
+    words = dict.fromkeys(("input_precision", "weight_precision", "accum_precision"), word)
     layer = LayerRecord(
-        type=kind, name="x", in_shape=ins, out_shape=outs, input_precision=word, result_precision=word,
-        **({"weight_precision": word, "accum_precision": word} | more),
-    )  # fmt: skip
+        type=kind, name="x", in_shape=ins, out_shape=outs, result_precision=word, **(words | more)
+    )
     return Record(
-        id="x", source="s", tool=tool[0], tool_version=tool[1], part=part, clock_period_ns=5.0, io_type=io,
+        id="x", source="s", tool=tool[0], tool_version=tool[1], part=part,
+        clock_period_ns=clock_period_ns, clock_uncertainty_ns=clock_uncertainty_ns, io_type=io,
         model_precision=word, layers=(layer,),
     )  # fmt: skip
 
@@ -79,6 +80,14 @@ def _one(kind, ins, outs, *, tool=("Vivado HLS", "2019.2"), part="xcu250-figd210
 def _resource(n_in, n_out, reuse, **more):
     return _one("Dense", (n_in,), (n_out,), strategy="resource", reuse_factor=reuse, **more)
 
+
+_EIGHT = {
+    "input_precision": "ap_fixed<8,2>", "weight_precision": "ap_fixed<8,1>", "clock_period_ns": 3.33,
+    "clock_uncertainty_ns": 0.42,
+}  # fmt: skip
+_EIGHTEEN = {
+    "input_precision": "ap_fixed<18,8>", "weight_precision": "ap_fixed<18,8>", "accum_precision": "ap_fixed<18,8>",
+}  # fmt: skip
 
 #: Figures of csynth reports (repositories and modules in docs/hardware-models.md), each of one law alone.
 REPORTED = {
@@ -102,6 +111,15 @@ REPORTED = {
     "softmax products": (_one("Softmax", (5,), (5,)), "dsp", 5, 0),
     "softmax tables": (_one("Softmax", (5,), (5,)), "bram_18k", 4, 0),
     "softmax tables, vitis": (_one("Softmax", (5,), (5,), tool=("Vitis HLS", "2022.2")), "bram_18k", 8, 0),
+    "zynq, 64 x 32 of 16 bits": (_one("Dense", (64,), (32,), tool=("Vivado HLS", "2020.1"), part="xc7z020clg400-1"), "latency_cycles", 6, 1),
+    "zynq, 32 x 5 of 16 bits": (_one("Dense", (32,), (5,), tool=("Vivado HLS", "2020.1"), part="xc7z020clg400-1"), "latency_cycles", 5, 1),
+    "zynq, 16 x 64 of 8 bits at 3.3 ns": (_one("Dense", (16,), (64,), n_zeros=160, tool=("Vitis HLS", "2021.1"), part="xc7z007sclg225-2", **_EIGHT), "latency_cycles", 6, 1),
+    "virtex 7, 32 x 1 of 18 bits": (_one("Dense", (32,), (1,), n_zeros=6, tool=("Vivado HLS", "2016.4"), part="xc7vx690tffg1927-2", **_EIGHTEEN), "latency_cycles", 4, 0),
+    "virtex 7, by 2 in turn": (_one("Dense", (10,), (32,), n_zeros=160, reuse_factor=2, tool=("Vivado HLS", "2016.4"), part="xc7vx690tffg1927-2", **_EIGHTEEN), "interval_cycles", 2, 1),
+    "virtex 7, by 4 one after another": (_one("Dense", (10,), (32,), n_zeros=160, reuse_factor=4, tool=("Vivado HLS", "2016.4"), part="xc7vx690tffg1927-2", **_EIGHTEEN), "interval_cycles", 7, 1),
+    "softmax of 5, zynq": (_one("Softmax", (5,), (5,), part="xc7z020clg400-1"), "latency_cycles", 14, 2),
+    "softmax of 2, zynq": (_one("Softmax", (2,), (2,), tool=("Vitis HLS", "2021.1"), part="xc7z007sclg225-2"), "latency_cycles", 8, 2),
+    "vector of a stream, registers": (_resource(384, 5, 16, io="io_stream", input_precision="ap_fixed<14,6>", weight_precision="ap_fixed<6,1>", part="xc7z020clg400-1"), "ff", 22078, 8000),
     "softmax tables, vitis 2021": (_one("Softmax", (16,), (16,), tool=("Vitis HLS", "2021.1")), "bram_18k", 16, 0),
 }  # fmt: skip
 

@@ -60,6 +60,16 @@ def test_modules_follow_the_order_of_the_network_not_of_the_report():
     assert not any(x.modules for x in found)
 
 
+def test_streams_are_matched_by_the_channels_that_a_module_writes():
+    """Vitis and Vivado of 2019.2 and later write both streams into a name, the one that is read first."""
+    names = ("dense_array_ap_fixed_8u_array_ap_fixed_16_6_5_3_0_16u_config2_s",
+             "dense_array_ap_fixed_16u_array_ap_fixed_16_6_5_3_0_4u_config5_s")  # fmt: skip
+    found = module_records(_record("io_stream", tuple(_module(name) for name in names)))
+    assert [x.layer_index for x in found] == [0, 2]
+    wrong = (names[0].replace("16u", "12u"), names[1])
+    assert not module_records(_record("io_stream", tuple(_module(name) for name in wrong)))
+
+
 @pytest.mark.parametrize(
     "name",
     [
