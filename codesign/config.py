@@ -63,11 +63,12 @@ def parse(model: type[Model], value: Any, *, where: str) -> Model:
             above = "".join(f"{part}: " for part in key.split(".")[:-1])
             misspelt = unknown_name("key", first["loc"][-1], _known_keys(model, first["loc"]))
             raise ConfigError(f"{where}: {above}{misspelt}") from error
-        found = "" if first["type"] == "missing" else f", got {first['input']!r}"
         others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise ConfigError(
-            f"{where}: {key or 'value'}: {first['msg']}{found}{others}; correct it"
-        ) from error
+        above = f"{where}: {key}: " if key else f"{where}: "
+        if first["type"] == "value_error":  # of our own, which say what was found and what to do
+            raise ConfigError(f"{above}{first['ctx']['error']}{others}") from error
+        found = "" if first["type"] == "missing" else f", got {first['input']!r}"
+        raise ConfigError(f"{above}{first['msg']}{found}{others}; correct it") from error
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 from codesign.errors import CodesignError, ConfigError
 from codesign.pipeline import plan_study
 from codesign.registry import listed
+from codesign.resources import data_root
 from codesign.study import check_names, load_config
 
 #: What stands in the study, and what the refusal must say.
@@ -42,6 +43,34 @@ LATER = [
     ("search: {filter: {at_most: {bop: 1}}}\n", "did you mean 'bops'"),
     ("task: {source: jetss}\n", "did you mean 'jets'"),
     ("task: {options: {n_train_mx: 100}}\n", "did you mean 'n_train_max'"),
+    ("task: {source: muons, options: {n_train_max: 15}}\n", "15 training rows are too few: .* at least 16"),
+    ("task: {options: {sampling: weighted}}\n", "but they have none"),
+    ("task: {options: {heads: [{name: class, loss: null}]}}\n", "a head without a loss"),
+    (
+        "task: {options: {heads: [{name: class, metric: {name: tpr_at_fpr, fpr: 0.001}}]}}\n",
+        "test rows .* needs 10000 background events .* got",
+    ),
+    (
+        "task: {options: {heads: [{name: class, metric: {name: auc, signal: 7}}]}}\n",
+        "class 7 has no output",
+    ),
+    (
+        "task: {source: muons, options: {heads: [{name: momentum, metric: {name: bias, output: 2}}]}}\n",
+        "output 2 does not exist",
+    ),
+    (
+        "task: {source: level1, options: {judged_by: {name: efficiency_at_rate, rate_khz: 0.01}}}\n",
+        "needs [0-9]+ background events .* got",
+    ),
+    (
+        "task: {source: level1, options: {judged_by: {name: efficiency_at_rate, rate_khz: 50000}}}\n",
+        "efficiency_at_rate: rate_khz is 50000, but only",
+    ),
+    ("task: {source: level1, options: {judged_by: resolution}}\n", "events are classes"),
+    (
+        "task: {source: level1, options: {heads: [{name: anomaly}]}}\n",
+        "must end in a sum of squares",
+    ),
 ]
 
 
@@ -62,6 +91,15 @@ def test_what_does_not_fit_is_refused_before_the_first_label(tmp_path, text, sai
         plan_study(tmp_path / "runs", load_config(path))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_score_that_no_network_reaches_is_refused(tmp_path):
+    limit = (data_root("constraints") / "budgets" / "l1_100ns.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(limit + "minimum_score: 76\n")
+    path = tmp_path / "x.yaml"
+    path.write_text("name: x\nspace: mlp_tiny\nbudget: mine.yaml\n")
+    with pytest.raises(ConfigError, match="minimum_score is 76, but accuracy is at most 1"):
+        plan_study(tmp_path / "runs", load_config(path))
 
 
 def test_reading_a_study_loads_nothing_heavy(tmp_path):

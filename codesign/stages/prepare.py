@@ -24,6 +24,8 @@ from codesign.stages.setting import (
     unknown_score,
 )
 from codesign.stages.share import open_sharing
+from codesign.stages.statistics import require_judgeable
+from codesign.training.anomaly import evidence_of
 from codesign.training.benchmark import shipped_labels
 from codesign.training.proxies import CHOICES
 
@@ -89,8 +91,18 @@ def check(setting: Setting) -> None:
         DesignError: which one, and why.
     """
     config, labels = setting.study.config, setting.study.config.labels
+    require_judgeable(setting.arrays(), n_splits=config.train.n_splits)
     if config.export.trigger_bit:
         require_rate(setting.task)
+    least, metric = setting.budget.minimum_score, setting.task.target.score.metric
+    if least is not None and (least > 1 if metric.larger_is_better else least < 0):
+        best = "at most 1" if metric.larger_is_better else "at least 0"
+        raise ConfigError(
+            f"budget {setting.budget.name}: minimum_score is {least:g}, but {metric.name} is {best}; correct it"
+        )
+    genome = setting.space.sample(1, np.random.default_rng(0))
+    if setting.task.target.score.kind == "anomaly":
+        evidence_of(setting.candidates(genome)[0].network)
     for name in config.export.backends:
         BACKENDS.get(name).check_part(setting.device.part)
     if config.export.name is not None:
@@ -120,7 +132,7 @@ def check(setting: Setting) -> None:
     make_strategy(config.search.strategy, problem, seed=0, settings=settings)
     if config.search.weight_sharing is not None:
         open_sharing(setting)
-    scored = problem.evaluate(setting.space.sample(1, np.random.default_rng(0)))
+    scored = problem.evaluate(genome)
     if settings.reward is not None:
         settings.reward(
             replace(scored, objectives=np.ones_like(scored.objectives)), problem.objective_names

@@ -9,8 +9,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from codesign.errors import DataError
 from codesign.ir import QuantizedNetwork
-from codesign.metrics import Judgement
+from codesign.metrics import Judgement, Metric
 from codesign.results import Baseline, JudgedScore, ValidatedScore
 from codesign.training.judge import head_values, output_values
 from codesign.training.options import TaskArrays, TrainingOptions
@@ -22,6 +23,8 @@ Floats = NDArray[np.float64]
 _N_REPLICATES: Final = 200
 #: Rows that the linear baseline is fitted on at most: enough for its few parameters.
 _LINEAR_ROWS: Final = 50_000
+#: Fewest training rows: an eighth of them validates.
+_LEAST_ROWS: Final = 16
 
 
 def split_of(arrays: TaskArrays, k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -71,6 +74,47 @@ def validate_values(arrays: TaskArrays, values: Sequence[NDArray[Any]]) -> Valid
         splits=splits,
         replicates=[float(v) for v in mean],
     )
+
+
+def require_judgeable(arrays: TaskArrays, *, n_splits: int) -> None:
+    """Check that every metric can judge the rows that it will be asked about, whatever a network answers.
+
+    Args:
+        arrays: the task.
+        n_splits: splits that finalists are trained on.
+
+    Raises:
+        DataError: too few training rows to hold some out; a metric that lacks classes, rows or values, with what it
+            needs and on which rows.
+    """
+    n_rows = len(arrays.y_train)
+    if n_rows < _LEAST_ROWS:
+        raise DataError(
+            f"{n_rows} training rows are too few: some of them validate; expected at least {_LEAST_ROWS}; give more"
+        )
+    if arrays.events is not None:
+        labels = arrays.events.labels
+        score = np.zeros((len(labels), 1))
+        _require(arrays.events.metric, "test", score, labels, arrays.weights_test)
+    answers = np.zeros((len(arrays.y_test), arrays.n_outputs))
+    for head, values, truth in head_values(arrays.target, answers, arrays.y_test, arrays.x_test):
+        _require(head.metric, "test", values, truth, arrays.weights_test)
+    for k in range(n_splits):
+        rows = split_of(arrays, k)[1]
+        weights = None if arrays.weights_train is None else arrays.weights_train[rows]
+        answers = np.zeros((len(rows), arrays.n_outputs))
+        x, y = arrays.x_train[rows], arrays.y_train[rows]
+        head, values, truth = next(head_values(arrays.target, answers, y, x))
+        _require(head.metric, "validation", values, truth, weights)
+
+
+def _require(
+    metric: Metric, part: str, values: Floats, truth: NDArray[Any], weights: NDArray[Any] | None
+) -> None:
+    try:
+        metric.score(values, truth, weights)
+    except DataError as error:
+        raise DataError(f"the {len(truth)} {part} rows cannot be judged: {error}") from error
 
 
 def judge_test(arrays: TaskArrays, found: Mapping[str, Judgement]) -> JudgedScore:

@@ -48,10 +48,13 @@ def load_frames(name: str, options: FrameOptions, read: Any) -> TaskData:
     path = require_path(options.path, kind="file", where=where)
     benchmark = own_benchmark(options.benchmark, where=where)
     frame = read(path)
+    if options.weight is not None:
+        options = options.model_copy(update={"drop": (*options.drop, options.weight)})
     if options.heads is not None and any(head.columns for head in options.heads):
         return _load_heads(name, options, frame, read, benchmark)
     provenance = {"file": path.name, "sha256": sha256_of(path)}
     x, raw_labels, features = _columns(frame, options, f"{where}: {path.name}")
+    weights = _weights(frame, options, f"{where}: {path.name}")
     classes = _class_names(options)
     if options.test_path is None:
         labels, names = encode_labels(raw_labels, class_names=classes, where=where)
@@ -64,10 +67,12 @@ def load_frames(name: str, options: FrameOptions, read: Any) -> TaskData:
             class_names=names,
             options=options,
             provenance=provenance,
+            weights=weights,
         )
     test_path = require_path(options.test_path, kind="file", where=f"{where}.test_path")
+    test_frame = read(test_path)
     x_test, raw_test_labels, test_features = _columns(
-        read(test_path), options, f"{where}: {test_path.name}"
+        test_frame, options, f"{where}: {test_path.name}"
     )
     if sorted(test_features) != sorted(features):
         raise DataError(
@@ -102,6 +107,8 @@ def load_frames(name: str, options: FrameOptions, read: Any) -> TaskData:
         split="given by two files",
         provenance={**provenance, "test_file": test_path.name, "test_sha256": sha256_of(test_path)},
         checks=notes,
+        weights_train=weights,
+        weights_test=_weights(test_frame, options, f"{where}: {test_path.name}"),
     )
 
 
@@ -122,12 +129,7 @@ def _load_heads(
                 f"{where}.heads.{head.name}: {list(head.columns)} are several columns of classes; expected one"
             )
     columns = [column for head in wishes for column in head.columns or ()]
-    plain = options.model_copy(
-        update={
-            "label": tuple(columns),
-            "drop": (*options.drop, *([options.weight] if options.weight else [])),
-        }
-    )
+    plain = options.model_copy(update={"label": tuple(columns)})
     frames = [frame]
     if options.test_path is not None:
         frames.append(
@@ -157,11 +159,7 @@ def _load_heads(
             truths.append(Truth(name=head.name, kind="classes", names=names))
     truth = np.concatenate(y, axis=1)
     n = len(parts[0][0])
-    weights = None
-    if options.weight is not None:
-        weights = np.concatenate(
-            [part[options.weight].to_numpy(dtype=np.float64) for part in frames]
-        )
+    weights = [_weights(part, options, where) for part in frames]
     common: dict[str, Any] = {
         "name": name,
         "benchmark": benchmark,
@@ -172,17 +170,29 @@ def _load_heads(
         "truths": truths,
     }
     if len(parts) == 1:
-        return from_table(x=parts[0][0], y=truth, weights=weights, **common)
+        return from_table(x=parts[0][0], y=truth, weights=weights[0], **common)
     return from_parts(
         x_train=parts[0][0],
         y_train=truth[:n],
         x_test=parts[1][0],
         y_test=truth[n:],
-        weights_train=None if weights is None else weights[:n],
-        weights_test=None if weights is None else weights[n:],
+        weights_train=weights[0],
+        weights_test=weights[1],
         split="given by two files",
         **common,
     )
+
+
+def _weights(frame: Any, options: FrameOptions, where: str) -> np.ndarray | None:
+    """Return the event weights of a table, float64 [n], or None where it has none."""
+    if options.weight is None:
+        return None
+    column = frame[options.weight]
+    if column.dtype.kind not in "fiub":
+        raise DataError(
+            f"{where}: the column of weights {options.weight!r} holds text; expected numbers; correct task.options.weight"
+        )
+    return np.asarray(column.to_numpy(dtype=np.float64))
 
 
 def _class_names(options: FrameOptions) -> tuple[str, ...] | None:

@@ -96,7 +96,7 @@ def _encode_numbers(
     if (values != np.round(values)).any():
         raise DataError(
             f"{where}: labels are not whole numbers (such as {values[values != np.round(values)][0]:g}); "
-            "expected classes; this project classifies, it does not regress"
+            "expected classes; for values, state a head of kind values"
         )
     whole = values.astype(np.int64)
     if class_names is None:

@@ -267,6 +267,11 @@ def from_parts(
         parts["y_" + part] = y[:, 0].astype(np.int64) if target.is_one_class_label else y
     if options.class_weights == "balanced":
         parts["weights_train"] = _balanced(target, parts, where)
+    if options.sampling == "weighted" and parts["weights_train"] is None:
+        raise ConfigError(
+            f"{where}.sampling: 'weighted' draws rows in proportion to their weights, but they have none; name a weight, or"
+            " set class_weights: balanced"
+        )
     return build_task_data(
         name=name,
         benchmark=benchmark,

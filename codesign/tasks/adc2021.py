@@ -126,6 +126,8 @@ def _read(path: Path, n_rows: int, where: str) -> np.ndarray:
             raise DataError(
                 f"{where}: {path.name} holds {_DATASET} of shape {data.shape}; expected (n, 19, 4)"
             )
+        if len(data) == 0:
+            raise DataError(f"{where}: {path.name} holds no event; expected at least one")
         return np.asarray(data[:n_rows, :, :3], dtype=np.float32).reshape(-1, 57)
 
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from codesign.config import parse
-from codesign.errors import CodesignWarning, DataError
+from codesign.errors import CodesignWarning, ConfigError, DataError
 from codesign.metrics import Metric
 from codesign.registry import Registry
 from codesign.tasks._options import TaskOptions
@@ -66,6 +66,12 @@ class Events:
     names: tuple[str, ...]
     metric: Metric
     rate_khz: float
+
+    def __post_init__(self) -> None:
+        if self.metric.truth != "classes":
+            raise ConfigError(
+                f"judged_by: metric {self.metric.name!r} judges {self.metric.truth}, but events are classes; choose another"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,8 +350,8 @@ def _checked_truth(y: np.ndarray, n_rows: int, target: Target, where: str) -> np
         bad = ~np.isfinite(values[:, columns]).all(axis=1)
         if bad.any():
             raise DataError(
-                f"{where}: {int(bad.sum())} of {n_rows} targets of head {head.name!r} are NaN or infinite (first: row"
-                f" {int(bad.argmax())}); expected finite numbers; clean the data"
+                f"{where}: {int(bad.sum())} of {n_rows} targets of head {head.name!r} are NaN or infinite; expected finite"
+                " numbers; clean the data"
             )
         if head.kind in OF_CLASSES:
             _checked_labels(values[:, columns][:, 0].astype(np.int64), n_rows, head.names, where)
@@ -355,10 +361,17 @@ def _checked_truth(y: np.ndarray, n_rows: int, target: Target, where: str) -> np
 def _checked_weights(weights: np.ndarray | None, n_rows: int, where: str) -> np.ndarray | None:
     if weights is None:
         return None
-    values = np.array(weights, dtype=np.float32)
-    if values.shape != (n_rows,) or not np.isfinite(values).all():
+    with np.errstate(over="ignore"):
+        values = np.array(weights, dtype=np.float32)
+    if values.shape != (n_rows,):
         raise DataError(
-            f"{where}: weights have shape {values.shape}; expected one finite weight for each of {n_rows} rows"
+            f"{where}: weights have shape {values.shape}; expected one weight for each of {n_rows} rows"
+        )
+    bad = ~np.isfinite(values)
+    if bad.any():
+        raise DataError(
+            f"{where}: {int(bad.sum())} of {n_rows} weights are NaN or infinite (as float32); expected finite numbers;"
+            " correct the weights"
         )
     if values.min() < 0 or values.max() == 0:
         raise DataError(

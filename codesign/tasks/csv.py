@@ -25,7 +25,8 @@ class CsvTask(Task):
 def _read(path: Path) -> Any:
     pandas = require_module("pandas")
     try:
-        return pandas.read_csv(path)
+        frame = pandas.read_csv(path)
+        header = pandas.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].tolist()
     except (
         ValueError,
         UnicodeDecodeError,
@@ -34,6 +35,13 @@ def _read(path: Path) -> Any:
             f"task.csv: {path.name} cannot be read ({' '.join(str(error).split())}); expected a csv table "
             "with a header line"
         ) from error
+    # pandas calls the second of two columns "a" "a.1"
+    repeated = sorted({str(name) for name in header if header.count(name) > 1})
+    if repeated:
+        raise DataError(
+            f"task.csv: {path.name}: column names {repeated} appear more than once; expected unique names; rename them"
+        )
+    return frame
 
 
 TASKS.add(CsvTask.name, CsvTask())

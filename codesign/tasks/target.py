@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from codesign.config import Strict
 from codesign.errors import ConfigError, unknown_name
@@ -64,6 +64,16 @@ class HeadOptions(Strict):
     loss: str | None = None
     weight: float = Field(default=1.0, gt=0.0, allow_inf_nan=False)
     metric: str | dict[str, Any] | None = None
+
+    @field_validator("loss")
+    @classmethod
+    def _loss_is_named(cls, value: str | None) -> str:
+        if not value:
+            known = ", ".join(sorted({loss for losses in LOSSES.values() for loss in losses}))
+            raise ValueError(
+                f"a head without a loss learns nothing; name one ({known}), or leave the key out for the kind's own"
+            )
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +148,9 @@ class Target:
     def __post_init__(self) -> None:
         names = [head.name for head in self.heads]
         if not names or len(set(names)) != len(names):
-            raise ConfigError(f"a target needs heads with names of their own, got {names}")
+            raise ConfigError(
+                f"a target needs heads with names of their own, got {names}; name each head once"
+            )
         if len(names) > 1 and any(head.kind == "anomaly" for head in self.heads):
             raise ConfigError(
                 f"heads {names}: an anomaly score is the only output of its network; leave the other heads out"

@@ -91,7 +91,8 @@ def test_wishes_that_make_no_sense_are_refused_in_one_sentence(options, what):
     ("change", "what"),
     [
         ({"weights_train": -np.ones(8)}, "none below 0"),
-        ({"weights_train": np.ones(3)}, "one finite weight for each of 8 rows"),
+        ({"weights_train": np.ones(3)}, "one weight for each of 8 rows"),
+        ({"weights_train": np.r_[np.ones(7), np.inf]}, "1 of 8 weights are NaN or infinite"),
         ({"y_train": np.full((8, 1), np.nan)}, "NaN or infinite"),
         ({"y_train": np.ones((8, 1))}, "constant in training"),
         ({"y_train": np.ones((8, 2))}, "targets have shape"),

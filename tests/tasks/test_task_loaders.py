@@ -407,6 +407,42 @@ def test_a_name_that_says_nothing_is_refused(tmp_path: Path) -> None:
         task_for_path(tmp_path / "absent.csv")
 
 
+@pytest.mark.parametrize("with_test_file", [False, True])
+def test_weights_of_a_labelled_table_weigh_and_are_no_feature(
+    tmp_path: Path, with_test_file: bool
+) -> None:
+    table = sources.frame().assign(w=lambda t: np.arange(1.0, len(t) + 1.0))
+    table.to_csv(tmp_path / "own.csv", index=False)
+    options = {"path": tmp_path / "own.csv", "weight": "w"}
+    if with_test_file:
+        table.assign(w=3.0).to_csv(tmp_path / "test.csv", index=False)
+        options["test_path"] = tmp_path / "test.csv"
+    data = load_task("csv", options)
+    assert "w" not in data.feature_names
+    weights = data.weights_train if with_test_file else np.r_[data.weights_train, data.weights_test]
+    assert (np.sort(weights) == table.w).all()
+    if with_test_file:
+        assert set(data.weights_test) == {3.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.assign(w="heavy"), "weights 'w' holds text"),
+        (lambda t: t.assign(w=np.inf), "weights are NaN or infinite"),
+        (lambda t: t.assign(w=-1.0), "none below 0"),
+        (lambda t: t.assign(w=0.0), "some above"),
+        (lambda t: t.drop(columns="w"), "unknown column 'w'"),
+        (lambda t: t.rename(columns={"zlogz": "w"}), "'w'.* appear more than once"),
+        (lambda t: t.iloc[:0], "the table is empty"),
+    ],
+)
+def test_weights_that_make_no_sense_are_refused(tmp_path: Path, change: Any, said: str) -> None:
+    change(sources.frame().assign(w=1.0)).to_csv(tmp_path / "own.csv", index=False)
+    with pytest.raises(DataError, match=said):
+        load_task("csv", {"path": tmp_path / "own.csv", "weight": "w"})
+
+
 def test_heads_of_a_table_name_their_columns_units_and_weights(tmp_path):
     import pandas as pd
 
