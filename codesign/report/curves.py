@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.colors import qualitative
 
 _TITLES = {
     "roc": "ROC",
@@ -35,28 +36,38 @@ def curve_figures(summary: dict[str, Any]) -> list[tuple[str, go.Figure]]:
     for curve in summary["curves"] or ():
         groups.setdefault((curve["head"], curve["kind"]), []).append(curve)
     trigger = summary["trigger"]
+    # one colour per label, whichever curves it has
+    labels = dict.fromkeys(curve["label"] for curve in summary["curves"] or ())
+    palette = qualitative.Plotly
+    colours = {label: palette[i % len(palette)] for i, label in enumerate(labels)}
     figures = []
     for (head, kind), curves in groups.items():
         figure = go.Figure()
+        is_rate = kind == "roc" and curves[0]["x_title"].endswith("(kHz)")
+        is_log = bool(trigger and kind == "histogram") or is_rate
+        positive = [y for curve in curves for y in curve["y"] if y > 0] or [1.0]
+        low = max(min(positive) / 2, 1e-6)  # where empty bins and vanishing efficiencies are drawn
         for curve in curves:
-            shape = {"line": {"shape": "hvh"}} if kind == "histogram" else {}
+            shape = {"shape": "hvh"} if kind == "histogram" else {}
             figure.add_scatter(
                 x=curve["x"],
-                y=curve["y"],
+                y=[max(y, low) for y in curve["y"]] if is_log else curve["y"],
                 error_y={"array": curve["error"], "thickness": 0.6, "width": 0},
                 mode="lines" if kind in ("roc", "histogram") else "lines+markers",
                 name=curve["label"],
-                **shape,
+                line={"color": colours[curve["label"]], **shape},
             )
         figure.update_xaxes(title=curves[0]["x_title"])
         if kind == "roc":
             figure.update_xaxes(**log_axis([x for curve in curves for x in curve["x"]]))
         figure.update_yaxes(title=curves[0]["y_title"])
+        if is_log:  # not by plotly: error bars that reach 0 would stretch the axis
+            bounds = [math.log10(low), math.log10(max(positive)) + 0.1]
+            figure.update_yaxes(type="log", range=bounds, dtick=1, exponentformat="power")
         if trigger and kind == "histogram":
             value = trigger["threshold_word"] * 2.0 ** -trigger["fraction_bits"]
             figure.add_vline(x=value, line_dash="dash", annotation_text="threshold")
-            figure.update_yaxes(type="log")
-        if trigger and kind == "roc" and curves[0]["x_title"].endswith("(kHz)"):
+        if trigger and is_rate:
             figure.add_vline(x=trigger["rate_khz"], line_dash="dash", annotation_text="threshold")
         figure.update_layout(title=f"{head}: {_TITLES[kind]} (trained, test rows)")
         figures.append((f"{head}_{kind}", figure))
@@ -79,6 +90,18 @@ def _against_lut(summary: dict[str, Any]) -> list[tuple[str, go.Figure]]:
             mode="markers",
             name="finalists",
             text=[d["digest"] for d in rows],
+        )
+        won = [d for d in rows if summary["winner"] and d["digest"] == summary["winner"]["digest"]]
+        figure.add_scatter(
+            x=[d["predicted_with_weights"]["lut"]["value"] for d in won],
+            y=[d["heads"][name]["score"] for d in won],
+            mode="markers",
+            name="winner",
+            marker={
+                "color": "rgba(0,0,0,0)",
+                "size": 18,
+                "line": {"color": "#b42318", "width": 2.5},
+            },
         )
         kind = rows[0]["heads"][name]["kind"]
         unit = f" ({kind['unit']})" if kind["unit"] else ""

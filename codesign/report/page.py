@@ -34,6 +34,7 @@ def render(summary: dict[str, Any]) -> str:
     return environment.get_template("page.html.j2").render(
         s=summary,
         score=score,
+        tested=title_of(summary["test_score_kind"]),
         number=number,
         plotly_js=get_plotlyjs(),
         limits=", ".join(f"{name} ≤ {number(limit)}" for name, limit in budget["limits"].items()),

@@ -67,10 +67,12 @@ def marked(figure: Figure) -> str:
     return f"{number(figure.value)} {_MARKS[figure.evidence]}"
 
 
-def front_table(designs: Sequence[Design], *, title: str, score: str = "score") -> Table:
+def front_table(
+    designs: Sequence[Design], *, title: str, score: str = "score", test: str = "test"
+) -> Table:
     """Tabulate designs: score with its standard error, costs each with the letter of its source."""
     table = Table(title=title, title_justify="left", caption=KEY, caption_justify="left")
-    for column in ("candidate", "flow", score, "test", "LUT", "FF", "ns", "MHz", ""):
+    for column in ("candidate", "flow", score, test, "LUT", "FF", "ns", "MHz", ""):
         table.add_column(
             column,
             justify="left" if column in ("candidate", "flow", "") else "right",
@@ -115,7 +117,8 @@ def print_tables(summary: dict[str, Any], console: Console) -> None:
     title = (
         f"The front, trained: {score} estimated from prediction and validation ± one standard error"
     )
-    console.print(front_table(trained, title=title, score=score))
+    test = "test" if tested == score else f"test, {tested}"
+    console.print(front_table(trained, title=title, score=score, test=test))
     winner = summary["winner"]
     if winner is None:
         return
