@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := search,export,synthesis,data,root,cluster,bayes,pnr,docs,notebooks,dev
 PIP := --quiet --disable-pip-version-check
-# the rival of bench-designs has an environment of its own
+# the rival of bench-designs and bench-triggers has an environment of its own
 HGQ2 := .venv-hgq2/bin/python
 CONFIG ?= examples/jets_100ns.yaml
 REPORTS ?=
@@ -114,8 +114,8 @@ $(HGQ2):
 	$(PYTHON) -m venv $(dir $(HGQ2))..
 	$(HGQ2) -m pip install --quiet --disable-pip-version-check HGQ2==0.2.0 keras==3.15.1 jax==0.10.2 alkaid==0.8.2
 
-bench-triggers: $(STAMP)
-	$(BIN)/python tests/benchmarks/bench_triggers.py --contest level1 --contest level1_student --contest muons
+bench-triggers: $(STAMP) $(HGQ2)
+	CODESIGN_HGQ2_PYTHON=$(abspath $(HGQ2)) $(BIN)/python tests/benchmarks/bench_triggers.py --contest level1 --contest level1_student --contest muons
 
 bench-families: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_triggers.py --contest families_8 --contest families_16

@@ -5,6 +5,11 @@ each rival's LUT trained to the end; what is best is told by validation rows, of
 anomalies (docs/tasks.md), never by the test rows, on which all of them are judged.  LUT and ns are predicted with
 weights, of plain RTL: the adder graph of the whole network, its error or squares included.
 
+HGQ2 is a rival of the autoencoder: the same architecture, trained by it on the same background, its error built on
+the chip, and designs along its front chosen by the same stand-ins.  It runs in an environment of its own
+(CODESIGN_HGQ2_PYTHON, see bench_designs.py); its LUT, and those of ours beside it, are synthesized by the same call of
+Yosys.
+
     python tests/benchmarks/bench_triggers.py --output triggers.json   # --drawn, --epochs for less
 """
 
@@ -12,25 +17,32 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
+import tempfile
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from codesign.export.rtl import solve_network
+from codesign.export.rtl import export_rtl, solve_network
 from codesign.hardware.device import load_device
 from codesign.hardware.scorer import HardwareScorer
-from codesign.ir import Candidate
+from codesign.ir import Candidate, QuantizedNetwork
 from codesign.processes import worker_pool
 from codesign.resources import data_root
 from codesign.space import candidates_from_population
 from codesign.space.templates import TEMPLATES
 from codesign.synthesis.estimates import open_coefficients
+from codesign.synthesis.open_flow import synthesize_verilog
 from codesign.tasks import fit_scaling, load_task
 from codesign.training import TaskArrays, TrainingOptions, judge_outputs, output_values
-from codesign.training.train import even_chunk_size, train_population
+from codesign.training.train import even_chunk_size, split_rows, train_population
 
+_WORKER = Path(__file__).with_name("_hgq2_anomaly.py")
+_HGQ2_CLOCK_NS = 5.0
 _ONE: dict[str, list[Any]] = {
     "activation": ["relu"],
     "batch_norm": [1],
@@ -74,6 +86,7 @@ class Contest:
     Attributes:
         name: of the contest.
         max_ns: latency that a design may have.
+        hgq2: hidden widths of an autoencoder that HGQ2 trains.
     """
 
     name: str
@@ -84,6 +97,7 @@ class Contest:
     device: str = "xc7vx690t"
     clocks_mhz: tuple[int, ...] = (200, 240)
     max_ns: float = 50.0
+    hgq2: tuple[int, ...] | None = None
 
 
 def _bits(weight: int, result: int, read: int) -> dict[str, list[int]]:
@@ -118,6 +132,7 @@ CONTESTS = (
             "AXOL1TL v4, 57-28-15-8, w<6,3>": _ONE | _AXOL1TL | _bits(6, 8, 8),
             "57-16-3-16-57, w<8>": _ONE | _AE | _bits(8, 8, 8),
         },
+        hgq2=(16, 3, 16),
     ),
     Contest(  # CICADA's way: one number, taught by an autoencoder; AUC compares with those above
         name="level1_student",
@@ -143,7 +158,10 @@ CONTESTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """One network: its name, widths, validation merit, test score with error, and predicted costs."""
+    """One network: its name, widths, validation merit, test score with error, and predicted costs.
+
+    LUT of HGQ2's are synthesized, and of ours beside them `yosys_lut` is.
+    """
 
     name: str
     widths: list[int]
@@ -152,6 +170,7 @@ class Judged:
     error: float
     lut: float
     latency_ns: float
+    yosys_lut: int | None = None
 
 
 def candidates_of(
@@ -188,8 +207,9 @@ def judged(
     pool: Any,
     *,
     is_solved: bool = True,
+    is_synthesized: bool = False,
 ) -> list[Judged]:
-    """Train candidates and judge them; their adder graphs are solved, or only estimated."""
+    """Train candidates and judge them; their adder graphs are solved, or only estimated; Yosys is asked, too."""
     result = train_population(
         candidates,
         arrays,
@@ -215,9 +235,62 @@ def judged(
                 error=first.standard_error,
                 lut=float(costs["lut"].value[i]),
                 latency_ns=float(costs["latency_ns"].value[i]),
+                yosys_lut=_yosys_lut(network) if is_synthesized else None,
             )
         )  # fmt: skip
     return found
+
+
+def _yosys_lut(network: QuantizedNetwork) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        export_rtl(network, name="ours").plan.write(Path(folder) / "rtl")
+        return synthesize_verilog(Path(folder) / "rtl" / "src", "ours").lut
+
+
+def judged_hgq2(contest: Contest, arrays: TaskArrays, python: str, epochs: int) -> list[Judged]:
+    """Train HGQ2's autoencoder on the background; judge and synthesise designs along its front."""
+    assert contest.hgq2 is not None and arrays.events is not None
+    rows, held_out = split_rows(len(arrays.y_train), TrainingOptions().validation_fraction)
+    learned = rows[arrays.target.is_trained_on(arrays.y_train[rows])]
+    designs = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        np.savez(
+            folder / "data.npz",
+            x_train=arrays.x_train[learned],
+            x_validation=arrays.x_train[held_out],
+            y_validation=arrays.y_train[held_out],
+            x_judge=arrays.x_test,
+        )
+        command = [python, str(_WORKER), str(folder / "data.npz"), name]
+        command += ["--hidden", ",".join(map(str, contest.hgq2)), "--epochs", str(epochs)]
+        command += ["--clock-ns", str(_HGQ2_CLOCK_NS)]
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        subprocess.run(command, check=True, env=environment | {"KERAS_BACKEND": "jax"})
+        for design in json.loads((folder / "front.json").read_text()):
+            sources = Path(design["folder"]) / "src"
+            for wrapper in sources.rglob("*wrapper*"):
+                wrapper.unlink()
+            lut = synthesize_verilog(sources, "top").lut
+            of_test = arrays.events.metric.judge(
+                np.array(design["judged"]), arrays.events.labels, arrays.weights_test
+            )
+            weights = None if arrays.weights_train is None else arrays.weights_train[held_out]
+            designs.append(
+                Judged(
+                    name=f"HGQ2, {design['ebops']:.0f} EBOPs, {design['fraction_bits']} fraction bits",
+                    widths=[*contest.hgq2, arrays.x_train.shape[1]],
+                    validation=arrays.target.score.metric.score(
+                        np.array(design["validation"]), arrays.y_train[held_out], weights
+                    ),
+                    test=of_test.score,
+                    error=of_test.standard_error,
+                    lut=lut,
+                    latency_ns=design["latency_cycles"] * _HGQ2_CLOCK_NS,
+                    yosys_lut=lut,
+                )
+            )
+    return designs
 
 
 def main() -> None:
@@ -230,8 +303,10 @@ def main() -> None:
     parser.add_argument(
         "--contest", action="append", choices=[c.name for c in CONTESTS], help="only these"
     )
+    parser.add_argument("--hgq2-epochs", type=int, default=600, help="epochs of HGQ2's training")
     parser.add_argument("--output", help="JSON file to write")
     options = parser.parse_args()
+    python = os.environ.get("CODESIGN_HGQ2_PYTHON")
     lines: dict[str, list[dict[str, Any]]] = {}
     for contest in CONTESTS:
         if options.contest and contest.name not in options.contest:
@@ -253,7 +328,15 @@ def main() -> None:
                 drawn += found
                 names += [f"{space} {c.digest}" for c in found]
             brief = judged(contest, names, drawn, arrays, options.brief, pool, is_solved=False)
-            table = []
+            theirs = (
+                judged_hgq2(contest, arrays, python, options.hgq2_epochs)
+                if python and contest.hgq2
+                else []
+            )
+            table = [row for row in theirs]
+            # what a user of HGQ2 would take: the best of its front by stand-ins, in time
+            in_time = [row for row in theirs if row.latency_ns <= contest.max_ns] or theirs
+            rivals += sorted(in_time, key=lambda row: -row.validation)[:1]
             for rival in rivals:
                 allowed = [
                     i for i, d in enumerate(brief)
@@ -262,9 +345,15 @@ def main() -> None:
                 best = sorted(allowed, key=lambda i: -brief[i].validation)[: options.finalists]
                 chosen = [drawn[i] for i in best]
                 called = [names[i] for i in best]
-                finals = judged(contest, called, chosen, arrays, options.epochs, pool)
+                is_hgq2 = rival.yosys_lut is not None
+                finals = judged(
+                    contest, called, chosen, arrays, options.epochs, pool, is_synthesized=is_hgq2
+                )
                 finals = [
-                    f for f in finals if f.lut <= rival.lut and f.latency_ns <= contest.max_ns
+                    f
+                    for f in finals
+                    if f.latency_ns <= contest.max_ns
+                    and (f.lut if f.yosys_lut is None else f.yosys_lut) <= rival.lut
                 ]
                 table.append(rival)
                 if finals:
@@ -274,7 +363,8 @@ def main() -> None:
         for row in table:
             print(
                 f"  {row.name:32} {'-'.join(map(str, row.widths)):20} validation {row.validation:.4f}"
-                f"  test {row.test:.4f} ± {row.error:.4f}  {row.lut:,.0f} LUT  {row.latency_ns:.1f} ns",
+                f"  test {row.test:.4f} ± {row.error:.4f}  {row.lut:,.0f} LUT  {row.latency_ns:.1f} ns"
+                + ("" if row.yosys_lut is None else f"  {row.yosys_lut:,} LUT (Yosys)"),
                 flush=True,
             )
     if options.output:
