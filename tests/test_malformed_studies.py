@@ -43,7 +43,10 @@ LATER = [
     ("search: {filter: {at_most: {bop: 1}}}\n", "did you mean 'bops'"),
     ("task: {source: jetss}\n", "did you mean 'jets'"),
     ("task: {options: {n_train_mx: 100}}\n", "did you mean 'n_train_max'"),
-    ("task: {source: muons, options: {n_train_max: 15}}\n", "15 training rows are too few: .* at least 16"),
+    (
+        "task: {source: muons, options: {n_train_max: 15}}\n",
+        "15 training rows are too few: .* at least 16",
+    ),
     ("task: {options: {sampling: weighted}}\n", "but they have none"),
     ("task: {options: {heads: [{name: class, loss: null}]}}\n", "a head without a loss"),
     (

@@ -22,6 +22,11 @@ class ResidualMetric(Metric):
     output: int = Field(default=0, ge=0)
     relative: bool = False
 
+    @property
+    def title(self) -> str:
+        """Name, and whether residuals are relative."""
+        return f"relative {self.name}" if self.relative else super().title
+
     def unit_of(self, target_unit: str) -> str:
         """Return the target's unit; none of a relative residual."""
         return "" if self.relative else super().unit_of(target_unit)

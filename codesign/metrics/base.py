@@ -98,6 +98,11 @@ class Metric(Strict, ABC):
         outputs, truth, weights = self._checked(outputs, truth, weights)
         return float(self.scores(outputs, truth, weights[None])[0])
 
+    @property
+    def title(self) -> str:
+        """What people call it, with whatever makes two scores of this name different."""
+        return self.name.replace("_", " ")
+
     def unit_of(self, target_unit: str) -> str:
         """Return the unit of the score of a target with this unit ("" for a pure number)."""
         return self.unit.replace("target", target_unit) if target_unit else ""

@@ -38,6 +38,11 @@ class EfficiencyAtRate(ThresholdMetric):
         return self
 
     @property
+    def title(self) -> str:
+        """Name with the rate."""
+        return f"efficiency at {self.rate_khz:g} kHz"
+
+    @property
     def share(self) -> float:
         """Rate over input rate."""
         return self.rate_khz / self.input_rate_khz

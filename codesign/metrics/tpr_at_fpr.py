@@ -18,6 +18,11 @@ class TprAtFpr(ThresholdMetric):
     fpr: float = Field(gt=0.0, lt=1.0)
 
     @property
+    def title(self) -> str:
+        """Name with the false-positive rate."""
+        return f"tpr at fpr {self.fpr:g}"
+
+    @property
     def share(self) -> float:
         """The false-positive rate."""
         return self.fpr

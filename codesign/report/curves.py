@@ -19,10 +19,12 @@ _TITLES = {
 
 
 def log_axis(values: Sequence[float]) -> dict[str, Any]:
-    """Return a logarithmic axis with whole numbers at 1, 2 and 5 of each decade, for values above 0."""
+    """Return a logarithmic axis with whole numbers at 1, 2 and 5 of each decade, at 1 of many, for values above 0."""
     known = [v for v in values if v > 0] or [1.0]
+    if max(known) < 4 * min(known):  # hardly more than one such number would lie in it
+        return {"type": "log"}
     decades = range(math.floor(math.log10(min(known))), math.ceil(math.log10(max(known))) + 1)
-    ticks = [m * 10.0**k for k in decades for m in (1, 2, 5)]
+    ticks = [m * 10.0**k for k in decades for m in ((1, 2, 5) if len(decades) < 6 else (1,))]
     return {
         "type": "log",
         "tickvals": ticks,
@@ -69,7 +71,9 @@ def curve_figures(summary: dict[str, Any]) -> list[tuple[str, go.Figure]]:
             figure.add_vline(x=value, line_dash="dash", annotation_text="threshold")
         if trigger and is_rate:
             figure.add_vline(x=trigger["rate_khz"], line_dash="dash", annotation_text="threshold")
-        figure.update_layout(title=f"{head}: {_TITLES[kind]} (trained, test rows)")
+        figure.update_layout(
+            title=f"{head}: {_TITLES[kind]} (trained, test rows)", showlegend=kind != "response"
+        )
         figures.append((f"{head}_{kind}", figure))
     return [*figures, *_against_lut(summary)]
 

@@ -165,8 +165,13 @@ def _of_values(head: Head, values: Floats, truth: Floats) -> list[CurveFacts]:
         response, width = response_curve(along[good], size[good], edges)
         found.append(_facts(head.name, "response", name, axis, "median response", response))
         found.append(_facts(head.name, "resolution", name, axis, "relative resolution", width))
+        passes = np.abs(values[:, index])
+        if unit.startswith(" (1/"):  # a muon's curvature: triggers cut on its inverse
+            passes, size = (1.0 / np.maximum(v, 1e-12) for v in (passes, size))
+            unit, axis = f" ({unit[4:]}", f"true 1/|{name}| ({unit[4:]}"
+            edges = np.unique(np.quantile(size[good], np.linspace(0.0, 1.0, 16)))
         threshold = float(np.median(size[good]))
-        turn_on = turn_on_curve(np.abs(values[:, index]), size, edges, threshold=threshold)
-        label = f"{name}: |answer| at least {threshold:.3g}{unit}"
+        turn_on = turn_on_curve(passes, size, edges, threshold=threshold)
+        label = f"answer at least {threshold:.3g}{unit}"
         found.append(_facts(head.name, "turn_on", label, axis, "share that passes", turn_on))
     return found

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from codesign.errors import ConfigError, StudyError
+from codesign.errors import ConfigError, DesignError, StudyError
 from codesign.export.bundle import export_candidate
 from codesign.export.templates import firmware_name_of
 from codesign.front import Limits, designs_of, pick
 from codesign.ir import QuantizedNetwork
 from codesign.layers.trigger import with_trigger
-from codesign.results import Choice, ComparisonFacts, Export, Exported, Results
+from codesign.results import Choice, ComparisonFacts, Export, Exported, Results, TriggerFacts
 from codesign.stages.curves import curves_of, rate_metric, trigger_of
 from codesign.stages.setting import Setting
 from codesign.stages.statistics import judge_test
@@ -62,6 +62,7 @@ def export_design(
     if options.trigger_bit:
         require_rate(setting.task)
         assert trigger is not None, "a metric at a rate sets a threshold"
+        require_reachable(trained, trigger)
         network = with_trigger(trained, trigger.threshold_word)
     words = network.input_words(arrays.x_test)
     is_rtl = options.rtl and network.candidate.hardware.flow == "rtl"
@@ -147,6 +148,20 @@ def require_rate(task: TaskData) -> None:
         raise ConfigError(
             f"export.trigger_bit: task {task.name} sets no threshold: expected one output, judged by efficiency_at_rate or"
             " tpr_at_fpr (judged_by, or the metric of a binary head); name such a metric, or leave trigger_bit out"
+        )
+
+
+def require_reachable(network: QuantizedNetwork, trigger: TriggerFacts) -> None:
+    """Check that some word of the score reaches the threshold.
+
+    Raises:
+        DesignError: even the largest word is too frequent for the rate: the score saturates.
+    """
+    largest = network.output_format.max_word
+    if trigger.threshold_word > largest:
+        raise DesignError(
+            f"export.trigger_bit: even the score's largest word, {largest}, comes too often on the test rows' background"
+            " for the rate, so no threshold sets it; give output_bits more, another design, or a higher rate"
         )
 
 

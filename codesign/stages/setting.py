@@ -214,9 +214,7 @@ def score_kinds(task: TaskData) -> dict[str, ScoreKind]:
 
 
 def _kind(metric: Metric, unit: str) -> ScoreKind:
-    return ScoreKind(
-        name=metric.name.replace("_", " "), unit=unit, higher_is_better=metric.larger_is_better
-    )
+    return ScoreKind(name=metric.title, unit=unit, higher_is_better=metric.larger_is_better)
 
 
 def costs_of(scores: HardwareScores, i: int) -> Costs:

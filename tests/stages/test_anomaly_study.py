@@ -64,7 +64,7 @@ def setting(tmp_path_factory):
 def test_designs_are_chosen_by_a_score_that_needs_no_signal_and_the_study_says_so(setting):
     results = setting.study.results()
     facts = results.require(Preparation)
-    assert facts.score.name == "auc" and facts.test_score.name == "efficiency at rate"
+    assert facts.score.name == "auc" and facts.test_score.name == "efficiency at 1 kHz"
     notes = {check["name"]: check["detail"] for check in facts.task["checks"]}
     assert "no signal is asked" in notes["score_without_labels"]
     names = [baseline.name for baseline in results.require(Training).baselines]

@@ -15,7 +15,7 @@ from codesign.layers.trigger import with_trigger
 from codesign.report.curves import curve_figures
 from codesign.space import candidates_from_population, load_space
 from codesign.stages.curves import curves_of, trigger_of
-from codesign.stages.export import require_rate
+from codesign.stages.export import require_rate, require_reachable
 from codesign.tasks import fit_scaling, load_task
 from codesign.tasks.target import HeadOptions, Target, make_head
 from codesign.training import TaskArrays, TrainingOptions, train_population
@@ -52,6 +52,52 @@ def test_the_threshold_word_fires_at_the_rate_and_has_the_metrics_efficiency(ano
     assert judged == pytest.approx(fires[labels > 0].mean())  # event for event
     for index, name in enumerate(arrays.events.names[1:], start=1):
         assert trigger.efficiency[name] == pytest.approx(fires[labels == index].mean())
+
+
+def test_a_score_whose_largest_word_is_too_frequent_reaches_no_threshold(anomaly):
+    arrays, outputs = anomaly
+    wide = SimpleNamespace(output_format=FixedPoint.from_hls("ap_fixed<12,7,AP_TRN,AP_SAT>"))
+    require_reachable(wide, trigger_of(wide, arrays, outputs))
+    narrow = SimpleNamespace(output_format=FixedPoint.from_hls("ap_fixed<6,1,AP_TRN,AP_SAT>"))
+    saturated = np.minimum(outputs, narrow.output_format.max_value)
+    trigger = trigger_of(narrow, arrays, saturated)
+    assert not any(trigger.efficiency.values())
+    with pytest.raises(DesignError, match="even the score's largest word, 31, comes too often"):
+        require_reachable(narrow, trigger)
+
+
+def test_a_turn_on_of_inverse_momentum_is_drawn_against_momentum():
+    arrays = arrays_of("muons", {"heads": [{"name": "momentum"}]})
+    head = arrays.target.heads[0]
+    outputs = (arrays.y_test - head.offset[0]) / head.scale[0]  # a perfect answer
+    (curve,) = [c for c in curves_of(arrays, outputs) if c.kind == "turn_on"]
+    assert curve.x_title == "true 1/|q_over_pt| (GeV)" and curve.label.endswith("(GeV)")
+    assert curve.x[0] > 2 and curve.x[-1] < 200
+    at = float(curve.label.split()[3])
+    assert at == pytest.approx(np.median(1 / np.abs(arrays.y_test)), rel=0.01)
+    assert curve.y[0] == 0 and curve.y[-1] == 1
+    assert (np.diff(curve.y) >= 0).all()
+
+
+def test_shares_are_drawn_down_to_the_rarest_and_events_keep_their_colours(anomaly):
+    arrays, outputs = anomaly
+    network = SimpleNamespace(output_format=FixedPoint.from_hls("ap_fixed<12,7,AP_TRN,AP_SAT>"))
+    summary = {
+        "curves": [c.model_dump() for c in curves_of(arrays, outputs)],
+        "trigger": trigger_of(network, arrays, outputs).model_dump(),
+        "heads": {},
+        "finalists": [],
+    }
+    figures = dict(curve_figures(summary))
+    roc, histogram = figures["events_roc"], figures["events_histogram"]
+    for figure in (roc, histogram):
+        low, high = figure.layout.yaxis.range
+        assert figure.layout.yaxis.type == "log" and -7 < low < high < 0.2
+        drawn = np.concatenate([trace.y for trace in figure.data])
+        assert (np.log10(drawn) >= low - 1e-9).all() and np.log10(drawn.max()) < high
+    colours = {trace.name: trace.line.color for trace in histogram.data}
+    assert len(set(colours.values())) == 5
+    assert all(trace.line.color == colours[trace.name] for trace in roc.data)
 
 
 def test_without_a_rate_there_is_no_trigger(anomaly):
