@@ -57,7 +57,8 @@ def test_ticks_of_a_logarithmic_axis_are_numbers():
     axis = log_axis([80.0, 0.0, 12_000.0])
     shown = dict(zip(axis["tickvals"], axis["ticktext"], strict=True))
     assert {100: "100", 2000: "2,000", 10_000: "10,000"}.items() <= shown.items()
-    assert log_axis([0.0003])["ticktext"][0] == "0.0001"
+    assert log_axis([0.0003, 0.02])["ticktext"][0] == "0.0001"
+    assert "tickvals" not in log_axis([900.0, 1350.0])  # one number would lie in it
 
 
 @pytest.mark.slow
