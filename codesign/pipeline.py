@@ -166,6 +166,8 @@ def _run_stages(setting: Setting, until: str) -> None:
         i for i, stage in enumerate(stages) if STAGES.index(stage.kind) <= STAGES.index(until)
     )
     digests = digests_of(stages, setting)
+    if "prepare" in study.results():  # what is done is forgotten for a legal change only
+        prepare.check(setting)
     for name in stale_results(study, digests):
         setting.reporter.message(f"{name}: what it depends on has changed; done again")
         study.forget(name)

@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from codesign.errors import ConfigError
+from codesign.errors import CodesignError, ConfigError
 from codesign.pipeline import STAGES, digests_of, run_study, stages_of, stale_results
-from codesign.results import Choice, FrontPoint, Search
+from codesign.results import Choice, FrontPoint, Labels, Search
 from codesign.space import load_space
 from codesign.stages.choosing import choose_finalists, choose_spread
 from codesign.stages.setting import open_setting
@@ -145,6 +145,18 @@ def test_results_of_what_has_changed_are_found_stale(setting):
     assert stale_results(study, digests) == []
     assert stale_results(study, digests | {"choose": "other"}) == ["choose"]
     study.forget("choose")
+
+
+def test_an_illegal_change_forgets_nothing(tmp_path):
+    folder = tmp_path / "s"
+    study = Study.create_or_open(folder, StudyConfig(name="s", space="mlp_tiny"))
+    run_study(study, until="prepare")
+    study.record("label_1", Labels(genomes=[], scores=[], depends_on="earlier"))
+    typo = {"name": "s", "space": "mlp_tiny", "labels": {"predictor": "ridgee"}}
+    changed = Study.create_or_open(folder, StudyConfig.model_validate(typo))
+    with pytest.raises(CodesignError, match="did you mean 'ridge'"):
+        run_study(changed)
+    assert "label_1" in changed.results()
 
 
 STUDY = """

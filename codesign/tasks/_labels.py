@@ -6,6 +6,9 @@ import numpy as np
 
 from codesign.errors import DataError
 
+#: Whole numbers that are taken for classes unasked; more are more often a quantity.
+_MOST_NUMBERS = 20
+
 
 def encode_labels(
     labels: np.ndarray, *, class_names: Sequence[str] | None, where: str
@@ -101,6 +104,11 @@ def _encode_numbers(
     whole = values.astype(np.int64)
     if class_names is None:
         names, indices = np.unique(whole, return_inverse=True)
+        if len(names) > _MOST_NUMBERS:
+            raise DataError(
+                f"{where}: labels are {len(names)} different whole numbers; classes or values? For values state kind:"
+                " values (of a table, a head of kind values), for classes class_names"
+            )
         return indices.astype(np.int64), tuple(str(name) for name in names)
     if whole.min() >= 0 and whole.max() < len(class_names):
         return whole, tuple(class_names)

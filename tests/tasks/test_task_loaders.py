@@ -225,6 +225,43 @@ def test_npz_with_a_given_split_keeps_it(tmp_path: Path) -> None:
     assert data.feature_names[:2] == ("x0", "x1") and data.split == "given by the file"
 
 
+def test_npz_reads_weights_and_names_what_it_does_not_read(tmp_path: Path) -> None:
+    x, y = sources.jets()
+    weights = np.arange(1.0, len(y) + 1)
+    np.savez(tmp_path / "table.npz", x=x, y=y, weights=weights, wieghts=weights)
+    data = load_task("npz", {"path": tmp_path / "table.npz"})
+    both = np.concatenate([data.weights_train, data.weights_test])
+    assert sorted(both.tolist()) == weights.tolist()
+    row = next(
+        i for i, known in enumerate(x) if (known.astype(np.float32) == data.x_train[0]).all()
+    )
+    assert data.weights_train[0] == weights[row]
+    assert check_of(data, "arrays").detail == "not read: wieghts"
+    parts = {"x_train": x[:40], "y_train": y[:40], "x_test": x[40:], "y_test": y[40:]}
+    given = tmp_path / "given.npz"
+    np.savez(given, **parts, weight_train=weights[:40], weight_test=weights[40:])
+    assert load_task("npz", {"path": given}).weights_test.tolist() == weights[40:].tolist()
+    np.savez(given, **parts, weight_train=weights[:40])
+    with pytest.raises(DataError, match="weights of one part only"):
+        load_task("npz", {"path": given})
+
+
+def test_a_quantity_in_whole_numbers_does_not_become_classes(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    path = tmp_path / "energy.npz"
+    y = generator.integers(0, 31, 400)
+    np.savez(path, x=generator.normal(size=(400, 3)), y=y)
+    with pytest.raises(DataError, match="different whole numbers; classes or values"):
+        load_task("npz", {"path": path})
+    data = load_task("npz", {"path": path, "kind": "values", "units": ["GeV"]})
+    assert data.target.heads[0].kind == "values" and data.target.heads[0].units == ("GeV",)
+    assert sorted(np.concatenate([data.y_train, data.y_test]).ravel().tolist()) == sorted(
+        y.tolist()
+    )
+    names = [str(i) for i in range(31)]
+    assert len(load_task("npz", {"path": path, "class_names": names}).target.heads[0].names) == 31
+
+
 @pytest.mark.parametrize("options", [{}, {"non_finite": "drop"}])
 def test_rows_with_nan_are_refused_or_dropped_as_asked(
     tmp_path: Path, options: dict[str, str]
