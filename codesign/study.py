@@ -259,6 +259,8 @@ class TrainSection(Strict):
             kept is then trained on all rows; the splits tell its score.
         lut: of learned precision: LUTs that the cheapest and the dearest finalist may cost; the others
             lie between, evenly on a log scale.
+        n_restarts: of learned precision: trainings of each finalist on all rows, with other initial weights, of
+            which the best on these rows is kept.
     """
 
     n_finalists: int = Field(default=12, ge=1)
@@ -267,6 +269,7 @@ class TrainSection(Strict):
     score_tolerance: float = Field(default=0.004, ge=0, lt=1)
     precision: Literal["uniform", "learned"] = "uniform"
     lut: tuple[PositiveFloat, PositiveFloat] = (600.0, 5000.0)
+    n_restarts: int = Field(default=2, ge=1, le=64)
 
     @model_validator(mode="after")
     def _is_ordered(self) -> TrainSection:

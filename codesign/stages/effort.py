@@ -24,12 +24,12 @@ _LEARNED_FACTOR: Final = 0.25
 #: The same of labels, in small batches; and seconds to solve the adder graph of one.
 _LEARNED_LABEL_FACTOR: Final = 1.0
 _SOLVE_S: Final = 0.16
-#: Trainings of a finalist on all rows, beside those of the splits.
-_N_RESTARTS: Final = 2
 #: Seconds of a vote of the proxies on the four networks that each first label is chosen from.
 _PROXY_S: Final = 0.08
+#: Seconds per label of comparing all methods of prediction, which the first round does where none is named.
+_COMPARE_S: Final = 0.18
 #: Seconds per evaluated pair, per label of a fit and for each fit, per synthesis and for an export.
-_PAIR_S, _LABEL_FIT_S, _FIT_S, _SYNTHESIS_S, _EXPORT_S = 1.2e-3, 0.03, 4.0, 12.0, 25.0
+_PAIR_S, _LABEL_FIT_S, _FIT_S, _SYNTHESIS_S, _EXPORT_S = 1.2e-3, 0.03, 1.0, 12.0, 25.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +63,10 @@ def expected_effort(setting: Setting, kind: str, round_index: int) -> Effort:
         return Effort(what=what, seconds=seconds)
     if kind == "fit":
         n = labels.n_initial + (round_index - 1) * labels.n_per_round + labels.n_shipped
+        compares = labels.predictor == "auto" and round_index == 1
         return Effort(
             what=f"fit the predictor ({labels.predictor}) on {n} labels",
-            seconds=_FIT_S + _LABEL_FIT_S * n,
+            seconds=_FIT_S + (_COMPARE_S if compares else _LABEL_FIT_S) * n,
         )
     if kind == "search":
         n = n_evaluations_of(search, round_index)
@@ -85,7 +86,7 @@ def expected_effort(setting: Setting, kind: str, round_index: int) -> Effort:
         )
     if kind == "train":
         n = train.n_finalists
-        factor = _LEARNED_FACTOR * (train.n_splits + _N_RESTARTS) / train.n_splits
+        factor = _LEARNED_FACTOR * (train.n_splits + train.n_restarts) / train.n_splits
         seconds = n * train.n_splits * train.epochs * _epoch_s(setting) / n_workers
         return Effort(
             what=f"train up to {n} finalists ({setting.precision} widths), {train.n_splits} times {train.epochs} epochs",

@@ -52,14 +52,14 @@ KEYS = (
     "train.n_splits",
     "train.precision",
     "train.lut",
+    "train.n_restarts",
 )
 
 Floats = NDArray[np.float64]
 
 
-#: Of the networks with learned widths that are kept: values computed to polish each (about 12 s, at most), and
-#: trainings of which the better on the rows trained on is kept.
-_FINISH = (4e9, 2)
+#: Values computed to polish a network with learned widths that is kept: about 12 s, at most.
+_POLISH_VALUES = 4e9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,19 +150,20 @@ def train_learned(
             stage.update(done[0] / (len(settings) + 1))
             return result
 
-        values, n_restarts = _FINISH
         jobs = [(candidates, luts, arrays, o, seed + k) for k, o in enumerate(settings)]
-        jobs[-1] = (*jobs[-1], n_restarts)
+        jobs[-1] = (*jobs[-1], options.n_restarts)
         if pool is None:
             *results, kept = [count(learn_with_teacher(*job)) for job in jobs]
-            finished = [polished(one, arrays, settings[-1], values) for one in apart(kept)]
+            finished = [polished(one, arrays, settings[-1], _POLISH_VALUES) for one in apart(kept)]
         else:
             # the last takes longest and is polished: it starts first, so that no worker waits for it
             longest, *futures = [
                 pool.submit(learn_with_teacher, *job) for job in (jobs[-1], *jobs[:-1])
             ]
             kept = count(longest.result())
-            parts = [pool.submit(polished, o, arrays, settings[-1], values) for o in apart(kept)]
+            parts = [
+                pool.submit(polished, o, arrays, settings[-1], _POLISH_VALUES) for o in apart(kept)
+            ]
             results = [count(future.result()) for future in futures]
             finished = [future.result() for future in parts]
     return [
@@ -262,7 +263,7 @@ def _training_digest(setting: Setting, lut: float) -> str:
         setting.task.target.statement(),
         config.seed,
         config.train.model_dump(include={"epochs", "n_splits", "precision"}),
-        round(lut, 3) if is_learned else None,
+        [round(lut, 3), config.train.n_restarts] if is_learned else None,
         setting.device.model_dump(),
         setting.budget.model_dump(),
         setting.coefficients_origin,

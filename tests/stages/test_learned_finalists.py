@@ -74,7 +74,9 @@ def test_every_finalist_gets_the_networks_that_were_trained_for_it(monkeypatch, 
     monkeypatch.setattr(stage, "learn_with_teacher", trained)
     monkeypatch.setattr(stage, "polished", polish)
     pool = None if n_workers is None else ThreadPoolExecutor(n_workers)
-    config = StudyConfig.model_validate({"name": "s", "seed": 7, "train": {"n_splits": 3}})
+    config = StudyConfig.model_validate(
+        {"name": "s", "seed": 7, "train": {"n_splits": 3, "n_restarts": 5}}
+    )
     setting = SimpleNamespace(
         study=SimpleNamespace(config=config),
         arrays=lambda: SimpleNamespace(y_train=np.zeros(4000)),
@@ -84,7 +86,7 @@ def test_every_finalist_gets_the_networks_that_were_trained_for_it(monkeypatch, 
     found = stage.train_learned(setting, ["a", "b"], np.array([500.0, 900.0]))
     for name, lut, finalist in zip("ab", (500.0, 900.0), found, strict=True):
         assert finalist.splits == tuple((name, lut, k, 7 + k, 1) for k in range(3))
-        assert finalist.kept == ("polished", name, lut, "all rows", 10, 2)
+        assert finalist.kept == ("polished", name, lut, "all rows", 10, 5)
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ CONFIG = {
     "task": {"source": "jets", "options": {"n_train_max": 1500, "n_test_max": 300}},
     "labels": {"n_initial": 12, "n_per_round": 3, "epochs": 40, "predictor": "ridge"},
     "search": {"n_evaluations": 301, "n_rounds": 2, "strategy": "nsga2", "population_size": 40},
-    "train": {"n_finalists": 2, "epochs": 16, "n_splits": 1},
+    "train": {"n_finalists": 2, "epochs": 16, "n_splits": 1, "n_restarts": 1},
     "export": {"open_synthesis": False},
 }
 
@@ -47,7 +47,7 @@ def setting(config, tmp_path_factory):
         for module in (setting_module, pipeline):  # in this process, where the other patches are
             patch.setattr(module, "open_pool", lambda *_, **__: nullcontext(None))
         patch.setattr(teacher, "_EPOCHS", 2)
-        patch.setattr(train_stage, "_FINISH", (1e8, 1))
+        patch.setattr(train_stage, "_POLISH_VALUES", 1e8)
         study = Study.create_or_open(tmp_path_factory.mktemp("study") / "learned", config)
         run_study(study, until="train")
         yield open_setting(study)
