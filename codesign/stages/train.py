@@ -406,17 +406,18 @@ def _retimed(
     Args:
         solutions: of one network, each cut to all clocks.
         periods_ns: these clocks.
-        interval_ns: most time between events, of which there is one per cycle.
+        interval_ns: most time between events.
     """
     best: tuple[tuple[float, float], Solution] | None = None
     for network, graphs in solutions:
         for period_ns, graph in zip(periods_ns, graphs, strict=True):
-            if graph is None or period_ns > interval_ns:
+            hardware = network.candidate.hardware
+            if graph is None or period_ns * hardware.interval_cycles > interval_ns:
                 continue
             product = graph.adder_cost * graph.latency_cycles * period_ns
             key = (round(product, 6), graph.register_bits)
             if best is None or key < best[0]:
-                hardware = replace(network.candidate.hardware, clock_period_ns=period_ns)
-                candidate = replace(network.candidate, hardware=hardware)
+                timed = replace(hardware, clock_period_ns=period_ns)
+                candidate = replace(network.candidate, hardware=timed)
                 best = key, (replace(network, candidate=candidate), graphs)
     return solutions[0] if best is None else best[1]

@@ -142,6 +142,15 @@ def test_a_network_takes_the_clock_and_depth_of_least_lut_times_latency():
     assert chosen.candidate.hardware.spare_adder_levels == 0 and graphs == flat[1]
     chosen, _ = stage._retimed([deep, flat], periods, 3.0)  # an event every 3 ns
     assert chosen.candidate.hardware.clock_period_ns == 2.0
+    slow = replace(
+        shallow,
+        candidate=replace(
+            shallow.candidate,
+            hardware=replace(shallow.candidate.hardware, interval_cycles=2),
+        ),
+    )
+    chosen, _ = stage._retimed([deep, (slow, flat[1])], periods, 7.0)  # 4 ns twice are too many
+    assert chosen.candidate.hardware.clock_period_ns == 2.0
     dear = (shallow, [graph(600, 6, 800), graph(600, 3, 500), graph(600, 3, 450)])
     chosen, _ = stage._retimed([deep, dear], periods, np.inf)
     assert chosen.candidate.hardware.spare_adder_levels is None
