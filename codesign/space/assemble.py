@@ -73,8 +73,10 @@ def assemble(
     stage = _longest_path(m, edges)
     sources = _sources(m, edges)
     has_multipliers = np.array([LAYERS.get(name).has_multipliers for name in layer_names])
-    order = np.lexsort((layer, stage))
-    kind = stage[order] * len(layer_names) + layer[order]
+    key = stage * len(layer_names) + layer
+    # numpy sorts 16 bits by radix, in a tenth of the time
+    order = np.argsort(key.astype(np.uint16) if key.max(initial=0) < 2**16 else key, kind="stable")
+    kind = key[order]
     starts = np.flatnonzero(np.diff(kind, prepend=-1))
     for rows in np.split(order, starts[1:]) if m else []:  # nodes of one type at one stage
         kind_of = LAYERS.get(layer_names[layer[rows[0]]])
@@ -236,7 +238,7 @@ def _sources(m: int, edges: Int) -> list[Int]:
 
 
 def _check_rank(layer: Layer, source: Tensors) -> None:
-    is_legal = np.isin(source.rank, layer.ranks)
+    is_legal = np.array([rank in layer.ranks for rank in range(4)])[source.rank]
     if not is_legal.all():
         shape = source.shape(int(np.flatnonzero(~is_legal)[0]))
         raise DesignError(
@@ -246,14 +248,25 @@ def _check_rank(layer: Layer, source: Tensors) -> None:
 
 
 def _longest_path(m: int, edges: Int) -> Int:
-    """Return each node's longest distance from a node without inputs."""
-    stage = np.zeros(m, dtype=np.int64)
-    while True:
-        updated = stage.copy()
-        np.maximum.at(updated, edges[1], stage[edges[0]] + 1)
-        if np.array_equal(updated, stage):
-            return stage
-        stage = updated
+    """Return each node's longest distance from a node without inputs; every edge is looked at once."""
+    order = np.argsort(edges[0], kind="stable")
+    target = edges[1][order]
+    first = np.searchsorted(edges[0][order], np.arange(m + 1))
+    waits_for = np.bincount(edges[1], minlength=m)
+    stage, mark, number = np.zeros(m, dtype=np.int64), np.empty(m, dtype=np.int64), 0
+    rows = np.flatnonzero(waits_for == 0)
+    while rows.size:
+        stage[rows] = number
+        number += 1
+        start = first[rows]
+        n = first[rows + 1] - start
+        ends = np.cumsum(n)
+        reached = target[np.repeat(start - ends + n, n) + np.arange(ends[-1])]
+        np.subtract.at(waits_for, reached, 1)
+        ready = reached[waits_for[reached] == 0]
+        mark[ready] = np.arange(ready.size)  # of a node that is reached several times, the last
+        rows = ready[mark[ready] == np.arange(ready.size)]
+    return stage
 
 
 def population_from_candidates(candidates: Sequence[Candidate]) -> Population:

@@ -221,7 +221,9 @@ def theirs(
     return designs, epochs * seeds / sum(report["cpu_s"] for report in reports)
 
 
-def _hgq2(python: str, folder: Path, epochs: int, batch_size: int, seed: int) -> dict[str, Any]:
+def _hgq2(
+    python: str, folder: Path, epochs: int, batch_size: int, seed: int, more: Sequence[str] = ()
+) -> dict[str, Any]:
     """Train one front of HGQ2 in its own environment, on one core."""
     environment = {
         **os.environ,
@@ -233,7 +235,7 @@ def _hgq2(python: str, folder: Path, epochs: int, batch_size: int, seed: int) ->
     out = folder / f"seed_{seed}"
     out.mkdir()
     command = [python, _WORKER, folder / "data.npz", out]
-    command += ["--epochs", epochs, "--batch-size", batch_size, "--seed", seed]
+    command += ["--epochs", epochs, "--batch-size", batch_size, "--seed", seed, *more]
     subprocess.run(
         [str(part) for part in command], check=True, env=environment, stdout=subprocess.DEVNULL
     )

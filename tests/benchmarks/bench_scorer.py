@@ -1,4 +1,4 @@
-"""Benchmark: hardware scores of whole populations against the same scorer called per candidate.
+"""Benchmark: hardware scores of whole populations against the same scorer called per candidate, and of other templates.
 
     python tests/benchmarks/bench_scorer.py [--output bench_scorer.json]
 
@@ -19,6 +19,16 @@ from codesign.space import load_space
 from codesign.study import library_versions
 
 N_RUNS = 5
+#: Spaces of other templates, and the shape of its inputs.
+SPACES = {
+    "deepsets_l1": (16, 3),
+    "interaction_l1": (16, 3),
+    "mixer_l1": (16, 3),
+    "attention_l1": (16, 3),
+    "conv_l1": (16, 3),
+    "cell_l1": (16,),
+    "tables_l1": (16,),
+}
 
 
 def rates(work, n: int) -> list[float]:
@@ -54,6 +64,16 @@ def main() -> None:
         ),
         "score_per_candidate": rates(loop, len(alone)),
     }
+    for name, shape in SPACES.items():
+        of = load_space(name, n_inputs=shape, n_outputs=5)
+        drawn = of.sample(4096, np.random.default_rng(0))
+        decoded = of.decode(drawn)
+        results |= {
+            f"{name}: score": rates(lambda p=decoded: scorer.score(p), len(drawn)),
+            f"{name}: decode and score": rates(
+                lambda of=of, drawn=drawn: scorer.score(of.decode(drawn)), len(drawn)
+            ),
+        }
     medians = {name: values[N_RUNS // 2] for name, values in results.items()}
     report = {
         "pairs_per_cpu_second": results,
