@@ -126,7 +126,7 @@ def graph(cost: float, cycles: float, registers: float) -> SolvedGraph:
 
 
 def test_a_network_takes_the_clock_and_depth_of_least_lut_times_latency():
-    network = random_network(0)
+    network = random_network(0, strategies=("distributed_arithmetic",))
     shallow = replace(
         network,
         candidate=replace(
