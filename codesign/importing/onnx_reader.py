@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 _CONTROL_FLOW = ("If", "Loop", "Scan")
 #: Quantizers, which layer types read of constants, too: what they say about words must not be lost.
-QUANTIZERS = ("Quant", "BipolarQuant", "QuantizeLinear", "DequantizeLinear")
+QUANTIZERS = ("FixedPoint", "Quant", "BipolarQuant", "QuantizeLinear", "DequantizeLinear")
 _WIRES = (
     "Identity",
     "Reshape",
@@ -253,10 +253,15 @@ def _folded(model: onnx.ModelProto, node: Any, foreign: Foreign) -> Constant:
 
     constants = {name: foreign.constant(i).real for i, name in enumerate(node.input) if name}
     integers = {"Reshape", "Gather", "Slice", "Concat", "Range", "Expand", "ConstantOfShape"}
+    doubles = {
+        name
+        for i, name in enumerate(node.input)
+        if foreign.attributes.get(f"stored_{i}") == "float64"
+    }
     typed = {
         name: array.astype(np.int64)
         if node.op_type in integers and not (array % 1).any()
-        else array
+        else array.astype(np.float64 if name in doubles else np.float32)  # as the runtime folds
         for name, array in constants.items()
     }
     infos = [

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
-import math
 import os
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +24,6 @@ from codesign.importing.firmware_reader import read_project
 from codesign.importing.firmware_runner import FirmwareProgram
 from codesign.importing.hls4ml_reader import read_graph
 from codesign.importing.onnx_reader import (
-    QUANTIZERS,
-    check_onnx,
     load_onnx,
     onnx_reference,
     read_onnx,
@@ -39,6 +34,7 @@ from codesign.importing.qkeras_reader import (
     qonnx_of,
     read_keras_config,
 )
+from codesign.importing.torch_reader import divided, joined, read_torch
 from codesign.ir import FixedPoint, HardwareConfig, Network, QuantizedNetwork
 from codesign.layers import LAYERS, run_words
 from codesign.layers._import import Draft, Value
@@ -208,7 +204,7 @@ def read_object(
         raise DesignError("a PyTorch module does not say what it reads; give input_shape")
     is_one = isinstance(input_shape[0], int)
     shapes: Sequence[Any] = [input_shape] if is_one else input_shape
-    draft, output, reference = _read_torch(model, precision, shapes)
+    draft, output, reference = read_torch(model, precision, shapes)
     return _imported(draft, output, "torch", "", reference, config)
 
 
@@ -349,101 +345,11 @@ def _keras_reference(model: Any) -> Reference:
     shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
 
     def reference(inputs: Floats) -> Floats:
-        parts = _divided(np.asarray(inputs, dtype=np.float32), shapes)
+        parts = divided(np.asarray(inputs, dtype=np.float32), shapes)
         found = model.predict(parts if len(parts) > 1 else parts[0], verbose=0, batch_size=4096)
-        return _joined(found, len(inputs))
+        return joined(found, len(inputs))
 
     return reference
-
-
-def _read_torch(
-    module: Any, precision: str | None, shapes: Sequence[tuple[int, ...]]
-) -> tuple[Draft, Value, Reference]:
-    """Read a module by its ONNX graph, which PyTorch itself writes: whatever is traced is read node by node."""
-    import torch
-
-    module = module.eval()
-    model = _torch_graph(module, shapes)
-    fmt = None if precision is None else FixedPoint.from_hls(precision)
-    if fmt is None and not any(node.op_type in QUANTIZERS for node in model.graph.node):
-        raise DesignError(
-            "the PyTorch module holds floats; state a precision (ap_fixed<16,6>), or train it quantized (Brevitas)"
-        )
-    draft, output = read_onnx(model, fmt)
-
-    def reference(inputs: Floats) -> Floats:
-        parts = _divided(np.asarray(inputs, dtype=np.float32), shapes)
-        with torch.no_grad():
-            found = module(*map(torch.as_tensor, parts))
-        outputs = found if type(found) in (tuple, list) else [found]
-        # Brevitas returns tensors with their scales
-        return _joined(
-            [getattr(output, "value", output).numpy() for output in outputs], len(inputs)
-        )
-
-    return draft, output, reference
-
-
-def _divided(
-    inputs: NDArray[np.float32], shapes: Sequence[tuple[int, ...]]
-) -> list[NDArray[np.float32]]:
-    """Return the inputs of a network that has several: ours is one vector of them."""
-    ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
-    flat = np.split(inputs.reshape(len(inputs), -1), ends, axis=1)
-    return [part.reshape(len(inputs), *shape) for part, shape in zip(flat, shapes, strict=True)]
-
-
-def _joined(outputs: Any, n: int) -> Floats:
-    """Return one or several outputs as float64[n, n_outputs]."""
-    if isinstance(outputs, dict):
-        outputs = list(outputs.values())
-    several = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    flat = [np.asarray(output, dtype=np.float64).reshape(n, -1) for output in several]
-    return np.concatenate(flat, axis=1)
-
-
-def _torch_graph(module: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
-    """Write a module as ONNX, or QONNX where it holds Brevitas' quantizers.
-
-    Raises:
-        DesignError: PyTorch cannot write it.
-        ToolError: Brevitas' exporter misses a package.
-    """
-    import onnx
-    import torch
-
-    example = tuple(torch.zeros((1, *shape)) for shape in shapes)
-    names = ["x"] if len(shapes) == 1 else [f"x{i}" for i in range(len(shapes))]
-    packages = {type(part).__module__.partition(".")[0] for part in module.modules()}
-    buffer = io.BytesIO()
-    try:
-        with warnings.catch_warnings(), quiet_hls4ml():
-            warnings.simplefilter("ignore")  # its exporter warns of itself
-            if "brevitas" in packages:
-                require_module("onnxscript")
-                export = require_module("brevitas.export").export_qonnx
-                with tempfile.TemporaryDirectory(prefix="codesign-") as folder:
-                    path = Path(folder) / "module.onnx"
-                    export(module, args=example, export_path=str(path))
-                    return load_onnx(path)
-            torch.onnx.export(
-                module,
-                example,
-                buffer,
-                dynamo=False,  # the newer one needs onnxscript and takes ten times as long
-                opset_version=17,
-                input_names=names,
-                dynamic_axes={name: {0: "n"} for name in names},
-            )
-    except CodesignError:
-        raise
-    except Exception as error:  # whatever tracing somebody's module raises
-        raise DesignError(
-            f"PyTorch cannot write the module as ONNX ({' '.join(str(error).split())[:300]}); make its forward traceable"
-        ) from error
-    model = onnx.load_from_string(buffer.getvalue())
-    check_onnx(model, type(module).__name__)
-    return model
 
 
 def _converted(convert: Callable[[str], Any]) -> Any:

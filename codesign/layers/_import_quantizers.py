@@ -124,6 +124,39 @@ def read_rounding(node: Foreign, draft: Draft) -> Value:
     return draft.floored(node, node.value(), "TRN" if is_floor else "RND_CONV")
 
 
+def read_fixed_point(node: Foreign, draft: Draft) -> Value | Constant:
+    """Read a quantizer that was traced as one node: sign, width and integer bits are inputs."""
+    signed, bits, integer_bits = (
+        np.asarray(np.rint(node.constant(i).real), dtype=np.int64) for i in (1, 2, 3)
+    )
+    rounding, overflow = (str(node.attributes[name]) for name in ("rounding", "overflow"))
+    if rounding not in _QONNX_ROUNDINGS.values():
+        raise node.refuse(
+            f"rounds by {rounding}, which no hardware here does; use TRN, RND or RND_CONV"
+        )
+    if overflow not in ("SAT", "SAT_SYM", "WRAP", "NONE"):
+        raise node.refuse(f"overflows by {overflow}, which no hardware here does; use SAT or WRAP")
+    grid = Grid(
+        step=np.ldexp(1.0, integer_bits - bits),
+        bits=np.maximum(bits, 0),
+        signed=signed > 0,
+        rounding=rounding,
+        overflow="WRAP" if overflow == "WRAP" else "SAT",
+        narrow=overflow == "SAT_SYM",
+    )
+    known = node.inputs[0]
+    if isinstance(known, Value):
+        return draft.rounded(node, known, grid)
+    assert isinstance(known, Constant), "a quantizer reads something"
+    if overflow == "NONE":
+        words = round_values(known.real / grid.step, rounding)
+        return Constant(values=np.where(grid.bits > 0, words * grid.step, 0.0))
+    held = grid.type(known.shape)
+    low = np.where(grid.narrow & held.signed, held.min_words + 1, held.min_words)
+    words = np.maximum(held.words_from_values(known.real), low)
+    return Constant(values=held.values_from_words(words))
+
+
 def read_hls4ml_quantizer(node: Foreign, draft: Draft) -> Value:
     """Read hls4ml's `FixedPointQuantizer`: sign, width and integer bits of every element (HGQ2)."""
     signed, bits, integer_bits = (

@@ -20,6 +20,7 @@ from codesign.layers._import_quantizers import (
     read_bipolar,
     read_clip,
     read_dequantize_linear,
+    read_fixed_point,
     read_hls4ml_quantizer,
     read_quant,
     read_quantize_linear,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _READERS: Mapping[str, Callable[[Foreign, Draft], Value | Constant]] = {
     "onnx.Quant": read_quant,
+    "onnx.FixedPoint": read_fixed_point,
     "onnx.BipolarQuant": read_bipolar,
     "onnx.QuantizeLinear": read_quantize_linear,
     "onnx.DequantizeLinear": read_dequantize_linear,

@@ -117,3 +117,103 @@ def test_brevitas_word_for_word(tmp_path: Path) -> None:
     path = tmp_path / "brevitas.onnx"
     export_qonnx(module, args=x[:1], export_path=str(path))
     _equals(read_model(path))
+
+
+def _brevitas(per_channel: bool) -> Any:
+    import torch
+    from brevitas.nn import QuantIdentity, QuantLinear, QuantReLU
+    from brevitas.quant import (
+        Int8ActPerTensorFixedPoint,
+        Int8WeightPerTensorFixedPoint,
+        Uint8ActPerTensorFixedPoint,
+    )
+
+    torch.manual_seed(0)
+    dense = {
+        "weight_quant": Int8WeightPerTensorFixedPoint,
+        "weight_bit_width": 5,
+        "weight_scaling_per_output_channel": per_channel,
+        "bias": True,
+    }
+    return torch.nn.Sequential(
+        QuantIdentity(act_quant=Int8ActPerTensorFixedPoint, bit_width=8),
+        QuantLinear(16, 12, **dense),
+        QuantReLU(act_quant=Uint8ActPerTensorFixedPoint, bit_width=6),
+        QuantLinear(12, 5, **dense),
+        QuantIdentity(act_quant=Int8ActPerTensorFixedPoint, bit_width=10),
+    )
+
+
+def _train(module: Any, n_in: int, n_out: int, penalty: Any = None) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    x = torch.randn(600, n_in)
+    y = torch.tanh(2 * x[:, :n_out])
+    module.train()
+    optimizer = torch.optim.Adam(module.parameters(), 5e-3)
+    for _ in range(40):
+        loss = ((module(x) - y) ** 2).mean() + (0.0 if penalty is None else penalty(module))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    module.eval()
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_a_brevitas_module_needs_no_file(per_channel: bool) -> None:
+    pytest.importorskip("brevitas", reason="Brevitas is not installed (pip install brevitas)")
+    pytest.importorskip("onnxscript", reason="onnxscript, by which it exports, is not installed")
+    module = _brevitas(per_channel)
+    _train(module, 16, 5)
+    imported = read_object(module, input_shape=(16,))
+    assert imported.framework == "torch"
+    _equals(imported)
+
+
+@pytest.fixture
+def pquant() -> Any:
+    os.environ["KERAS_BACKEND"] = "torch"
+    return pytest.importorskip("pquant", reason="PQuantML is not installed (pip install pquant-ml)")
+
+
+@pytest.mark.parametrize(
+    ("learns", "overflow", "rounding", "granularity"),
+    [
+        (False, "SAT", "RND", "per_tensor"),
+        (False, "SAT", "RND_CONV", "per_channel"),
+        (True, "SAT", "RND_CONV", "per_weight"),
+        (True, "WRAP", "TRN", "per_weight"),
+    ],
+)
+@pytest.mark.parametrize("is_final", [False, True])
+def test_pquantml_word_for_word(
+    pquant: Any, learns: bool, overflow: str, rounding: str, granularity: str, is_final: bool
+) -> None:
+    import torch
+    from pquant.activations import PQActivation
+    from pquant.layers import PQDense
+
+    config = pquant.pdp_config()
+    options = config.quantization_parameters
+    options.use_high_granularity_quantization = learns
+    options.overflow_mode_data = options.overflow_mode_parameters = overflow
+    options.round_mode, options.granularity = rounding, granularity
+    options.default_data_integer_bits, options.default_data_fractional_bits = 3, 4
+    options.default_weight_integer_bits, options.default_weight_fractional_bits = 1, 5
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        PQDense(config, 16, 12),
+        PQActivation(config, "relu"),
+        PQDense(config, 12, 8),
+        PQActivation(config, "relu"),
+        PQDense(config, 8, 5, quantize_output=True),
+    )
+    module(torch.randn(10, 16))
+    for part in module.modules():
+        if hasattr(part, "post_pre_train_function"):
+            part.post_pre_train_function()
+    _train(module, 16, 5, lambda m: pquant.get_model_losses(m, torch.tensor(0.0)))
+    if is_final:
+        pquant.apply_final_compression(module)
+    _equals(read_object(module, input_shape=(16,)))
