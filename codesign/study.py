@@ -289,6 +289,7 @@ class ExportSection(Strict):
             rate sets; costs that are predicted or synthesized are those of the score.
         name: of the firmware; None: after the study.
         version: of the firmware: modules, functions, libraries and namespaces are called `<name>_v<version>`.
+        later: forms that the export does not prove: `codesign validate` does (slow ones of a large network).
     """
 
     backends: tuple[str, ...] = ("vitis",)
@@ -297,6 +298,7 @@ class ExportSection(Strict):
     trigger_bit: bool = False
     name: str | None = None
     version: int = Field(default=1, ge=1, le=9999)
+    later: tuple[str, ...] = ()
 
 
 class NetworkSection(Strict):

@@ -45,6 +45,14 @@ def register(app: typer.Typer) -> None:
                 help="Version of the firmware.", show_default="the study's", min=1, max=9999
             ),
         ] = None,
+        later: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="Form that is not proved now but by codesign validate (rtl_vhdl, hls4ml_vitis, ...); repeat for more.",
+                show_default="those of the study",
+                metavar="FORM",
+            ),
+        ] = None,
         interval: Annotated[
             int | None,
             typer.Option(
@@ -78,7 +86,7 @@ def register(app: typer.Typer) -> None:
         with RichReporter() as reporter:
             found = export_on_demand(
                 open_setting(opened, reporter), digest, backends=backend or None,
-                name=name, version=version,
+                name=name, version=version, later=later or (),
             )  # fmt: skip
         shared = None
         if interval is not None:

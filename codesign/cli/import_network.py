@@ -74,7 +74,13 @@ def register(app: typer.Typer) -> None:
         }
         config = parse(
             StudyConfig,
-            {"name": name, "device": device, "network": section},
+            # firmware first: Yosys takes minutes, and `codesign synthesize` runs it when it is wanted
+            {
+                "name": name,
+                "device": device,
+                "network": section,
+                "export": {"open_synthesis": False},
+            },
             where="codesign import",
         )
         folder = output or Path("runs") / name

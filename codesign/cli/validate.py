@@ -59,7 +59,7 @@ def register(app: typer.Typer) -> None:
         ] = "design.bit",
         json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
-        """Check the certificate against every file; with --device, compare a device word by word."""
+        """Check certificates against every file and prove what was left for later; with --device, compare a device."""
         import json as json_module
         import sys
 
@@ -83,6 +83,11 @@ def register(app: typer.Typer) -> None:
             from codesign.validate.certificate import recheck
 
             found = recheck(study, progress=lambda line: print(line, file=sys.stderr, flush=True))
+            if (study / "study.yaml").is_file():
+                from codesign.stages.export import note_certificates
+                from codesign.study import Study
+
+                note_certificates(Study.open(study))
             if json:
                 print(json_module.dumps(found, indent=1))
                 return

@@ -13,6 +13,7 @@ The folder is one plan: deterministic, written whole or not at all.
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from alkaid.types import CombLogic
 
 MANIFEST = "manifest.json"
+#: The traced adder graph, which RTL and its interpreter are made of.
+LOGIC = "rtl/logic.json.gz"
 SCHEMA = 1
 #: Files that others add to an export: the certificate, and what building its emulator or RTL leaves.
 _NOT_IN_PLAN = re.compile(
@@ -62,7 +65,7 @@ class ExportResult:
         onnx, qonnx: the two ONNX flavours.
         projects: hls4ml project per back end.
         rtl: "verilog" and "vhdl", empty when RTL was not asked for.
-        logic: the traced adder graph; None without RTL, where particles take turns, and where an export was read back.
+        logic: the traced adder graph; None without RTL, where particles take turns, and in exports of older versions.
         skipped: reason per artefact that could not be made.
     """
 
@@ -91,6 +94,23 @@ def _npz(**arrays: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
+
+
+def _packed(logic: CombLogic) -> bytes:
+    """Return an adder graph as alkaid's own JSON, compressed; tracing it again takes minutes where it is large."""
+    with tempfile.TemporaryDirectory(prefix="codesign-") as folder:
+        path = Path(folder) / "logic.json"
+        logic.save(path)
+        return gzip.compress(path.read_bytes(), compresslevel=6, mtime=0)
+
+
+def _unpacked(content: bytes, folder: Path) -> CombLogic:
+    from alkaid.types import CombLogic
+
+    try:
+        return CombLogic.from_dict(json.loads(gzip.decompress(content)))
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"{folder}/{LOGIC} cannot be read ({error}); export again") from error
 
 
 def _saved(network: QuantizedNetwork) -> bytes:
@@ -187,6 +207,7 @@ def export_candidate(
         if interval == 1:
             logic = trace_network(network)
             plan = plan.merged(export_alkaid_hls(network, logic, name=top), below="alkaid_hls")
+            plan = plan.merged(ProjectPlan(files={LOGIC: _packed(logic)}))
         for flavor in ("verilog", "vhdl") if interval == 1 else ("verilog",):
             rtl[flavor] = export_rtl(network, name=top, flavor=flavor, logic=logic, golden=golden)
             plan = plan.merged(rtl[flavor].plan, below=f"rtl/{flavor}")
@@ -383,6 +404,6 @@ def load_export(folder: Path) -> ExportResult:
         qonnx=onnx("model_qonnx.onnx", "qonnx"),
         projects=projects,
         rtl=rtl,
-        logic=None,
+        logic=_unpacked(whole.files[LOGIC], folder) if LOGIC in whole.files else None,
         skipped=dict(manifest["skipped"]),
     )

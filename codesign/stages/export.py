@@ -21,7 +21,7 @@ from codesign.stages.train import train_on_demand
 from codesign.study import Study
 from codesign.tasks import TaskData
 from codesign.training.judge import judge_outputs, output_values
-from codesign.validate.certificate import certify
+from codesign.validate.certificate import Certificate, certify, read_certificate
 from hw_models.units import cycles_to_ns
 
 KEYS = ("export.backends", "export.rtl", "export.trigger_bit", "export.name", "export.version")
@@ -41,6 +41,7 @@ def export_design(
     backends: Sequence[str] | None = None,
     name: str | None = None,
     version: int | None = None,
+    later: Sequence[str] = (),
 ) -> Exported:
     """Export and prove one trained candidate of a study.
 
@@ -49,6 +50,7 @@ def export_design(
         digest: the candidate.
         backends: hls4ml back ends; default those of the study.
         name, version: of the firmware; default those of the study.
+        later: forms that are not proved now, beside those that the study names.
 
     Raises:
         MismatchError: two implementations differ in one word; the message says where.
@@ -95,6 +97,7 @@ def export_design(
             test_words=words,
             inputs=np.concatenate([arrays.x_train, arrays.x_test]),
             seed=study.config.seed,
+            later=sorted({*options.later, *later}),
             progress=say,
         )
     for name, reason in exported.skipped.items():
@@ -121,14 +124,7 @@ def export_design(
         network_digest=trained.digest,
         folder=str(folder.relative_to(study.folder)),
         verdict=certificate.verdict,
-        comparisons={
-            c.name: ComparisonFacts(
-                mismatches=c.mismatches,
-                vectors=sum(c.vectors.values()),
-                status=c.status + (f": {c.note}" if c.note else ""),
-            )
-            for c in certificate.comparisons
-        },
+        comparisons=_facts_of(certificate),
         input_audit=dict(certificate.input_audit),
         emulated=emulated,
         emulated_score=emulated_score,
@@ -136,6 +132,28 @@ def export_design(
     )
     study.record_beside(digest, found)
     return found
+
+
+def _facts_of(certificate: Certificate) -> dict[str, ComparisonFacts]:
+    return {
+        c.name: ComparisonFacts(
+            mismatches=c.mismatches,
+            vectors=sum(c.vectors.values()),
+            status=c.status + (f": {c.note}" if c.note else ""),
+        )
+        for c in certificate.comparisons
+    }
+
+
+def note_certificates(study: Study) -> None:
+    """Keep what the certificates of a study say now: `codesign validate` finishes those that left forms for later."""
+    for digest, design in study.designs().items():
+        found, folder = study.exported(design), study.firmware_folder(digest)
+        if found is None or not (folder / "certificate.json").is_file():
+            continue
+        certificate = read_certificate(folder)
+        changed = {"verdict": certificate.verdict, "comparisons": _facts_of(certificate)}
+        study.record_beside(digest, found.model_copy(update=changed))
 
 
 def require_rate(task: TaskData) -> None:
@@ -216,14 +234,16 @@ def export_on_demand(
     backends: Sequence[str] | None = None,
     name: str | None = None,
     version: int | None = None,
+    later: Sequence[str] = (),
 ) -> Exported:
-    """Export and prove any design of the front: trained first, and its RTL synthesized, where it is not.
+    """Export and prove any design of the front: trained first where it is not, its RTL synthesized behind it.
 
     Args:
         setting: the study's setting.
         digest: of the design.
         backends: hls4ml back ends; default those of the study.
         name, version: of the firmware; default those of the study.
+        later: forms that are not proved now.
 
     Raises:
         CodesignError: whatever training or the export refuses.
@@ -232,7 +252,10 @@ def export_on_demand(
     design = study.designs().get(digest)
     if design is None:
         design = train_on_demand(setting, digest)
+    found = export_design(
+        setting, digest, backends=backends, name=name, version=version, later=later
+    )
     if design.flow == "rtl" and options.rtl and options.open_synthesis:
         for why in synthesize_designs(setting, [design]).values():
             setting.reporter.message(f"not synthesized: {why}")
-    return export_design(setting, digest, backends=backends, name=name, version=version)
+    return found

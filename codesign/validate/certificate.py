@@ -13,8 +13,9 @@ import concurrent.futures
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Comparison:
 
     Attributes:
         name: of the implementation.
-        status: "equal" or "not run"; a difference raises instead.
+        status: "equal", "not run", or "later": `recheck` compares it; a difference raises instead.
         vectors: how many vectors were compared, by set ("test", "random", "corner").
         mismatches: how many vectors differed: 0 where it ran, None where it did not.
         note: why it did not run, or what else was checked.
@@ -102,9 +103,18 @@ class Certificate:
     def verdict(self) -> str:
         """One sentence."""
         ran = [c.name for c in self.comparisons if c.status == "equal"]
-        missing = [c.name for c in self.comparisons if c.status != "equal"]
         sentence = f"bit-exact: reference = {' = '.join(ran)}" if ran else "nothing was compared"
-        return sentence + (f"; not run: {', '.join(missing)}" if missing else "")
+        for status, said in (("not run", "not run"), ("later", "left for codesign validate")):
+            if missing := [c.name for c in self.comparisons if c.status == status]:
+                sentence += f"; {said}: {', '.join(missing)}"
+        return sentence
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Certificate:
+        """Return what `to_json` wrote."""
+        known = {f.name: value[f.name] for f in fields(cls)}
+        known["comparisons"] = tuple(Comparison(**c) for c in value["comparisons"])
+        return cls(**known | {"layer_audit": tuple(value["layer_audit"])})
 
 
 def certify(
@@ -116,6 +126,7 @@ def certify(
     seed: int = 1,
     work_folder: Path | None = None,
     optimize: bool = False,
+    later: Sequence[str] = (),
     progress: Callable[[str], None] | None = None,
 ) -> Certificate:
     """Compare every form of an exported network and write `certificate.json` and `certificate.html`.
@@ -129,6 +140,7 @@ def certify(
         seed: of the random vectors.
         work_folder: where C++ and RTL are built; a temporary folder when None.
         optimize: optimise the compiled forms: slower to build, faster to run; pays from some 100,000 vectors.
+        later: forms that are left for `recheck`: slow ones of a large network.
         progress: called with one line before each comparison.
 
     Raises:
@@ -142,32 +154,9 @@ def certify(
         "random": random_words(network, n_random, seed),
         "corner": corner_words(network),
     }
-    reference = reference_form(network)
-    expected = {name: reference.run(words) for name, words in sets.items()}
-    comparisons: list[Comparison] = []
-    latency: int | None = None
-    with (
-        tempfile.TemporaryDirectory(prefix="codesign-certify-") as temporary,
-        # the builds run in compilers, so threads are enough to use every core
-        concurrent.futures.ThreadPoolExecutor(max_workers=n_worker_processes()) as pool,
-    ):
-        work = Path(temporary) if work_folder is None else work_folder
-        under_way = {
-            name: (exported, pool.submit(exported.implementation.load))
-            for name, exported in implementations(result, work, optimize=optimize).items()
-        }
-        try:
-            for name, (exported, loading) in under_way.items():
-                if progress is not None:
-                    progress(f"comparing {name}")
-                comparison, measured = _compare_all(
-                    name, exported, loading.result, result, sets, expected
-                )
-                comparisons.append(comparison)
-                latency = measured if measured is not None else latency
-        finally:
-            for _, loading in under_way.values():
-                loading.cancel()
+    comparisons, latency = _compare_forms(
+        result, sets, work_folder=work_folder, optimize=optimize, later=later, progress=progress
+    )
     reported = result.rtl["verilog"].latency_cycles if "verilog" in result.rtl else None
     certificate = Certificate(
         network_digest=network.digest,
@@ -184,6 +173,59 @@ def certify(
     )
     _write(result.folder, certificate, result.name)
     return certificate
+
+
+def _compare_forms(
+    result: ExportResult,
+    sets: Mapping[str, Words],
+    *,
+    work_folder: Path | None,
+    optimize: bool,
+    later: Sequence[str],
+    progress: Callable[[str], None] | None,
+    only: Sequence[str] | None = None,
+) -> tuple[list[Comparison], int | None]:
+    """Build all forms at once and compare them one by one; return also the latency where it is measured."""
+    reference = reference_form(result.network)
+    expected = {name: reference.run(words) for name, words in sets.items()}
+    comparisons: list[Comparison] = []
+    latency: int | None = None
+    with (
+        tempfile.TemporaryDirectory(prefix="codesign-certify-") as temporary,
+        # the builds run in compilers, so threads are enough to use every core
+        concurrent.futures.ThreadPoolExecutor(max_workers=n_worker_processes()) as pool,
+    ):
+        work = Path(temporary) if work_folder is None else work_folder
+        held = implementations(result, work, optimize=optimize)
+        if unknown := sorted(set(later) - set(held)):
+            raise StudyError(
+                f"the export holds no form {unknown[0]!r}; choose from {', '.join(held)}"
+            )
+        chosen = [n for n in held if n not in later and (only is None or n in only)]
+        under_way = {n: (held[n], pool.submit(held[n].implementation.load)) for n in chosen}
+        started_s, done = time.monotonic(), 0
+        try:
+            for name, (exported, loading) in under_way.items():
+                if progress is not None:
+                    progress(
+                        f"comparing {name} ({done} of {len(chosen)} done, {time.monotonic() - started_s:.0f} s)"
+                    )
+                done += 1
+                comparison, measured = _compare_all(
+                    name, exported, loading.result, result, sets, expected
+                )
+                comparisons.append(comparison)
+                latency = measured if measured is not None else latency
+        finally:
+            for _, loading in under_way.values():
+                loading.cancel()
+    note = "left for codesign validate"
+    comparisons += [
+        Comparison(name=name, status="later", vectors={}, mismatches=None, note=note)
+        for name in held
+        if name in later
+    ]
+    return comparisons, latency
 
 
 def _compare_all(
@@ -316,15 +358,15 @@ def recheck(folder: Path, *, progress: Callable[[str], None] | None = None) -> d
         }
     if progress is not None:
         progress(f"checking {folder}")
-    certificate = _read_certificate(folder)
+    certificate = read_certificate(folder)
     read_manifest(folder)
     plan = read_plan(folder)
     _check_digests(folder, plan, certificate)
     result = load_export(folder)
-    if result.network.digest != certificate["network_digest"]:
+    if result.network.digest != certificate.network_digest:
         raise StudyError(
             f"{folder}: weights.npz holds network {result.network.digest}, the certificate speaks of"
-            f" {certificate['network_digest']}; export again"
+            f" {certificate.network_digest}; export again"
         )
     with np.load(folder / "golden" / "vectors.npz", allow_pickle=False) as archive:
         words, expected = archive["input_words"], archive["output_words"]
@@ -332,6 +374,8 @@ def recheck(folder: Path, *, progress: Callable[[str], None] | None = None) -> d
         raise MismatchError(
             f"{folder}: the golden output words are not what the reference computes; export again"
         )
+    if left := [c.name for c in certificate.comparisons if c.status == "later"]:
+        certificate = _finished(result, certificate, left, words, progress)
     with tempfile.TemporaryDirectory(prefix="codesign-recheck-") as work:
         held = implementations(result, Path(work), optimize=False)
         not_run = []
@@ -345,7 +389,7 @@ def recheck(folder: Path, *, progress: Callable[[str], None] | None = None) -> d
                     not_run.append(f"{name} ({compared.note})")
     return {
         folder.name: {
-            "verdict": certificate["verdict"],
+            "verdict": certificate.verdict,
             "n_files": len(plan.files),
             "n_vectors": len(words),
             "network_digest": result.network.digest,
@@ -354,7 +398,38 @@ def recheck(folder: Path, *, progress: Callable[[str], None] | None = None) -> d
     }
 
 
-def _read_certificate(folder: Path) -> dict[str, Any]:
+def _finished(
+    result: ExportResult,
+    known: Certificate,
+    left: Sequence[str],
+    test_words: Words,
+    progress: Callable[[str], None] | None,
+) -> Certificate:
+    """Compare the forms that a certificate left for later, and write it anew."""
+    sets = {
+        "test": np.asarray(test_words, dtype=np.int64),
+        "random": random_words(result.network, 1000, known.seed),
+        "corner": corner_words(result.network),
+    }
+    compared, latency = _compare_forms(
+        result, sets, work_folder=None, optimize=False, later=(), progress=progress, only=left
+    )
+    others = tuple(c for c in known.comparisons if c.name not in left)
+    finished = replace(
+        known,
+        comparisons=(*others, *compared),
+        latency_cycles=known.latency_cycles if latency is None else latency,
+    )
+    _write(result.folder, finished, result.name)
+    return finished
+
+
+def read_certificate(folder: Path) -> Certificate:
+    """Read the certificate of an export folder.
+
+    Raises:
+        StudyError: there is none, or it was changed.
+    """
     path = folder / "certificate.json"
     try:
         certificate = json.loads(path.read_text(encoding="utf-8"))
@@ -364,11 +439,11 @@ def _read_certificate(folder: Path) -> dict[str, Any]:
         raise StudyError(f"{path} is of another schema; this version reads schema {SCHEMA}")
     if certificate.get("digest") != _seal(certificate):
         raise StudyError(f"{path} was changed after it was written; validate the export again")
-    return certificate
+    return Certificate.from_json(certificate)
 
 
-def _check_digests(folder: Path, plan: ProjectPlan, certificate: Mapping[str, Any]) -> None:
-    now, then = plan.file_digests(), dict(certificate["sha256"])
+def _check_digests(folder: Path, plan: ProjectPlan, certificate: Certificate) -> None:
+    now, then = plan.file_digests(), dict(certificate.sha256)
     changed = sorted(name for name in now.keys() & then.keys() if now[name] != then[name])
     added, removed = sorted(now.keys() - then.keys()), sorted(then.keys() - now.keys())
     for what, names in (("changed", changed), ("added", added), ("removed", removed)):
@@ -377,5 +452,5 @@ def _check_digests(folder: Path, plan: ProjectPlan, certificate: Mapping[str, An
             raise StudyError(
                 f"{folder}: {names[0]}{more} {what} since the certificate; export and validate again"
             )
-    if plan.digest != certificate["plan_digest"]:
+    if plan.digest != certificate.plan_digest:
         raise StudyError(f"{folder}: file modes changed since the certificate; export again")

@@ -12,7 +12,7 @@ from codesign.export.bundle import export_candidate, load_export
 from codesign.export.plan import ProjectPlan
 from codesign.layers import run_words, typed
 from codesign.validate.audit import audit_inputs, audit_layers
-from codesign.validate.certificate import certify, recheck
+from codesign.validate.certificate import certify, read_certificate, recheck
 from codesign.validate.exported import first_differing_layer, prefix_network
 from codesign.validate.vectors import corner_words
 from tests.export.random_networks import random_network, random_words, reference
@@ -63,6 +63,29 @@ def test_missing_tools_are_recorded_as_not_run_never_as_passed(tmp_path, no_tool
     assert stored["comparisons"][0]["vectors"]["test"] == len(words)
     page = (tmp_path / "a/certificate.html").read_text()
     assert "not run" in page and "http" not in page.replace("http-equiv", "")
+
+
+def test_forms_that_were_left_for_later_are_proved_by_the_recheck(tmp_path, no_tools):
+    result, words = exported(tmp_path / "a", backends=(), with_rtl=False)
+    certificate = certify(result, test_words=words, n_random=50, later=("qonnx",))
+    status = {c.name: c.status for c in certificate.comparisons}
+    assert status["qonnx"] == "later" and status["onnxruntime"] == "equal"
+    assert certificate.verdict.endswith("left for codesign validate: qonnx")
+    entry = recheck(tmp_path / "a")["a"]
+    assert "qonnx" in entry["verdict"].partition(";")[0] and "left" not in entry["verdict"]
+    finished = {c.name: c for c in read_certificate(tmp_path / "a").comparisons}
+    assert finished["qonnx"].status == "equal" and finished["qonnx"].vectors["test"] == len(words)
+    with pytest.raises(StudyError, match="no form 'rtll'; choose from torch"):
+        certify(result, test_words=words, later=("rtll",))
+
+
+def test_the_traced_logic_is_kept_not_traced_again(tmp_path, monkeypatch):
+    result, _ = exported(tmp_path / "a", seed=2, backends=())
+    monkeypatch.setattr("codesign.export.bundle.trace_network", None)
+    assert load_export(tmp_path / "a").logic == result.logic
+    (tmp_path / "a/rtl/logic.json.gz").write_bytes(b"no logic")
+    with pytest.raises(ExportError, match="logic.json.gz cannot be read"):
+        load_export(tmp_path / "a")
 
 
 def test_recheck_fails_on_any_change(tmp_path, no_tools):

@@ -72,12 +72,13 @@ def mlp(
     biases: bool = True,
     mode: str = "ROUND",
     rounds_output: bool = True,
+    pruned: float = 0.4,
 ) -> Path:
     """Write an MLP with float biases; `scale` makes every scale no power of two."""
     rng, g = np.random.default_rng(len(widths)), Graph()
     current = g.quant("x", "xq", scale / 16, bits + 2, mode=mode)
     for i, (n_in, n_out) in enumerate(zip(widths, widths[1:], strict=False)):
-        weights = rng.normal(size=(n_in, n_out)) * (rng.random((n_in, n_out)) > 0.4)
+        weights = rng.normal(size=(n_in, n_out)) * (rng.random((n_in, n_out)) > pruned)
         g.constant(f"w{i}", weights / np.sqrt(n_in))
         quantized = g.quant(f"w{i}", f"wq{i}", scale * 2.0 ** (2 - bits), bits)
         current = g.add("MatMul", [current, quantized], f"m{i}")
