@@ -245,7 +245,14 @@ def _is_removable(name: str, graph: _HlsGraph) -> bool:
     layer = next(entry for entry in graph.layers if entry["name"] == name)
     if layer["class_name"] == "FixedPointQuantizer":
         (read,) = layer["inputs"]  # which hls4ml made the input of its readers
-        readers = [e for e in graph.layers if read in e.get("inputs", []) and e is not layer]
+        readers = [
+            entry
+            for entry in graph.layers
+            if read in entry.get("inputs", [])
+            and entry is not layer
+            # a copy of the same words in between is removed as well
+            and not (entry.get("activation") == "linear" and _is_removable(entry["name"], graph))
+        ]
         return bool(readers) and all(
             entry["class_name"] == "Dense"
             and graph.configuration.get(entry["name"], {}).get("Strategy")

@@ -42,8 +42,13 @@ class ProductModule(TrainModule):
         # padding is finite, not zero
         a, b = first.values[:, : self._width] * self.mask, second.values[:, : self._width]
         if step.measures_price:
-            self.price = (a * b).sum(dim=(1, 2))
-            widest = (a.amax(dim=1) + b.amax(dim=1))[:, None] + self.growth[:, None, None]
+            if self._positions is None:
+                self.price = (a * b).sum(dim=(1, 2))
+                widest = (a.amax(dim=1) + b.amax(dim=1))[:, None] + self.growth[:, None, None]
+            else:  # every position of one with every position of the other
+                self.price = (a.sum(dim=2) * b.sum(dim=2)).sum(dim=1)
+                widest = a.amax(dim=1)[:, None] + b.amax(dim=1)[:, :, None]
+                widest = widest + self.growth[:, None, None]
             return Signal(widest, first.fraction_bits + second.fraction_bits)
         if self._positions is None:
             values = (a * b).sum(dim=1, keepdim=True)

@@ -7,11 +7,12 @@ import pytest
 
 from codesign.errors import ExportError
 from codesign.export.bundle import export_candidate
-from codesign.export.rtl import export_rtl
+from codesign.export.rtl import export_rtl, solve_network
 from codesign.export.shared_rtl import export_shared_rtl
 from codesign.ir import FixedPoint
 from codesign.layers import run_words
 from codesign.testing.layers import vectors
+from codesign.validate.certificate import certify
 from codesign.validate.forms import verilog_form
 from codesign.validate.shared import share_logic
 from tests.export.published import Builder
@@ -100,6 +101,29 @@ def test_emulated_words_and_cycles_are_exact(quantized, interval, tmp_path):
             other = verilog_form(wrong, tmp_path, optimize=False)
             assert not np.array_equal(other.run(words), expected)
             other.close()
+
+
+@pytest.mark.slow
+def test_a_candidate_of_a_longer_interval_is_exported_and_certified(tmp_path):
+    quantized = rounds()
+    hardware = replace(quantized.candidate.hardware, interval_cycles=3)
+    quantized = replace(quantized, candidate=replace(quantized.candidate, hardware=hardware))
+    exported = export_candidate(
+        quantized,
+        tmp_path / "firmware",
+        scaling={"method": "none", "features": []},
+        vectors=vectors(quantized)[:50],
+        backends=(),
+    )
+    assert exported.rtl["verilog"].interval_cycles == 3 and set(exported.rtl) == {"verilog"}
+    assert "particles take turns" in exported.skipped["rtl_vhdl"]
+    solved = solve_network(quantized)
+    assert solved.latency_cycles == exported.rtl["verilog"].latency_cycles
+    assert solved.adder_cost == exported.rtl["verilog"].adder_cost
+    found = certify(exported, test_words=vectors(quantized)[:50], inputs=None, n_random=200, seed=1)
+    (rtl,) = (c for c in found.comparisons if c.name == "rtl")
+    assert rtl.status == "equal" and "one vector every 3 cycles" in rtl.note
+    assert found.latency_cycles == solved.latency_cycles
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from codesign.ir import Candidate
 from codesign.layers import run_torch, run_words
 from codesign.resources import data_root
 from codesign.space import candidates_from_population, load_space
+from codesign.space.templates._shared import UNSEARCHED
 from codesign.training.options import TrainingOptions
 from codesign.training.precision import PrecisionOptions, train_learned
 from codesign.training.train import train_population
@@ -25,13 +26,18 @@ SPACES = [
 ]
 
 
-def drawn(name: str, shape: tuple[int, ...], folder: Path) -> list[Candidate]:
-    """Draw three networks of a space cut down to few particles and widths."""
+def drawn(name: str, shape: tuple[int, ...], folder: Path, **learned: list[int]) -> list[Candidate]:
+    """Draw three networks of a space cut down to few particles and widths, or of one of learned widths."""
     value = yaml.safe_load((data_root("constraints") / "spaces" / f"{name}.yaml").read_text())
     for domain in value["domains"]:
         if domain == "particles" or domain.endswith("width"):
             value["domains"][domain] = [shape[0]] if domain == "particles" else [6, 8]
-    value["domains"] |= {"pruned_fraction": [0.0], "result_bits": [6, 8], "weight_bits": [6, 8]}
+    if learned:
+        kept = {k: v for k, v in value["domains"].items() if k not in UNSEARCHED}
+        value |= {"precision": "learned", "domains": kept | learned | {"flow": ["rtl"]}}
+    else:
+        bits = {"result_bits": [6, 8], "weight_bits": [6, 8]}
+        value["domains"] |= {"pruned_fraction": [0.0]} | bits
     path = folder / "space.yaml"
     path.write_text(yaml.safe_dump(value))
     space = load_space(str(path), n_inputs=shape, n_outputs=3)
@@ -52,11 +58,20 @@ def test_random_networks_of_a_template_learn(name, shape, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "shape"), SPACES)
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        *SPACES,
+        ("deepsets_l1", (4, 3)),
+        ("attention_l1", (4, 3)),
+        ("cell_l1", (6,)),
+    ],
+)
 def test_their_widths_can_be_learned(name, shape, tmp_path):
-    candidates, arrays = drawn(name, shape, tmp_path), task(shape, 300)
-    options = PrecisionOptions(epochs=4, batch_size=64, validation_fraction=0.25)
-    result = train_learned(candidates, np.full(3, 1500.0), arrays, options, seed=2)
+    """In every template but tables and autoencoders: a space without the domains that training takes over has the same networks."""
+    candidates, arrays = drawn(name, shape, tmp_path, lut_budget=[4000]), task(shape, 300)
+    options = PrecisionOptions(epochs=8, batch_size=64, validation_fraction=0.25)
+    result = train_learned(candidates, np.full(len(candidates), 4000.0), arrays, options, seed=2)
     for network in result.networks:
         words = network.input_type.draw(np.random.default_rng(3), 200).reshape(200, -1)
         expected = run_words(network, words)

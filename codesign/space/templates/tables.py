@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from codesign.errors import ConfigError
 from codesign.layers.lookup_dense import MAX_INDEX_BITS, LookupDense
 from codesign.space.templates import TEMPLATES
-from codesign.space.templates._shared import HARDWARE, OPTIONAL, Flags, GeneTable, greatest
+from codesign.space.templates._shared import HARDWARE, Flags, GeneTable, greatest
 from codesign.space.templates._wired import Assembly, Tip, WiredTemplate
 from codesign.space.templates.base import Value
 
@@ -34,7 +34,7 @@ class Tables(WiredTemplate):
 
     name = "tables"
     domain_names = (*_GLOBAL, *_LAYER)
-    optional_domain_names = OPTIONAL
+    optional_domain_names = ("io_type",)
 
     def __init__(
         self,
@@ -47,6 +47,11 @@ class Tables(WiredTemplate):
             raise ConfigError(
                 f"template tables reads flat features, the task has inputs of shape {input_shape}; choose a task of"
                 " features, or template mlp"
+            )
+        if "lut_budget" in domains:
+            raise ConfigError(
+                "domains.lut_budget: widths of learned tables are genes, training does not buy them; leave it out with"
+                " precision: uniform, or choose template mlp"
             )
         self._n_inputs, self._n_outputs = input_shape[0], n_outputs
         self._n_layers = greatest(domains, "depth")
