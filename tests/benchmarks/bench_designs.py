@@ -157,13 +157,27 @@ def ours(
         epochs=epochs, batch_size=batch_size_for(len(task.y_train)), validation_fraction=0.0
     )
     with worker_pool() as pool:
-        jobs = [(candidates, budgets, task, options, 1 + k) for k in range(seeds)]
-        results = _spread(pool, learn_with_teacher, jobs)
-        parts = [(one, task, options, polish_values) for r in results for one in apart(r)]
-        networks = [part.networks[0] for part in _spread(pool, polished, parts)]
-        groups = [networks[i :: len(budgets)] for i in range(len(budgets))]
+        groups, seconds = learned(pool, candidates, budgets, task, options, seeds, polish_values)
         designs = _spread(pool, _best, [(group, task, judge) for group in groups])
-    return designs, epochs * len(budgets) * seeds / sum(r.seconds for r in results)
+    return designs, epochs * len(budgets) * seeds / seconds
+
+
+def learned(
+    pool: Executor | None,
+    candidates: Sequence[Candidate],
+    budgets_lut: np.ndarray,
+    task: TaskArrays,
+    options: PrecisionOptions,
+    seeds: int,
+    polish_values: float,
+) -> tuple[list[list[QuantizedNetwork]], float]:
+    """Train and polish every candidate so many times; return its networks, and processor seconds of training."""
+    jobs = [(candidates, budgets_lut, task, options, 1 + k) for k in range(seeds)]
+    results = _spread(pool, learn_with_teacher, jobs)
+    parts = [(one, task, options, polish_values) for r in results for one in apart(r)]
+    networks = [part.networks[0] for part in _spread(pool, polished, parts)]
+    groups = [networks[i :: len(candidates)] for i in range(len(candidates))]
+    return groups, sum(result.seconds for result in results)
 
 
 def _spread(pool: Executor | None, function: Callable[..., T], jobs: Sequence[tuple]) -> list[T]:

@@ -37,10 +37,9 @@ from codesign.space.templates import TEMPLATES
 from codesign.tasks import fit_scaling, load_task
 from codesign.training import TaskArrays, TrainingOptions
 from codesign.training.judge import merit_of
-from codesign.training.polish import learn_with_teacher
 from codesign.training.precision import PrecisionOptions, batch_size_for
 from codesign.training.train import split_rows, train_population
-from tests.benchmarks.bench_designs import _hgq2, _spread
+from tests.benchmarks.bench_designs import _hgq2, _spread, learned
 
 PART, CLOCK_MHZ, MAX_NS = "xcvu13p-flga2577-2-e", 360, 100.0
 _HARDWARE: Mapping[str, list[Any]] = {
@@ -149,7 +148,14 @@ def sc4(n: int, task: TaskArrays, judge: Any, epochs: int, pool: Any) -> Row:
 
 
 def ours(
-    n: int, task: TaskArrays, judge: Any, *, epochs: int, seeds: int, polish_s: float, pool: Any
+    n: int,
+    task: TaskArrays,
+    judge: Any,
+    *,
+    epochs: int,
+    seeds: int,
+    polish_values: float,
+    pool: Any,
 ) -> list[Row]:
     """Train every architecture at every budget, and keep the training of least error on the rows trained on."""
     options = PrecisionOptions(
@@ -162,9 +168,7 @@ def ours(
         for budget in budgets
     ]
     candidates, budgets = [c for _, c, _ in wanted], np.array([b for _, _, b in wanted])
-    jobs = [(candidates, budgets, task, options, 1 + k, polish_s) for k in range(seeds)]
-    results = _spread(pool, learn_with_teacher, jobs)
-    groups = zip(*(result.networks for result in results), strict=True)
+    groups, _ = learned(pool, candidates, budgets, task, options, seeds, polish_values)
     kept = [
         max(group, key=lambda q: merit_of(q, task, task.x_train, task.y_train, weights=None))
         for group in groups
@@ -244,7 +248,7 @@ def main() -> None:
     parser.add_argument("--judge", type=Path, help="npz of P and y; rows from 20,000 on judge")
     parser.add_argument("--epochs", type=int, default=120, help="of ours, and of SC4's")
     parser.add_argument("--seeds", type=int, default=2, help="trainings of each of ours")
-    parser.add_argument("--polish-s", type=float, default=15.0, help="of each of ours")
+    parser.add_argument("--polish-values", type=float, default=4e9, help="of each of ours")
     parser.add_argument("--hgq2-epochs", type=int, default=300)
     parser.add_argument("--without", nargs="+", choices=("sc4", "jedi", "ours"), default=[])
     parser.add_argument("--output", type=Path, help="JSON file to write")
@@ -261,7 +265,7 @@ def main() -> None:
             if "ours" not in arguments.without:
                 own = ours(
                     n, task, judge, epochs=arguments.epochs, seeds=arguments.seeds,
-                    polish_s=arguments.polish_s, pool=pool,
+                    polish_values=arguments.polish_values, pool=pool,
                 )  # fmt: skip
             if python and "jedi" not in arguments.without:
                 rivals += jedi(
