@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from codesign import pipeline
 from codesign.errors import ConfigError
 from codesign.export.bundle import load_export
 from codesign.ir import QuantizedNetwork
@@ -40,7 +41,8 @@ def setting(tmp_path_factory):
                 "scaling": "hardware",
                 "options": {
                     "heads": [{"name": "anomaly"}],
-                    "n_train_max": 1600,
+                    "n_train_max": 1200,
+                    "signals": ["h_4l", "leptoquark"],
                     "background": "rates",
                     "judged_by": {"name": "efficiency_at_rate", "rate_khz": 1.0},
                 },
@@ -54,7 +56,8 @@ def setting(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for tool in ("GXX", "MAKE", "PERL", "VERILATOR", "GHDL"):
             patch.setenv(f"CODESIGN_{tool}", f"/nonexistent/{tool.lower()}")
-        patch.setattr(setting_module, "open_pool", lambda *_, **__: nullcontext(None))
+        for module in (setting_module, pipeline):
+            patch.setattr(module, "open_pool", lambda *_, **__: nullcontext(None))
         study = Study.create_or_open(folder / "small", config)
         run_study(study)
         yield open_setting(study)
