@@ -143,7 +143,7 @@ class ScoreKind(Strict):
         higher_is_better: its direction.
     """
 
-    name: str = "accuracy"
+    name: str = "score"
     unit: str = ""
     higher_is_better: bool = True
 

@@ -153,6 +153,7 @@ def trace_sites(
         ExportError: no output depends on any input.
     """
     from alkaid.trace import trace
+    from alkaid.trace.passes import optimize
 
     outputs: Any = source
     for site in sites:
@@ -162,12 +163,24 @@ def trace_sites(
     if written is not None:
         outputs = np.concatenate([lanes[name].reshape(-1) for name in written])
     _delay_behind_sources(np.asarray(outputs).ravel())
-    logic = trace(source, outputs, keep_dead_inputs=True)
+    plain = trace(source, outputs, optimize=False)
+    logic = optimize(plain, keep_dead_inputs=True)
+    if _n_unsigned_choices(logic) > _n_unsigned_choices(plain):
+        logic = optimize(plain, keep_dead_inputs=True, retrace=False)
     if not np.asarray(logic.inp_kifs).sum(axis=0).any():
         raise ExportError(
             "the outputs depend on no input, so there is no logic to build; train the network again"
         )
     return logic
+
+
+def _n_unsigned_choices(logic: CombLogic) -> int:
+    """Count the choices by a sign bit whose word has none.
+
+    alkaid 0.8.2 saturates by such choices.  When it traces a network a second time it knows ranges better; where a word
+    then cannot be negative, it looks at the highest bit of its magnitude instead and takes large values for small.
+    """
+    return sum(op.opcode == 6 and logic.ops[op.addr[2]].qint.min >= 0 for op in logic.ops)
 
 
 def _delay_behind_sources(outputs: Iterable[Any]) -> None:

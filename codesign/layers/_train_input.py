@@ -47,7 +47,7 @@ class InputModule(TrainModule):
         (data,) = inputs
         values = data.values[0][self._leading].flatten(1)[None]
         if step.selects_ranges:
-            self.range.select(values, self.mask)
+            self.range.select(values, self.mask, power=2 if step.keeps_tails else 1)
         if self._distinct is None or step.changes_formats:
             bits, integer_bits = self.range.bits[self.first], self.range.integer_bits[self.first]
             self._distinct = Grid.of(bits[:, None, None], integer_bits[:, None, None], 1.0)

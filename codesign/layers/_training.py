@@ -65,6 +65,7 @@ class TrainStep:
         tracks_ranges: note the largest values of nodes whose widths are learned.
         measures_price: signals hold the widths of lanes in bits instead of values (batch of one), and
             nodes whose widths are learned work out what they cost.
+        keeps_tails: inputs choose integer bits for the rare large values, not for the bulk.
     """
 
     selects_ranges: bool = False
@@ -73,6 +74,7 @@ class TrainStep:
     pruning: float | None = None
     tracks_ranges: bool = False
     measures_price: bool = False
+    keeps_tails: bool = False
 
     @property
     def changes_formats(self) -> bool:
@@ -375,24 +377,29 @@ class ResultRange(torch.nn.Module):
         return self._grid
 
     @torch.no_grad()
-    def select(self, values: torch.Tensor, mask: torch.Tensor) -> None:
-        """Choose the integer bits of least mean absolute error, remembering earlier batches.
+    def select(self, values: torch.Tensor, mask: torch.Tensor, *, power: int = 1) -> None:
+        """Choose the integer bits of least mean absolute or squared error, remembering earlier batches.
 
         Absolute, not squared: the inputs of physics tasks have long tails, and few bits are better
         spent on the bulk (6-bit inputs of the bundled jets: .704 instead of .683 test accuracy).
+        Squared where the tails are what is looked for: of the bundled level-1 objects, the sum of squares of
+        6-bit inputs fires on 7.8 % of the signals at 1 kHz instead of 3.9 % (floating point: 7.9 %).
         Flooring is judged as if centred: the bias before it absorbs half a step (zero of an unsigned
         result excepted, which is exact).
 
         Args:
             values: float32[k, width, positions * batch], before rounding.
             mask: float32[k, width, 1], 1 on real lanes.
+            power: of the error: 1 or 2.
         """
         by_position = values.reshape(*values.shape[:2], self._n_positions, -1)
         n_events = -(-_N_RANGE_SAMPLES // self._n_positions)
         values = by_position[..., :n_events].flatten(2)
         weight = mask / (mask.sum(dim=(1, 2), keepdim=True) * values.shape[2])
         errors = [
-            self._errors(values[nodes] if len(values) > 1 else values, weight[nodes], nodes, sign)
+            self._errors(
+                values[nodes] if len(values) > 1 else values, weight[nodes], nodes, sign, power
+            )
             for nodes, sign in self._runs
         ]
         error = torch.cat(errors)
@@ -403,9 +410,9 @@ class ResultRange(torch.nn.Module):
         self._grid = None
 
     def _errors(
-        self, values: torch.Tensor, weight: torch.Tensor, nodes: slice, sign: float
+        self, values: torch.Tensor, weight: torch.Tensor, nodes: slice, sign: float, power: int
     ) -> torch.Tensor:
-        """Return the mean absolute error of every choice, float32[k, n_choices].
+        """Return the mean error of every choice, float32[k, n_choices].
 
         Choices further than `_RANGE_REACH` bits from those of all these nodes are not looked at.
         """
@@ -423,7 +430,8 @@ class ResultRange(torch.nn.Module):
             grid = Grid.of(bits, torch.full_like(bits, float(integer_bits)), sign)
             error = grid.round(torch.mul(values, grid.inverse_span)).sub_(values)
             error.add_(is_centred * (0.5 * grid.lsb))
-            found[:, column] = (error.abs_().sum(dim=2, keepdim=True) * weight).sum(dim=(1, 2))
+            error = error.abs_() if power == 1 else error.square_()
+            found[:, column] = (error.sum(dim=2, keepdim=True) * weight).sum(dim=(1, 2))
         return found
 
     @torch.no_grad()

@@ -270,6 +270,7 @@ class _Training:
         evidence = None
         if task.target.score.kind == "anomaly":
             evidence = [evidence_of(candidate.network) for candidate in candidates]
+        self._keeps_tails = evidence is not None  # anomalies are where inputs are large
         tapped = None if evidence is None else [of_one.tapped for of_one in evidence]
         schedule = build_schedule(candidates, self._seeds, tapped=tapped)
         self._loss: TargetLoss | AnomalyLoss
@@ -304,7 +305,10 @@ class _Training:
         # Ranges and moments exist only after a first look at the data.
         with torch.no_grad():
             first = self._data[..., : self._batch_size]
-            self._model(first, TrainStep(selects_ranges=True, updates_moments=True))
+            start = TrainStep(
+                selects_ranges=True, updates_moments=True, keeps_tails=self._keeps_tails
+            )
+            self._model(first, start)
         decoders = self._loss.parameters() if isinstance(self._loss, AnomalyLoss) else ()
         self._optimiser = torch.optim.AdamW(
             [*self._model.parameters(), *decoders],
@@ -336,7 +340,10 @@ class _Training:
             self._optimiser.param_groups[0]["lr"] = _learning_rate(
                 self._step / self._n_steps, self._options
             )
-            plan = _plan_step(self._step, self._n_batches, self._n_steps, self._options)
+            plan = replace(
+                _plan_step(self._step, self._n_batches, self._n_steps, self._options),
+                keeps_tails=self._keeps_tails,
+            )
             teacher = None if soft is None else soft[:, window]
             logits = self._model(data[..., window], plan)
             weight = None if weights is None else weights[window]

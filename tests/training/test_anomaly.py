@@ -176,6 +176,25 @@ def test_training_lowers_every_loss_and_keeps_features_alive():
             assert traced[evidence.tapped].std() > 0
 
 
+def test_inputs_keep_rare_large_values():
+    """Of the ranges of a width, inputs of anomaly scores take that of least squared error, not of least absolute one."""
+    task = arrays(n=800)
+    x = task.x_train.copy()
+    x[::20] *= 12.0
+    task = replace(task, x_train=x)
+    (network,) = train_population(
+        candidates(1), task, TrainingOptions(epochs=2, batch_size=64), seed=1
+    ).networks
+    seen, errors = x[task.y_train == 0], {}
+    for integer_bits in range(8):
+        lsb, high = 2.0 ** (integer_bits - 6), 2.0 ** (integer_bits - 1)
+        error = np.clip(np.floor(seen / lsb) * lsb, -high, high - lsb) + lsb / 2 - seen
+        errors[integer_bits] = np.abs(error).mean(), (error**2).mean()
+    absolute, squared = (min(errors, key=lambda i: errors[i][k]) for k in (0, 1))
+    assert absolute < squared
+    assert network.input_format.integer_bits == squared
+
+
 # ---- forms ------------------------------------------------------------------------------------------
 def trained(form):
     (candidate,) = candidates(
