@@ -278,7 +278,7 @@ def judged_hgq2(contest: Contest, arrays: TaskArrays, python: str, epochs: int) 
             weights = None if arrays.weights_train is None else arrays.weights_train[held_out]
             designs.append(
                 Judged(
-                    name=f"HGQ2, {design['ebops']:.0f} EBOPs, {design['fraction_bits']} fraction bits",
+                    name=f"HGQ2, {design['ebops']:.0f} EBOPs",
                     widths=[*contest.hgq2, arrays.x_train.shape[1]],
                     validation=arrays.target.score.metric.score(
                         np.array(design["validation"]), arrays.y_train[held_out], weights
