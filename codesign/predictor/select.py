@@ -13,6 +13,9 @@ from codesign.predictor.metrics import kendall_tau
 
 #: Tried by default, the preferred first: it wins unless another is better by `CLEARLY`.
 CONTENDERS = ("blend", "gp", "kernel_ridge", "ridge", "random_forest")
+#: Tried too where graphs are there as they were written: in spaces of fixed places (NAS-Bench-Macro) an operator's place
+#: says most, and canonical graphs, from which identities are gone, no longer have it.
+POSITIONAL = ("kernel_ridge_raw",)
 #: Differences of tau below this are within the spread of seeds.
 CLEARLY = 0.01
 N_FOLDS = 5
@@ -54,6 +57,7 @@ def choose(
     seed: int,
     contenders: Sequence[str] = CONTENDERS,
     pretrained: Predictor | None = None,
+    raw: GraphBatch | None = None,
 ) -> Choice:
     """Compare contenders by cross-validation and fit the best on all labels.
 
@@ -66,14 +70,17 @@ def choose(
         seed: of folds and fits.
         contenders: registered names of methods for canonical graphs, the preferred one first.
         pretrained: a predictor of another task; starting from it is one contender more.
+        raw: the same graphs as they were written, for `POSITIONAL` contenders too.
 
     Raises:
-        PredictorError: unusable labels, or a contender that wants raw graphs.
+        PredictorError: unusable labels, or a contender that wants raw graphs where there are none.
     """
     labels = check_labels(batch, labels)
+    if raw is not None:
+        contenders = (*contenders, *POSITIONAL)
     methods = {name: METHODS.get(name) for name in contenders}
     for name, method in methods.items():
-        if not method.is_canonical:
+        if not method.is_canonical and raw is None:
             raise PredictorError(
                 f"method {name!r} reads raw graphs and cannot be compared here; leave it out"
             )
@@ -82,11 +89,12 @@ def choose(
     fitted: dict[str, Predictor] = {}
     taus: dict[str, float] = {}
     for name, method in methods.items():
-        predictor = method.fit(batch, labels, seed=seed)
+        read = batch if raw is None or method.is_canonical else raw
+        predictor = method.fit(read, labels, seed=seed)
         honest = predictor.left_out_mean
         fitted[name] = predictor
         taus[name] = (
-            cross_validated_tau(batch, labels, method, seed=seed)
+            cross_validated_tau(read, labels, method, seed=seed)
             if honest is None
             else kendall_tau(labels, honest)
         )

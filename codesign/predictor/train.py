@@ -23,6 +23,7 @@ def fit_predictor(
     seed: int,
     method: str = "auto",
     pretrained: Predictor | None = None,
+    raw: GraphBatch | None = None,
 ) -> Choice:
     """Fit one method, or choose among the contenders.
 
@@ -33,13 +34,14 @@ def fit_predictor(
         method: a registered name, or "auto": see `codesign.predictor.select.choose`.
         pretrained: a predictor of another task to start from; then `method` "transfer" does, and
             "auto" tries.
+        raw: the same graphs as they were written, where there are any; "auto" then tries methods of positions.
 
     Returns:
         The fitted predictor, its method and a sentence that says why it was taken.
     """
     with one_thread():  # spinning threads made this seven times slower on a busy machine
         if method == "auto":
-            return choose(batch, labels, seed=seed, pretrained=pretrained)
+            return choose(batch, labels, seed=seed, pretrained=pretrained, raw=raw)
         chosen = Transfer(base=pretrained) if method == "transfer" else METHODS.get(method)
         predictor = chosen.fit(batch, labels, seed=seed)
     return Choice(
@@ -64,7 +66,8 @@ def train_file(
     loaded = load_graphs(graphs, duplicates=duplicates)
     canonical = method == "auto" or METHODS.get(method).is_canonical
     batch, labels = batch_from_graphs(loaded, canonical=canonical), labels_of(loaded)
-    choice = fit_predictor(batch, labels, seed=seed, method=method, pretrained=pretrained)
+    raw = batch_from_graphs(loaded, canonical=False) if method == "auto" else None
+    choice = fit_predictor(batch, labels, seed=seed, method=method, pretrained=pretrained, raw=raw)
     notes = {
         "graphs": graphs.name,
         "n_labels": len(labels),

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from codesign.encoding.graph import Graph, batch_from_graphs
 from codesign.errors import PredictorError
 from codesign.predictor.active import expected_improvement, select_informative
-from codesign.predictor.base import PredictedScores
+from codesign.predictor.base import METHODS, PredictedScores
 from codesign.predictor.metrics import conformal_scale, kendall_tau, measure, top_regret
 from codesign.predictor.scores import NormalScores
 from codesign.predictor.select import choose
@@ -88,3 +89,42 @@ def test_choice_names_the_best_and_its_rivals() -> None:
     assert choice.taus[choice.method] >= max(choice.taus.values()) - 0.01
     with pytest.raises(PredictorError, match="raw graphs"):
         choose(batch, labels, seed=0, contenders=("ridge_raw",))
+
+
+def macro(n: int, seed: int):
+    """Networks of eight places with one of three operators each, one of them the identity, and what places make of them."""
+    random = np.random.default_rng(7)
+    worth, pairs = random.normal(size=(8, 3)), 0.3 * random.normal(size=(7, 3, 3))
+    ops = np.random.default_rng(seed).integers(0, 3, (n, 8))
+    labels = worth[np.arange(8), ops].sum(axis=1)
+    labels += pairs[np.arange(7), ops[:, :-1], ops[:, 1:]].sum(axis=1)
+    names = ("skip", "narrow", "wide")
+    graphs = [
+        Graph(
+            name=str(i),
+            ops=("input", *(names[op] for op in row), "output"),
+            roles=(None, *(("identity", None, None)[op] for op in row), None),
+            attributes=({},) * 10,
+            edges=tuple((k, k + 1, 1.0) for k in range(9)),
+        )
+        for i, row in enumerate(ops.tolist())
+    ]
+    return graphs, labels
+
+
+def test_where_places_say_most_the_default_is_no_worse_than_positional_regression() -> None:
+    graphs, labels = macro(900, seed=1)
+    canonical, raw = (batch_from_graphs(graphs, canonical=c) for c in (True, False))
+    known, unseen = np.arange(156), np.arange(156, 900)
+    choice = choose(
+        canonical.take(known),
+        labels[known],
+        seed=0,
+        contenders=("kernel_ridge", "gp_globals"),
+        raw=raw.take(known),
+    )
+    assert choice.method == "kernel_ridge_raw" and "kernel_ridge_raw of" in choice.reason
+    found = kendall_tau(labels[unseen], choice.predictor.predict(raw.take(unseen)).mean)
+    blind = METHODS.get("kernel_ridge").fit(canonical.take(known), labels[known], seed=0)
+    lost = kendall_tau(labels[unseen], blind.predict(canonical.take(unseen)).mean)
+    assert found > 0.6 > lost + 0.1
