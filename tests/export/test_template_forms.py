@@ -28,6 +28,7 @@ SPACES = [
     ("tables_l1", (6,)),
     ("conv_l1", (9, 3)),
     ("conv_l1", (4, 5, 1)),
+    ("conv_windows_l1", (6, 7, 2)),
 ]
 
 

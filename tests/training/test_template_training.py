@@ -23,6 +23,7 @@ SPACES = [
     ("mixer_l1", (4, 3)),
     ("conv_l1", (6, 2)),
     ("conv_l1", (4, 5, 1)),
+    ("conv_windows_l1", (6, 7, 2)),
 ]
 
 

@@ -58,6 +58,8 @@ _CATEGORICAL = {
     "batch_norm",
     "wiring",
     "pool",
+    "window_pool",
+    "convolution",
     "score",
     "error",
 }

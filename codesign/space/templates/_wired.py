@@ -158,9 +158,16 @@ class Assembly:
         return mine[:, 0]
 
     def dense(
-        self, suffix: str, source: Tip, units: NDArray[np.int64], present: Flags | None = None
+        self,
+        suffix: str,
+        source: Tip,
+        units: NDArray[np.int64],
+        present: Flags | None = None,
+        *,
+        layer: str = "dense",
+        **values: Numbers,
     ) -> Tip:
-        """Add a dense layer whose hardware genes end in `suffix`."""
+        """Add a dense layer, or one like it with parameters of its own, whose hardware genes end in `suffix`."""
         hardware: dict[str, Numbers] = {}
         if self._builder is None:
             for name in HARDWARE:
@@ -175,8 +182,8 @@ class Assembly:
         else:
             hardware = self.table.hardware(self.genomes, suffix)
         axes = (*source.axes[:-1], units)
-        n_out = units.astype(np.float64)
-        return self.add("dense", source, axes=axes, present=present, n_out=n_out, **hardware)
+        values = values or {"n_out": units.astype(np.float64)}
+        return self.add(layer, source, axes=axes, present=present, **values, **hardware)
 
     def block(
         self,
@@ -206,14 +213,17 @@ class Assembly:
 
     def activation(self, suffix: str, source: Tip, present: Flags) -> Tip:
         """Add the activation and its bits that the genes ending in `suffix` say."""
-        activation = self.table.activation_codes(self.genomes, f"activation_{suffix}", self._codes)
+        activation = self.codes_of(f"activation_{suffix}")
         bits = self.numbers(f"result_bits_{suffix}")
         return self.add(activation, source, present=present, output_bits=bits)
 
+    def codes_of(self, gene: str) -> NDArray[np.int64]:
+        """int64[n], the code of the layer that a gene names."""
+        return self.table.activation_codes(self.genomes, gene, self._codes)
+
     def pool(self, source: Tip, gene: str = "pool", present: Flags | None = None) -> Tip:
         """Pool over all positions by the layer that a gene names, and round to the bits of `<gene>_bits`."""
-        codes = self.table.activation_codes(self.genomes, gene, self._codes)
-        tip = self.add(codes, source, axes=source.axes[-1:], present=present)
+        tip = self.add(self.codes_of(gene), source, axes=source.axes[-1:], present=present)
         return self.linear(tip, f"{gene}_bits", present)
 
     def either(self, condition: Flags, first: Tip, second: Tip) -> Tip:
