@@ -39,6 +39,7 @@ class Mask(Layer):
     """
 
     name = "mask"
+    is_positionwise = True
     n_inputs = (2, 2)
     parameters = (
         Parameter(

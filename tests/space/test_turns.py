@@ -116,3 +116,20 @@ def test_only_networks_that_learn_their_widths_have_a_label_per_interval():
     assert label_key(one) == label_key(two)
     one, two = (replace(c, lut_budget=1000.0) for c in (one, two))
     assert label_key(one) != label_key(two)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_mask_is_a_gene_where_nothing_is_streamed_and_widths_are_stated(name):
+    of = template(name, mask=[0, 1], io_type=["io_parallel", "io_stream"])
+    drawn = genomes(of, 300)
+    population = of.decode(drawn)
+    masks = [n == "mask" for n in np.array(population.layer_names)[population.layer]]
+    n_masks = np.bincount(population.candidate[masks], minlength=300)
+    wanted = drawn[:, [gene.name for gene in of.genes].index("mask")] == 1
+    assert set(n_masks[wanted]) == {1 if name == "deepsets_l1" else 2}
+    assert not n_masks[~wanted].any() and not (population.io_type[wanted] == 1).any()
+    assert (population.interval_cycles[wanted] > 1).any()
+    with pytest.raises(ConfigError, match="a mask compares with a word of the input"):
+        template(name, mask=[1], lut_budget=[1000])
+    with pytest.raises(ConfigError, match="expected 0 or 1"):
+        template(name, mask=[2])

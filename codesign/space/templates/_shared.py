@@ -31,6 +31,8 @@ HARDWARE = ("weight_bits", "pruned_fraction", "strategy", "reuse_factor")
 OPTIONAL = ("io_type", "lut_budget")
 #: The same, of templates whose particles can take turns: cycles from one event to the next in plain RTL.
 TURNS = "interval_cycles"
+#: The same, of templates of particles: 1 lets absent ones say nothing, so that biases do not speak for padding.
+MASK = "mask"
 #: Domains that a space of learned widths (one with `lut_budget`) has not, and what nodes state instead: no one
 #: reads these bits, and batch norms are folded away.
 UNSEARCHED = {
@@ -47,6 +49,7 @@ UNSEARCHED = {
 }
 #: Strategies whose multipliers can be shared; all others use every multiplier once per event.
 _SHARING = ("resource", "resource_unrolled")
+_SWITCHES = ("batch_norm", MASK)
 _CATEGORICAL = {
     "activation",
     "attention",
@@ -56,6 +59,7 @@ _CATEGORICAL = {
     "flow",
     "io_type",
     "batch_norm",
+    MASK,
     "wiring",
     "pool",
     "window_pool",
@@ -123,11 +127,11 @@ def check_domains(
                 raise ConfigError(
                     f"domains.{name}: expected whole numbers of cycles, at least 1, got {value!r}"
                 )
-            elif kind == "batch_norm" and value not in (0, 1):
+            elif kind in _SWITCHES and value not in (0, 1):
                 raise ConfigError(f"domains.{name}: expected 0 or 1, got {value!r}")
             elif kind.startswith("pruned_") and not 0 <= value < 1:
                 raise ConfigError(f"domains.{name}: expected 0 <= value < 1, got {value!r}")
-            elif kind != "batch_norm" and not kind.startswith("pruned_") and value <= 0:
+            elif kind not in _SWITCHES and not kind.startswith("pruned_") and value <= 0:
                 raise ConfigError(f"domains.{name}: expected positive numbers, got {value!r}")
 
 
@@ -169,6 +173,11 @@ class GeneTable:
             ConfigError: a domain is missing, unknown or illegal.
         """
         fixed: dict[str, float] = {}
+        if "lut_budget" in domains and MASK in domains:
+            raise ConfigError(
+                "domains.mask: a mask compares with a word of the input, whose widths are not known before they are"
+                " learned; leave it out, or leave out lut_budget"
+            )
         if "lut_budget" in domains:
             fixed = {gene: UNSEARCHED[d] for gene, d in genes.items() if d in UNSEARCHED}
             for name in domains:

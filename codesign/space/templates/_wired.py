@@ -19,6 +19,7 @@ from codesign.layers import LAYERS
 from codesign.layers._pool import Pool
 from codesign.space.templates._shared import (
     HARDWARE,
+    MASK,
     TURNS,
     Flags,
     GeneTable,
@@ -128,6 +129,20 @@ class Assembly:
             is_rtl = self.table.holds(self.genomes, "flow", "rtl")
             self.interval_cycles = np.where(is_rtl, self.chosen(TURNS, real), 1)
         return self.input(*map(self.counts, PARTICLES))
+
+    def masked(self, source: Tip, reference: Tip) -> Tip:
+        """Let particles whose first feature is the least there is say nothing, where the gene `mask` is 1."""
+        if MASK not in self.table.domain_of:
+            return source
+        # hls4ml streams no masks
+        has_stream = "io_type" in self.table.domain_of
+        is_stream = ~self.everyone
+        if has_stream:
+            is_stream = self.table.holds(self.genomes, "io_type", "io_stream")
+            is_stream &= ~self.table.holds(self.genomes, "flow", "rtl")
+        self.clear(MASK, ~is_stream)
+        present = (self.numbers(MASK) > 0) & ~is_stream
+        return self.add("mask", source, reference, present=present)
 
     def linear(self, source: Tip, gene: str, present: Flags | None = None) -> Tip:
         """Round to the bits that a gene says."""

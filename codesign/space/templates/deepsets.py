@@ -5,7 +5,8 @@ block is dense -> [batch norm] -> activation.  Whatever the order of the particl
 (Zaheer et al., arXiv 1703.06114; on jets Komiske et al., arXiv 1810.05165).
 
 Genes (all indices into the YAML's domains): particles and features, the leading ones that a network
-reads; particle_depth, depth, pool, pool_bits, input_bits, output_bits, flow, clock_mhz; per particle block
+reads; particle_depth, depth, pool, pool_bits, input_bits, output_bits, flow, clock_mhz, and where the space lists
+them mask (absent particles say nothing) and interval_cycles (particles take turns in plain RTL); per particle block
 and per block width, activation, batch_norm, weight_bits, result_bits, pruned_fraction, strategy,
 reuse_factor; for the head weight_bits, pruned_fraction, strategy, reuse_factor.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from codesign.space.templates import TEMPLATES
-from codesign.space.templates._shared import OPTIONAL, TURNS, GeneTable, greatest
+from codesign.space.templates._shared import MASK, OPTIONAL, TURNS, GeneTable, greatest
 from codesign.space.templates._wired import (
     BLOCK,
     PARTICLES,
@@ -37,7 +38,7 @@ class DeepSets(WiredTemplate):
 
     name = "deepsets"
     domain_names = (*_GLOBAL, "particle_width", "width", *BLOCK)
-    optional_domain_names = (*OPTIONAL, TURNS)
+    optional_domain_names = (*OPTIONAL, TURNS, MASK)
 
     def __init__(
         self,
@@ -56,8 +57,9 @@ class DeepSets(WiredTemplate):
         )
 
     def wire(self, assembly: Assembly) -> None:
-        tip = assembly.particles()
-        tip = assembly.pool(assembly.chain("particle", "particle_depth", tip))
+        source = assembly.particles()
+        tip = assembly.chain("particle", "particle_depth", source)
+        tip = assembly.pool(assembly.masked(tip, source))
         assembly.head(assembly.chain("set", "depth", tip), self._n_outputs)
 
 

@@ -7,7 +7,8 @@ interaction networks, Battaglia et al., arXiv 1612.00222).
 
 Genes (all indices into the YAML's domains): particles and features, the leading ones that a network reads;
 particle_depth, rounds, depth, gather and gather_bits (the pool of a round), pool, pool_bits, input_bits, output_bits,
-flow, clock_mhz; per block, and per round for W, width, activation, batch_norm, weight_bits, result_bits,
+flow, clock_mhz, and where the space lists them mask (absent particles say nothing, to the pools) and interval_cycles
+(particles take turns in plain RTL); per block, and per round for W, width, activation, batch_norm, weight_bits, result_bits,
 pruned_fraction, strategy, reuse_factor; for V of each round and the head weight_bits, pruned_fraction, strategy,
 reuse_factor.
 """
@@ -17,7 +18,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from codesign.space.templates import TEMPLATES
-from codesign.space.templates._shared import HARDWARE, OPTIONAL, TURNS, Flags, GeneTable, greatest
+from codesign.space.templates._shared import (
+    HARDWARE,
+    MASK,
+    OPTIONAL,
+    TURNS,
+    Flags,
+    GeneTable,
+    greatest,
+)
 from codesign.space.templates._wired import (
     BLOCK,
     PARTICLES,
@@ -40,7 +49,7 @@ class Interaction(WiredTemplate):
 
     name = "interaction"
     domain_names = (*_GLOBAL, "particle_width", "round_width", "width", *BLOCK)
-    optional_domain_names = (*OPTIONAL, TURNS)
+    optional_domain_names = (*OPTIONAL, TURNS, MASK)
 
     def __init__(
         self,
@@ -65,11 +74,11 @@ class Interaction(WiredTemplate):
         )
 
     def wire(self, assembly: Assembly) -> None:
-        tip = assembly.particles()
-        tip = assembly.chain("particle", "particle_depth", tip)
+        source = assembly.particles()
+        tip = assembly.masked(assembly.chain("particle", "particle_depth", source), source)
         for number in range(1, self._n_rounds + 1):
             tip = self._round(assembly, number, tip, assembly.numbers("rounds") >= number)
-        tip = assembly.pool(tip)
+        tip = assembly.pool(assembly.masked(tip, source))
         assembly.head(assembly.chain("set", "depth", tip), self._n_outputs)
 
     @staticmethod
