@@ -74,6 +74,11 @@ LATER = [
         "task: {source: level1, options: {heads: [{name: anomaly}]}}\n",
         "must end in a sum of squares",
     ),
+    (
+        "task: {source: level1, options: {heads: [{name: anomaly}]}}\nspace: autoencoder_l1\n"
+        "train: {precision: learned}\n",
+        "train.precision: an anomaly score is trained at the widths",
+    ),
 ]
 
 

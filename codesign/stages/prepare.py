@@ -103,6 +103,10 @@ def check(setting: Setting) -> None:
     genome = setting.space.sample(1, np.random.default_rng(0))
     if setting.task.target.score.kind == "anomaly":
         evidence_of(setting.candidates(genome)[0].network)
+        if setting.precision == "learned":
+            raise ConfigError(
+                "train.precision: an anomaly score is trained at the widths of its candidates; set it to uniform"
+            )
     for name in config.export.backends:
         BACKENDS.get(name).check_part(setting.device.part)
     if config.export.name is not None:

@@ -21,11 +21,11 @@ from codesign.ir import Candidate
 from codesign.layers._train_activation import ActivationModule
 from codesign.layers._train_input import InputModule
 from codesign.layers._training import Signal, TrainStep
-from codesign.training.losses import TargetLoss
+from codesign.training.anomaly import AnomalyLoss
 from codesign.training.options import TaskArrays, TrainingOptions, initial_seeds
 from codesign.training.population_module import PopulationModule
-from codesign.training.schedule import Group, build_schedule
-from codesign.training.train import features_first
+from codesign.training.schedule import Group
+from codesign.training.train import features_first, schedule_and_loss
 
 Floats = NDArray[np.float64]
 #: Training rows that a proxy looks at, the first ones.
@@ -40,12 +40,11 @@ class _Untrained:
     """Networks before their first step, one batch of rows, and sums of what belongs to each network."""
 
     def __init__(self, candidates: Sequence[Candidate], task: TaskArrays, seed: int) -> None:
-        options = TrainingOptions()
-        schedule = build_schedule(candidates, initial_seeds(candidates, seed))
+        seeds = initial_seeds(candidates, seed)
+        schedule, self._loss = schedule_and_loss(candidates, task, TrainingOptions(), seeds)
         self.n, self.groups, self._schedule = len(candidates), schedule.groups, schedule
         rows = np.flatnonzero(task.target.is_trained_on(task.y_train))[:N_ROWS]
         self.data = features_first(task.x_train[rows])
-        self._loss = TargetLoss(task.target, schedule.n_outputs, options)
         self._targets = self._loss.targets(task.y_train[rows], task.x_train[rows])
         self.model = PopulationModule(schedule)
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
@@ -54,7 +53,9 @@ class _Untrained:
     def look(self, data: torch.Tensor, **step: object) -> None:
         """Choose the ranges of all values for some rows."""
         with torch.no_grad():
-            self.model(data, TrainStep(selects_ranges=True, **step))  # type: ignore[arg-type]
+            keeps_tails = isinstance(self._loss, AnomalyLoss)
+            looking = TrainStep(selects_ranges=True, keeps_tails=keeps_tails, **step)  # type: ignore[arg-type]
+            self.model(data, looking)
 
     def outputs(self, data: torch.Tensor) -> torch.Tensor:
         """Return float32[n, n_outputs, rows], differentiable."""
@@ -63,7 +64,10 @@ class _Untrained:
 
     def loss(self) -> torch.Tensor:
         """Return the loss on the batch, summed over the networks: a gradient of it is each one's own."""
-        return self._loss(self.outputs(self.data), self._targets).sum()
+        outputs = self.outputs(self.data)
+        if isinstance(self._loss, AnomalyLoss):
+            return self._loss(outputs, self._targets, self.model.tapped, None).sum()
+        return self._loss(outputs, self._targets).sum()
 
     def weights(self) -> list[tuple[Group, torch.nn.Parameter]]:
         """Return the matrices of each group that has some, [k, ..., ...]."""

@@ -25,7 +25,7 @@ from codesign.training.judge import head_values, merit_of
 from codesign.training.losses import TargetLoss, row_weights
 from codesign.training.options import TaskArrays, TrainingOptions, TrainingResult, initial_seeds
 from codesign.training.population_module import PopulationModule
-from codesign.training.schedule import build_schedule
+from codesign.training.schedule import Schedule, build_schedule
 from codesign.training.thinning import thin
 
 #: Called with the share done, 0..1.
@@ -249,6 +249,28 @@ def _train_chunk(
     )
 
 
+def schedule_and_loss(
+    candidates: Sequence[Candidate], task: TaskArrays, options: TrainingOptions, seeds: list[int]
+) -> tuple[Schedule, TargetLoss | AnomalyLoss]:
+    """Return the program that computes candidates together, and the loss of their task.
+
+    Raises:
+        DesignError: an anomaly score is asked of a network that computes none.
+    """
+    if task.target.score.kind != "anomaly":
+        schedule = build_schedule(candidates, seeds)
+        return schedule, TargetLoss(task.target, schedule.n_outputs, options)
+    evidence = [evidence_of(candidate.network) for candidate in candidates]
+    schedule = build_schedule(candidates, seeds, tapped=[e.tapped for e in evidence])
+    taps = iter(schedule.taps)
+    return schedule, AnomalyLoss(
+        evidence,
+        widths=[0 if e.tapped is None else schedule.width(next(taps)) for e in evidence],
+        n_inputs=math.prod(task.x_train.shape[1:]),
+        seeds=seeds,
+    )
+
+
 class _Training:
     """One chunk in training: model, optimiser and where they are in the schedule."""
 
@@ -267,23 +289,11 @@ class _Training:
         self._active = list(range(len(candidates)))
         self._finished: dict[int, QuantizedNetwork] = {}
         self._task = task
-        evidence = None
-        if task.target.score.kind == "anomaly":
-            evidence = [evidence_of(candidate.network) for candidate in candidates]
-        self._keeps_tails = evidence is not None  # anomalies are where inputs are large
-        tapped = None if evidence is None else [of_one.tapped for of_one in evidence]
-        schedule = build_schedule(candidates, self._seeds, tapped=tapped)
-        self._loss: TargetLoss | AnomalyLoss
-        if evidence is None:
-            self._loss = TargetLoss(task.target, schedule.n_outputs, options)
-        else:
-            taps = iter(schedule.taps)
-            self._loss = AnomalyLoss(
-                evidence,
-                widths=[0 if e.tapped is None else schedule.width(next(taps)) for e in evidence],
-                n_inputs=math.prod(task.x_train.shape[1:]),
-                seeds=self._seeds,
-            ).to(device)
+        schedule, self._loss = schedule_and_loss(candidates, task, options, self._seeds)
+        self._keeps_tails = False
+        if isinstance(self._loss, AnomalyLoss):
+            self._keeps_tails = True  # anomalies are where inputs are large
+            self._loss.to(device)
         rows, self.validation_rows = split_rows(
             len(task.y_train), options.validation_fraction, options.split
         )

@@ -29,15 +29,52 @@ def rows(metric, n, seed):
     return truth + 0.3 + generator.normal(0.0, 0.5, (n, 2)), truth
 
 
+def share_held(metric, draw, *, is_weighted):
+    """Return the share of 200 samples whose 90 % interval holds the truth."""
+    expected = metric.score(*draw(400_000, seed=99))
+    width, held = norm.ppf(0.95), []
+    for seed in range(1000, 1200):
+        weights = np.random.default_rng([seed, 3]).gamma(2.0, 1.0, 1000) if is_weighted else None
+        judged = metric.judge(*draw(1000, seed=seed), weights)
+        held.append(abs(judged.score - expected) <= width * judged.standard_error)
+    return np.mean(held)
+
+
 @pytest.mark.slow
 @metrics
-def test_of_200_samples_85_to_95_percent_of_90_percent_intervals_hold_the_truth(name):
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_of_200_samples_85_to_95_percent_of_90_percent_intervals_hold_the_truth(name, is_weighted):
     metric = make(name)
-    expected = metric.score(*rows(metric, 400_000, seed=99))
-    judged = [metric.judge(*rows(metric, 1000, seed)) for seed in range(1000, 1200)]
-    width = norm.ppf(0.95)
-    held = [abs(j.score - expected) <= width * j.standard_error for j in judged]
-    assert 0.85 <= np.mean(held) <= 0.95
+    held = share_held(metric, lambda n, seed: rows(metric, n, seed), is_weighted=is_weighted)
+    assert 0.85 <= held <= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("bias", {"of": "median"}),
+        ("bias", {"relative": True, "output": 1}),
+        ("resolution", {"of": "std"}),
+        ("resolution", {"relative": True}),
+        ("auc", {"signal": 1}),
+        ("tpr_at_fpr", {"fpr": 0.05, "signal": 2}),
+        ("auc", "logit"),
+        ("tpr_at_fpr", "logit"),
+        ("efficiency_at_rate", "logit"),
+        ("balanced_accuracy", "logit"),
+        ("log_loss", "logit"),
+    ],
+)
+def test_intervals_are_true_with_options_and_of_one_rare_signals_logit(name, options):
+    def logits(n, seed):
+        generator = np.random.default_rng(seed)
+        truth = (generator.random(n) < 0.2).astype(np.int64)
+        return (generator.standard_normal(n) + 1.2 * truth)[:, None], truth
+
+    metric = make(name, **({} if options == "logit" else options))
+    draw = logits if options == "logit" else lambda n, seed: rows(metric, n, seed)
+    assert 0.85 <= share_held(metric, draw, is_weighted=False) <= 0.95
 
 
 @metrics

@@ -1,5 +1,7 @@
 """Zero-cost proxies against their formulas on plain torch modules; the vote; what a study can name."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from codesign.stages.label import initial_genomes
 from codesign.stages.setting import open_setting
 from codesign.study import Study, StudyConfig
 from codesign.training.proxies import CHOICES, N_ROWS, PROXIES, _Untrained, score_untrained, vote
+from tests.training import test_anomaly
 from tests.training.test_train import blobs, candidate_of, dense, sampled
 
 TASK = blobs()
@@ -122,6 +125,17 @@ def test_any_network_of_a_space_gets_a_finite_score_that_a_seed_decides(name):
     assert scores.shape == (12,) and np.isfinite(scores).all()
     assert np.array_equal(scores, score_untrained(candidates, TASK, name, seed=0))
     assert np.unique(scores).size > 6
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_anomaly_scores_of_all_forms_are_compared_without_stand_ins(name):
+    task, chosen = test_anomaly.arrays(), test_anomaly.candidates(8)
+    found = score_untrained(chosen, task, name, seed=1)
+    assert np.isfinite(found).all() and len(set(found)) > 1
+    x = task.x_train.copy()
+    x[task.y_train == 1] = -5.0
+    changed = dataclasses.replace(task, x_train=x)
+    assert (score_untrained(chosen, changed, name, seed=1) == found).all()
 
 
 def test_widths_of_weights_count():
