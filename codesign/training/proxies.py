@@ -66,7 +66,8 @@ class _Untrained:
         """Return the loss on the batch, summed over the networks: a gradient of it is each one's own."""
         outputs = self.outputs(self.data)
         if isinstance(self._loss, AnomalyLoss):
-            return self._loss(outputs, self._targets, self.model.tapped, None).sum()
+            losses: torch.Tensor = self._loss(outputs, self._targets, self.model.tapped, None)
+            return losses.sum()
         return self._loss(outputs, self._targets).sum()
 
     def weights(self) -> list[tuple[Group, torch.nn.Parameter]]:
