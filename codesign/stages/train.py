@@ -179,8 +179,8 @@ TRAINERS: Mapping[str, FinalistTrainer] = {"uniform": train_uniform, "learned": 
 def run(setting: Setting, earlier: Results) -> Training:
     """Choose finalists on the front, and train those that are not trained yet."""
     setting, options = with_learned_costs(setting, earlier), setting.study.config.train
-    # where budgets are a gene, all of them are asked for: what each buys is what the front shows
-    within = np.inf if setting.space.learns_widths else NEAR_BEST
+    # where budgets are a gene, small ones are asked for, too: what each buys is what the front shows
+    within = 2 * NEAR_BEST if setting.space.learns_widths else NEAR_BEST
     points = choose_finalists(earlier.require(Search).points, options.n_finalists, within=within)
     baselines = trivial_answers(setting.arrays(), n_splits=options.n_splits)
     luts = np.geomspace(*options.lut, len(points))
