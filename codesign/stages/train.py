@@ -150,8 +150,11 @@ def train_learned(
             stage.update(done[0] / (len(settings) + 1))
             return result
 
-        jobs = [(candidates, luts, arrays, o, seed + k) for k, o in enumerate(settings)]
-        jobs[-1] = (*jobs[-1], options.n_restarts)
+        n_restarts = [1] * options.n_splits + [options.n_restarts]
+        jobs = [
+            (candidates, luts, arrays, o, seed + k, n)
+            for k, (o, n) in enumerate(zip(settings, n_restarts, strict=True))
+        ]
         if pool is None:
             *results, kept = [count(learn_with_teacher(*job)) for job in jobs]
             finished = [polished(one, arrays, settings[-1], _POLISH_VALUES) for one in apart(kept)]

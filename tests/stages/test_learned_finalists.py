@@ -53,7 +53,7 @@ def points(setting, n: int) -> list[FrontPoint]:
 def test_every_finalist_gets_the_networks_that_were_trained_for_it(monkeypatch, n_workers):
     """Trainings start in another order than they are told, and may end in any."""
 
-    def trained(candidates, luts, arrays, options, seed, n_restarts=1):
+    def trained(candidates, luts, arrays, options, seed, n_restarts):
         split = "all rows" if options.validation_fraction == 0 else options.split
         found = [
             (c, float(b), split, seed, n_restarts) for c, b in zip(candidates, luts, strict=True)
