@@ -167,6 +167,8 @@ def test_noise_in_every_score_hardly_moves_the_cost_of_the_winner(noise, typical
 
 
 def test_a_combined_score_lies_between_and_nearer_the_surer_one():
+    unsure = combine_scores(0.72, 0.0, 0.70, 0.01)
+    assert (unsure.value, unsure.standard_error) == (0.70, 0.01)
     combined = combine_scores(0.72, 0.004, 0.70, 0.01)
     assert 0.715 < combined.value < 0.72 and combined.standard_error < 0.004
     assert 0.70 < combine_scores(0.72, 0.05, 0.70, 0.01).value < 0.705

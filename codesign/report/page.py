@@ -277,6 +277,8 @@ def _predictor_sentence(summary: dict[str, Any]) -> str:
     found = summary["predictor"]
     if found is None:
         return ""
+    if found["method"] == "constant":
+        return str(found["why"])
     verdict = (
         f"better than the number of parameters (tau {found['tau_parameters']:.3f})"
         if found["tau"] > found["tau_parameters"]

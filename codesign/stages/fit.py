@@ -13,7 +13,7 @@ from codesign.encoding.batch import GraphBatch
 from codesign.encoding.batch import concatenate as join_batches
 from codesign.encoding.population import encode_population
 from codesign.ir import Candidate
-from codesign.predictor.base import Predictor, load_predictor, save_predictor
+from codesign.predictor.base import METHODS, Predictor, load_predictor, save_predictor
 from codesign.predictor.metrics import coverage, kendall_tau
 from codesign.predictor.pretrained import encode_entries, load_pretrained
 from codesign.predictor.train import fit_predictor
@@ -59,7 +59,7 @@ def run(setting: Setting, earlier: Results, *, round_index: int) -> Fit:
         held_out=HeldOut(
             label=labels[held_out].tolist(),
             mean=predicted.mean.tolist(),
-            std=predicted.std.tolist(),
+            std=np.nan_to_num(predicted.std, nan=0.0).tolist(),  # mere rankers have none
         ),
     )
     save_predictor(predictor, study.predictor_file(round_index), notes={"why": why})
@@ -69,6 +69,8 @@ def run(setting: Setting, earlier: Results, *, round_index: int) -> Fit:
 
 def ranking_sentence(fit: Fit) -> str:
     """Say how well a predictor ranks, against the plain number of parameters."""
+    if fit.method == "constant":
+        return fit.why
     verdict = "" if fit.tau > fit.tau_parameters else "; NO BETTER than the number of parameters"
     return (
         f"{fit.method} on {fit.n_train} labels ranks {fit.n_held_out} held-out labels with Kendall tau"
@@ -143,6 +145,10 @@ def _fit_method(
     chosen: str | None,
 ) -> tuple[Predictor, str]:
     """Fit the method asked for, or whichever is (or was, `chosen`) best for these labels; also say why."""
+    if np.ptp(labels) == 0:  # one architecture, or a task that every one of them answers alike
+        known = METHODS.get("constant").fit(batch, labels, seed=seed)
+        return known, f"all {len(labels)} labels equal {labels[0]:.6g}: hardware alone is searched"
+    chosen = None if chosen == "constant" else chosen
     pretrained = None
     if section.start_from == "shipped":
         pretrained = load_pretrained()

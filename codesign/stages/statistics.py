@@ -136,7 +136,12 @@ def judge_test(arrays: TaskArrays, found: Mapping[str, Judgement]) -> JudgedScor
 def combine_scores(
     predicted: float, predicted_std: float, validation: float, validation_std: float
 ) -> JudgedScore:
-    """Combine a predicted and a validated score, each weighted by its inverse variance."""
+    """Combine a predicted and a validated score, each weighted by its inverse variance.
+
+    A prediction without a deviation (of a mere ranker, or of labels that are all equal) says nothing.
+    """
+    if predicted_std == 0.0:
+        return JudgedScore(value=validation, standard_error=validation_std)
     predicted_variance = max(predicted_std, 1e-4) ** 2
     validated_variance = max(validation_std, 1e-4) ** 2
     weight = validated_variance / (validated_variance + predicted_variance)
