@@ -51,3 +51,17 @@ def test_what_was_chosen_is_refitted_without_comparing(monkeypatch):
     # a method that the user names is fitted whatever was chosen before
     predictor, _ = stage._fit_method(LabelSection(predictor="gp"), batch, labels, 0, "ridge")
     assert predictor.method == "gp"
+
+
+def test_equal_labels_leave_hardware_alone_to_search_until_some_differ():
+    """A space of one architecture: every label is the same network's."""
+    space = load_space("mlp_tiny", n_inputs=4, n_outputs=2)
+    batch = encode_population(space.decode(space.sample(16, np.random.default_rng(0))))
+    predictor, why = stage._fit_method(LabelSection(), batch, np.full(16, 0.7), 0, None)
+    assert predictor.method == "constant" and "hardware alone" in why
+    assert set(predictor.predict(batch).mean) == {0.7}
+    labels = 0.7 + 0.01 * np.arange(16)
+    predictor, _ = stage._fit_method(
+        LabelSection(predictor="ridge"), batch, labels, 0, predictor.method
+    )
+    assert predictor.method == "ridge"
