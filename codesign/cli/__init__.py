@@ -57,6 +57,8 @@ def _show_warning(message, category, filename, lineno, file=None, line=None):  #
 def main() -> None:
     """Run the command line.  Exit 0 done, 1 a `CodesignError` (one sentence), 2 wrong usage."""
     limit_threads()
+    if not sys.stdout.isatty():  # typer's help would take 80 columns and cut words off
+        os.environ.setdefault("TERMINAL_WIDTH", "140")
     debug = "--debug" in sys.argv[1:]
     warnings.showwarning = _show_warning
     try:

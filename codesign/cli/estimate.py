@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -143,12 +144,15 @@ def estimates_of(
         from codesign.hardware.device import load_device
         from codesign.study import Study
 
-        return estimates.estimate_network(
-            load_network(design, candidate),
-            load_device(Study.open(design).config.device),
+        study = Study.open(design)
+        digest = candidate or study.winner()
+        found = estimates.estimate_network(
+            load_network(design, digest),
+            load_device(study.config.device),
             stage=stage or "implemented",
             coefficients=coefficients,
         )
+        return replace(found, summary={**found.summary, "id": digest})
     elif design.is_dir():
         record = estimates.project_record(design)
     else:

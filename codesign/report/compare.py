@@ -117,9 +117,7 @@ def comparison_tables(found: dict[str, Any]) -> list[Table]:
         gap = found["difference"]
         text = f"{gap['value']:+.4f} ± {gap['standard_error']:.4f}"
         table.add_row("second minus first, same validation rows", "", text)
-    budgets = Table(
-        title="The best trained design of each study, by LUT budget", title_justify="left"
-    )
+    budgets = Table(title="The best trained design, by LUT budget", title_justify="left")
     budgets.add_column("at most LUT", justify="right")
     for side in found["designs"]:
         budgets.add_column(side["study"], justify="right")

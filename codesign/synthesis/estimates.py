@@ -257,7 +257,7 @@ def estimate_tables(item: DesignEstimate) -> "list[Table]":
     from rich.table import Table
 
     title = f"{item.summary['id']}: predicted, tool stage {item.summary['stage']}"
-    total = Table("metric", "value", "90 % interval", title=title)
+    total = Table("metric", "value", "90 % interval", title=title, min_width=len(title))
     for metric in METRICS:
         known = item.summary[metric]
         if known is not None:

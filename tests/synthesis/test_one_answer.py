@@ -101,6 +101,7 @@ def test_the_verb_prices_a_candidate_of_a_study_as_the_scorer_does(tmp_path):
     printed = json.loads(result.stdout)
     expected = estimate_network(network, DEVICE, stage="implemented")  # what studies state
     assert {metric: printed[metric] for metric in METRICS} == figures(expected)
+    assert printed["id"] == network.digest  # as the study calls it
     nodes = network.candidate.network.nodes
     assert [layer["name"] for layer in printed["layers"]] == [node.name for node in nodes]
     assert printed["notes"][-1].startswith("share of xcvu13p") and printed["over"] == []
