@@ -174,7 +174,8 @@ def solve_shared(
     Raises:
         ExportError: as `export_shared_rtl`, but where there is no logic to build: then None, one per clock.
     """
-    phases, solved = _phases(network, interval_cycles), []
+    phases = _phases(network, interval_cycles)
+    solved: list[SolvedGraph | None] = []
     for period_ns in clock_periods_ns:
         latency, registers, delays = -1, 0, []
         for phase in phases:
@@ -203,7 +204,7 @@ def solve_shared(
             )
             continue
         solved.append(None)
-    return solved  # type: ignore[return-value]
+    return solved
 
 
 def _around(
@@ -281,7 +282,7 @@ def _phases(network: QuantizedNetwork, interval_cycles: int) -> list[_Phase]:
             readers[source].append(site.node.name)
     first, last = names[0], names[-1]
     phases: list[_Phase] = []
-    waiting = (_lanes(few[first], network.input_format),)
+    waiting: tuple[_Lanes, ...] = (_lanes(few[first], network.input_format),)
     spread: tuple[_Lanes, ...] = ()
 
     def is_read_later(name: str, number: int) -> bool:
@@ -405,7 +406,7 @@ def _few_types(known: TensorType, copies: int) -> TensorType:
     shape = (copies, *known.shape[1:])
     fields = {k: v.reshape(-1, *shape) for k, v in _fields(known).items()}
     used, least = fields["bits"] > 0, np.iinfo(np.int64).min // 2
-    signed = (fields["signed"] & used).any(axis=0)
+    signed = np.asarray((fields["signed"] & used).any(axis=0))
     # an unsigned word beside signed ones needs one bit more
     grown = fields["integer_bits"] + (signed & ~fields["signed"])
     integer = np.where(used, grown, least).max(axis=0)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from codesign.hardware.turns import waiting_of
 from codesign.ir import FLOWS, Population
 from hw_models.families import adder_levels_per_cycle
 
@@ -174,10 +175,13 @@ class LearnedCostModel:
             return None
         known = self.logarithms(population)
         cutoff = adder_levels_per_cycle(population.clock_period_ns, part)
+        # every pipeline of its own fills half a cycle more, on average
+        waits, more = waiting_of(population)
 
         def ends(sign: float) -> dict[str, Float]:
             value = {name: np.exp(m + sign * half) for name, (m, half) in known.items()}
-            cycles = np.maximum(np.ceil(value["adder_levels"] / cutoff - 1e-9), 1.0)
+            levels = value["adder_levels"] / cutoff + 0.5 * more
+            cycles = np.maximum(np.ceil(levels - 1e-9), 1.0) + waits
             solved = {
                 "adder_cost": value["adder_cost"],
                 "register_bits": cycles * value["cut_bits"],

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from codesign.hardware.device import RESOURCES, Budget, Device
 from codesign.hardware.learned_cost import LearnedCostModel, LearnedCosts
+from codesign.hardware.turns import turns_of
 from codesign.ir import FLOWS, IO_TYPES, Population, QuantizedNetwork
 from codesign.layers import LAYERS, element_bits, typed
 from codesign.layers.base import Site
@@ -268,7 +269,7 @@ def lower(population: Population) -> tuple[OpBatch, ...]:
             of = rows if op.primitive != "fifo" or has_fifo is None else rows[has_fifo[rows]]
             ops.append(replace(op, origin=of - first[population.candidate[of]]))
     if (population.interval_cycles > 1).any():
-        for rows, kind, bits in _turns(population):
+        for rows, kind, bits in turns_of(population):
             parameters = {"n_bits": bits, "n_turns": population.columns["shared_turns"][rows]}
             parameters["kind"] = np.full(rows.size, float(KINDS.index(kind)))
             ops.append(
@@ -281,27 +282,6 @@ def lower(population: Population) -> tuple[OpBatch, ...]:
                 )
             )
     return tuple(ops)
-
-
-def _turns(population: Population) -> Iterator[tuple[NDArray[np.int64], str, Float]]:
-    """Yield nodes that need something for particles to take turns, its kind in `turns.KINDS`, and its bits."""
-    columns = population.columns
-    shares, on_particles = columns["shared_turns"] > 1, columns["n_columns"] > 0
-    bits = columns["n_positions"] * columns["n_out"] * columns["output_bits"]
-    is_input = population.stage == 0
-    is_max = np.array([getattr(LAYERS.get(n), "kind", "") == "max" for n in population.layer_names])
-    gathers, spreads = shares & ~on_particles, shares & on_particles & ~is_input
-    spreads &= columns["input_positions"] == 1
-    for kind, flags, amount in (
-        ("wait", shares & is_input, bits),
-        ("sum", gathers & ~is_max[population.layer], bits),
-        ("max", gathers & is_max[population.layer], bits),
-        ("hold", spreads, bits / np.maximum(columns["n_positions"], 1.0)),
-        ("delay", columns["delayed_bits"] > 0, columns["delayed_bits"]),
-    ):
-        rows = np.flatnonzero(flags)
-        if rows.size:
-            yield rows, kind, amount[rows]
 
 
 def _restrict(ops: Sequence[OpBatch], members: NDArray[np.int64], n: int) -> tuple[OpBatch, ...]:

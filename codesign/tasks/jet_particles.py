@@ -60,10 +60,10 @@ class JetParticles(Task):
                 f"{where}: n_particles is {options.n_particles}, the file has {particles.shape[1]} of each jet; lower it"
                 + ("" if is_bundled else ", or generate more with --n-constituents")
             )
-        x, fields = particles[:, : options.n_particles], _STORED
+        x, fields = particles[:, : options.n_particles], list(_STORED)
         if options.n_features > len(_STORED):
-            x, fields = with_derived(x, kind[:, : options.n_particles]), (*_STORED, *_DERIVED)
-        names = list(fields)
+            x, fields = with_derived(x, kind[:, : options.n_particles]), [*_STORED, *_DERIVED]
+        names = fields
         if options.shape == "flat":
             names = [f"{field}_{i + 1}" for i in range(options.n_particles) for field in fields]
             x = x.reshape(len(x), -1)

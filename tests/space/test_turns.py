@@ -133,3 +133,19 @@ def test_a_mask_is_a_gene_where_nothing_is_streamed_and_widths_are_stated(name):
         template(name, mask=[1], lut_budget=[1000])
     with pytest.raises(ConfigError, match="expected 0 or 1"):
         template(name, mask=[2])
+
+
+def test_learned_networks_wait_for_their_turns_too():
+    found = []
+    for interval in (1, 8):
+        value = yaml.safe_load(
+            (data_root("constraints") / "spaces" / "interaction_learned.yaml").read_text()
+        )
+        given = value["domains"] | {"particles": [16], "interval_cycles": [interval]}
+        of = TEMPLATES.get("interaction")(given, input_shape=(16, 3), n_outputs=5)
+        scorer = HardwareScorer(device=load_device("xcvu13p"))
+        metrics = scorer.score(of.decode(genomes(of, 50))).metrics
+        assert set(metrics["interval_cycles"].value) == {float(interval)}
+        found.append(metrics["latency_cycles"].value)
+    # two pools of eight turns, one cycle to spread, and three more pipelines that fill half a cycle each
+    assert ((found[1] - found[0] >= 17) & (found[1] - found[0] <= 20)).all()
