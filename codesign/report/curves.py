@@ -18,13 +18,13 @@ _TITLES = {
 }
 
 
-def log_axis(values: Sequence[float]) -> dict[str, Any]:
-    """Return a logarithmic axis with whole numbers at 1, 2 and 5 of each decade, at 1 of many, for values above 0."""
+def log_axis(values: Sequence[float], *, multiples: Sequence[int] = (1, 2, 5)) -> dict[str, Any]:
+    """Return a logarithmic axis with whole numbers at such multiples of each decade, for values above 0."""
     known = [v for v in values if v > 0] or [1.0]
     if max(known) < 4 * min(known):  # hardly more than one such number would lie in it
         return {"type": "log"}
     decades = range(math.floor(math.log10(min(known))), math.ceil(math.log10(max(known))) + 1)
-    ticks = [m * 10.0**k for k in decades for m in ((1, 2, 5) if len(decades) < 6 else (1,))]
+    ticks = [m * 10.0**k for k in decades for m in multiples]
     return {
         "type": "log",
         "tickvals": ticks,
@@ -61,7 +61,9 @@ def curve_figures(summary: dict[str, Any]) -> list[tuple[str, go.Figure]]:
             )
         figure.update_xaxes(title=curves[0]["x_title"])
         if kind == "roc":
-            figure.update_xaxes(**log_axis([x for curve in curves for x in curve["x"]]))
+            figure.update_xaxes(
+                **log_axis([x for curve in curves for x in curve["x"]], multiples=(1,))
+            )
         figure.update_yaxes(title=curves[0]["y_title"])
         if is_log:  # not by plotly: error bars that reach 0 would stretch the axis
             bounds = [math.log10(low), math.log10(max(positive)) + 0.1]

@@ -172,6 +172,6 @@ def _of_values(head: Head, values: Floats, truth: Floats) -> list[CurveFacts]:
             edges = np.unique(np.quantile(size[good], np.linspace(0.0, 1.0, 16)))
         threshold = float(np.median(size[good]))
         turn_on = turn_on_curve(passes, size, edges, threshold=threshold)
-        label = f"answer at least {threshold:.3g}{unit}"
+        label = f"answer at least {threshold:.3g} {unit.strip(' ()')}".rstrip()
         found.append(_facts(head.name, "turn_on", label, axis, "share that passes", turn_on))
     return found

@@ -71,7 +71,7 @@ def test_a_turn_on_of_inverse_momentum_is_drawn_against_momentum():
     head = arrays.target.heads[0]
     outputs = (arrays.y_test - head.offset[0]) / head.scale[0]  # a perfect answer
     (curve,) = [c for c in curves_of(arrays, outputs) if c.kind == "turn_on"]
-    assert curve.x_title == "true 1/|q_over_pt| (GeV)" and curve.label.endswith("(GeV)")
+    assert curve.x_title == "true 1/|q_over_pt| (GeV)" and curve.label.endswith(" GeV")
     assert curve.x[0] > 2 and curve.x[-1] < 200
     at = float(curve.label.split()[3])
     assert at == pytest.approx(np.median(1 / np.abs(arrays.y_test)), rel=0.01)
