@@ -146,6 +146,8 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
     n = batch.n_designs
     usable = usable_period_ns(batch.clock_period_ns, batch.clock_uncertainty_ns, tool)
     cutoff = adder_levels_per_cycle(batch.clock_period_ns, batch.part)
+    # cycles from one layer to the next, the one of its register and what a user's flow adds
+    handover = 1.0 + timing.get(f"boundary_cycles|{tool}", 0.0)
     n_stages = 1 + max((int(op.stage.max(initial=0)) for op in batch.ops), default=0)
 
     terms: dict[str, dict[str, Array]] = {name: {} for name in RESOURCES}
@@ -227,7 +229,7 @@ def raw_costs(batch: DesignBatch, timing: Mapping[str, float]) -> RawCosts:
             boundaries += np.bincount(
                 op.design, np.broadcast_to(boundary, op.design.shape), minlength=n
             )
-            np.maximum.at(latency, position, cost.latency_cycles + boundary)
+            np.maximum.at(latency, position, cost.latency_cycles + boundary * handover)
         np.maximum.at(interval, op.design, cost.interval_cycles)
         if op.primitive == "turns":
             np.fmax.at(waits, position, is_barrier(parameters))

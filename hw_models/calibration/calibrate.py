@@ -13,6 +13,7 @@ from scipy.special import stdtrit
 
 from hw_models.calibration.estimate import estimate_records
 from hw_models.calibration.fit import (
+    TIMING_CHOICES,
     USER_NOISE,
     Array,
     Dataset,
@@ -186,7 +187,7 @@ def held_out_calibrations(
     groups: NDArray[np.object_],
     base: Coefficients,
     progress: Callable[[str], None] | None = None,
-    may_retime: bool = True,
+    choices: Sequence[Sequence[str]] = TIMING_CHOICES,
 ) -> dict[str, Array]:
     """Predict each group as `held_out_predictions` does, the recipe too chosen without it (nested folds)."""
     held = {metric: np.full(len(dataset), np.nan) for metric in METRICS}
@@ -194,7 +195,7 @@ def held_out_calibrations(
     for group in np.unique(groups):
         test, train = np.flatnonzero(groups == group), np.flatnonzero(groups != group)
         recipe, _ = _choose_recipe(
-            dataset, groups, base, before, None, without=str(group), may_retime=may_retime
+            dataset, groups, base, before, None, without=str(group), choices=choices
         )
         predicted = predict(dataset, fit(dataset, train, base=base, recipe=recipe))
         for metric in METRICS:
@@ -224,7 +225,7 @@ def _choose_recipe(
     before: Mapping[str, Array],
     progress: Callable[[str], None] | None,
     without: str | None = None,
-    may_retime: bool = True,
+    choices: Sequence[Sequence[str]] = TIMING_CHOICES,
 ) -> tuple[Recipe, dict[str, Array]]:
     """Keep, of all that a fit may change, what lowers the error on held-out groups.
 
@@ -241,23 +242,24 @@ def _choose_recipe(
     if without is not None:
         hidden = groups == without
         before = {metric: np.where(hidden, np.nan, value) for metric, value in before.items()}
-    with_timing, held = False, dict(before)
-    if may_retime:
-        retimed = held_out_predictions(
-            dataset, groups, start, progress, Recipe(noise={}, with_timing=True), without
-        )
-        with_timing = _error(dataset, retimed, TIMED) < _error(dataset, before, TIMED) - 1e-9
-        held = dict(retimed) if with_timing else held
+    timing: Sequence[str] = ()
+    held, least = dict(before), _error(dataset, before, TIMED)
+    for kinds in choices:
+        recipe = Recipe(noise={}, timing=kinds)
+        retimed = held_out_predictions(dataset, groups, start, progress, recipe, without)
+        error = _error(dataset, retimed, TIMED)
+        if error < least - 1e-9:
+            timing, held, least = kinds, dict(retimed), error
     chosen: dict[str, float] = {}
     best = {target: _error(dataset, held, (target,)) for target in targets}
     for noise in noises:
-        recipe = Recipe(noise=dict.fromkeys(targets, noise), with_timing=with_timing)
+        recipe = Recipe(noise=dict.fromkeys(targets, noise), timing=timing)
         tried = held_out_predictions(dataset, groups, start, progress, recipe, without)
         for target in targets:
             error = _error(dataset, tried, (target,))
             if error < best[target] - 1e-9:
                 best[target], chosen[target], held[target] = error, noise, tried[target]
-    return Recipe(noise=chosen, with_timing=with_timing), held
+    return Recipe(noise=chosen, timing=timing), held
 
 
 def calibrate(
@@ -304,7 +306,7 @@ def calibrate(
         left_out = held_out_predictions(dataset, finest, start, recipe=judged.recipe)
     covered = covered_by(dataset, start)
     # what stays as it was loses the widening for tools and sizes that no record had
-    everyone = fit(dataset, np.arange(len(dataset)), start, Recipe(noise={}, with_timing=False))
+    everyone = fit(dataset, np.arange(len(dataset)), start, Recipe(noise={}, timing=()))
     kept = covered_by(dataset, replace(start, seen=everyone.seen, ranges=everyone.ranges))
     errors = {
         metric: error
@@ -319,7 +321,7 @@ def calibrate(
         m: judged.tried[m] if m in errors and errors[m].is_accepted else before[m] for m in METRICS
     }
     recipe = judged.recipe
-    is_better = recipe.with_timing or bool(recipe.noise)
+    is_better = bool(recipe.timing or recipe.noise)
     is_better |= any(error.has_own_interval for error in errors.values())
     coefficients = start
     if is_better:
@@ -400,7 +402,7 @@ class _Judged:
     tried: Mapping[str, Array]
 
     def is_accepted(self, metric: str) -> bool:
-        return self.recipe.with_timing or metric in self.recipe.noise
+        return bool(self.recipe.timing) or metric in self.recipe.noise
 
 
 def _judge(
@@ -412,7 +414,7 @@ def _judge(
 ) -> _Judged:
     """Choose the recipe, and keep of it what makes no target worse on nested held-out error.
 
-    Timing constants act on several targets at once: they are kept only if none gets worse, and then before
+    Timing constants act on several targets at once: a set of them is kept only if none gets worse, and then before
     anything else, since nothing but them moves cycles.  Factors and offsets are kept target by target, where the
     error falls by more than chance (one-sided t test of the paired errors, 95 %) and the interval covers what it says
     (less two standard deviations of chance).  A fit of the bare laws is not judged again: there is nothing to lose.
@@ -420,15 +422,17 @@ def _judge(
     if not is_refinement(start):
         recipe, tried = _choose_recipe(dataset, folds, start, before, progress)
         return _Judged(recipe=recipe, tried=tried)
-    for may_retime in (True, False):
-        recipe, _ = _choose_recipe(dataset, folds, start, before, None, may_retime=may_retime)
-        if may_retime and not recipe.with_timing:
-            continue
-        tried = held_out_calibrations(dataset, folds, start, progress, may_retime)
+    choices: Sequence[Sequence[str]] = TIMING_CHOICES
+    while True:
+        recipe, _ = _choose_recipe(dataset, folds, start, before, None, choices=choices)
+        if not recipe.timing:  # neither of the rest was better
+            choices = ()
+        tried = held_out_calibrations(dataset, folds, start, progress, choices)
         gains = {metric: _gains(dataset, before, tried, metric) for metric in METRICS}
-        if may_retime:
+        if recipe.timing:
             if all(gain.size == 0 or gain.mean() >= 0 for gain in gains.values()):
                 break
+            choices = tuple(kinds for kinds in choices if kinds != recipe.timing)
             continue
         covered = own_coverage(dataset, folds, tried, start)
         kept = {
@@ -437,7 +441,8 @@ def _judge(
             if is_beyond_chance(gains[target])
             and covered[target] >= MIN_COVERAGE - 2 * math.sqrt(0.09 / gains[target].size)
         }
-        recipe = Recipe(noise=kept, with_timing=False)
+        recipe = Recipe(noise=kept, timing=())
+        break
     return _Judged(recipe=recipe, tried=tried)
 
 

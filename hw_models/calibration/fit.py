@@ -31,9 +31,9 @@ _T = TypeVar("_T")
 #: Targets whose terms carry fitted factors.  Cycles, DSP and memory blocks are counts of the structure: a
 #: factor would spoil the exact ones; only constants of their laws are fitted.
 SCALED = ("lut", "ff")
-#: Likewise when a user's own reports refine fitted coefficients: their networks' weights are of one kind,
-#: which the prior on weights cannot know.
-SCALED_BY_USER = ("lut", "ff", "dsp")
+#: Likewise when a user's own reports refine fitted coefficients: their networks' weights are of one kind, which the
+#: prior on weights cannot know, and their flow may double every memory.
+SCALED_BY_USER = ("lut", "ff", "dsp", "bram_18k")
 #: Log errors that one report of the user's own flow may be trusted to; held-out error chooses per target.
 USER_NOISE = (0.3, 0.6, 1.2)
 #: Offsets of one user's keys may be this much wider than those between users: one flow, one kind of network.
@@ -75,11 +75,21 @@ TIMING_GRID: dict[str, tuple[float, ...]] = {
     "multiplier_levels|zynq7000": (0.5, 0.75, 1.0, 1.25),
     "extra_levels|vitis_hls": (0.0, 0.5, 1.0, 2.0),
     "pixel_overhead|vivado_hls": (0.5, 0.75, 1.0, 1.25, 1.5),
+    "boundary_cycles|vivado_hls": (0.0, 1.0, 2.0, 3.0, 4.0),
+    "boundary_cycles|vitis_hls": (0.0, 1.0, 2.0, 3.0, 4.0),
+    "dsp_from_bits|vivado_hls": (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0),
+    "dsp_from_bits|vitis_hls": (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0),
     "weight_sigma|trained": (0.4, 0.7, 1.0, 1.4, 2.0),
     "weight_sigma|pruned": (0.7, 1.0, 1.4),
 }
-_ADDITIVE = ("extra_levels",)
-#: Prior width (log) of a timing constant; additive ones: 1 level.
+#: Kinds of them (before "|") that are a flow's own habits: the step from layer to layer, and where DSPs begin.  They
+#: move cycles and DSPs, and leave the cuts alone, which registers follow.
+FLOW_TIMING = ("boundary_cycles", "dsp_from_bits")
+ALL_TIMING = tuple(dict.fromkeys(name.split("|")[0] for name in TIMING_GRID))
+#: Sets of kinds that a calibration may choose anew.
+TIMING_CHOICES = (FLOW_TIMING, ALL_TIMING)
+_ADDITIVE = ("extra_levels", "boundary_cycles", "dsp_from_bits")
+#: Prior width (log) of a timing constant; additive ones: 1 level, cycle or bit.
 TIMING_PRIOR = 0.15
 #: What the timing constants are judged by, with the share of each: registers follow the cuts that delays
 #: make, LUTs the law of the weights.
@@ -215,10 +225,12 @@ class Dataset:
             result[metric] = np.array([np.nan if v is None else float(v) for v in values])
         return result
 
-    def timing(self, rows: NDArray[np.intp], start: Mapping[str, float]) -> dict[str, float]:
+    def timing(
+        self, rows: NDArray[np.intp], start: Mapping[str, float], kinds: Sequence[str]
+    ) -> dict[str, float]:
         """Return the timing constants that fit `rows` best, from `start`; kept, since several recipes ask."""
-        key = (rows.tobytes(), tuple(sorted(start.items())))
-        return dict(self.remembered(key, lambda: fit_timing(self, rows, start)))
+        key = (rows.tobytes(), tuple(sorted(start.items())), tuple(kinds))
+        return dict(self.remembered(key, lambda: fit_timing(self, rows, start, kinds)))
 
     def remembered(self, key: Hashable, make: Callable[[], _T]) -> _T:
         """Return what `make` gave the first time that this key was asked for."""
@@ -462,16 +474,19 @@ def _timing_loss(
 
 
 def fit_timing(
-    dataset: Dataset, rows: NDArray[np.intp], start: Mapping[str, float] | None = None
+    dataset: Dataset,
+    rows: NDArray[np.intp],
+    start: Mapping[str, float] | None = None,
+    kinds: Sequence[str] = ALL_TIMING,
 ) -> dict[str, float]:
-    """Choose the timing constants on `rows` by coordinate descent over their grids, from `start`."""
+    """Choose the timing constants of some kinds on `rows` by coordinate descent over their grids, from `start`."""
     timing: dict[str, float] = dict(start or {})
     centre = dict(timing)
     best = _timing_loss(dataset, rows, timing, centre)
     for _ in range(2):
         changed = False
         for name, grid in TIMING_GRID.items():
-            for value in grid:
+            for value in grid if name.split("|")[0] in kinds else ():
                 candidate = {**timing, name: value}
                 neutral = 0.0 if name.split("|")[0] in _ADDITIVE else 1.0
                 if value == neutral:
@@ -493,11 +508,11 @@ class Recipe:
     Attributes:
         noise: noise[target] = log error that one record is trusted to; a target without keeps the base's
             factors and offsets.
-        with_timing: whether the timing constants are chosen anew.
+        timing: kinds of timing constants that are chosen anew.
     """
 
     noise: Mapping[str, float]
-    with_timing: bool = True
+    timing: Sequence[str] = ALL_TIMING
 
 
 def is_refinement(base: Coefficients) -> bool:
@@ -529,8 +544,8 @@ def fit(
     recipe = default_recipe(shrink_to) if recipe is None else recipe
     weights = np.ones(len(dataset)) if refines else dataset.weights
     timing = dict(shrink_to.timing)
-    if recipe.with_timing:
-        timing = dataset.timing(rows, shrink_to.timing)
+    if recipe.timing:
+        timing = dataset.timing(rows, shrink_to.timing, recipe.timing)
     raw = dataset.raw(timing)
     keys, names = dataset.key_matrix(raw)
     factors = {target: dict(known) for target, known in shrink_to.factors.items()}

@@ -154,6 +154,13 @@ def _weights(p: Mapping[str, Array], context: Context) -> dict[str, Array]:
     multipliers = known("n_multipliers", nonzero * shares.multiplied)
     in_luts = known("n_lut_multipliers", nonzero * (shares.multiplied_any - shares.multiplied))
     adders = known("constant_adders", nonzero * shares.adders)
+    # where a user's flow draws the line elsewhere, by the declared widths: fewer DSPs above it, more below
+    moved = context.shift(f"dsp_from_bits|{context.tool}")
+    if moved:
+        is_wide = p["input_bits"] + p["weight_bits"] >= weights.DSP_WIDTH_SUM_BITS + moved
+        products = multipliers + in_luts
+        multipliers = np.where(is_wide, products if moved < 0 else multipliers, 0.0)
+        in_luts = products - multipliers
     wide = multipliers
     if context.tool == "vitis_hls" and context.version < NARROW_DSP_UNTIL:
         # a product of three digits and more holds two adders at least
@@ -339,6 +346,9 @@ def _resource(p: Mapping[str, Array], context: Context) -> OpCost:
     reuse = np.minimum(p["reuse_factor"], n_in * n_out)
     block = np.ceil(n_in * n_out / reuse)
     share = dsp_share(x, w)
+    if moved := context.shift(f"dsp_from_bits|{context.tool}"):
+        is_wide = x + w >= weights.DSP_WIDTH_SUM_BITS + moved
+        share = np.where(is_wide, 1.0 if moved < 0 else share, 0.0)
     dsp = np.where(share < 1, share * block, block) * dsp_per_multiplier(x, w)
     soft = (1 - share) * block
 
