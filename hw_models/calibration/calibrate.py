@@ -13,6 +13,7 @@ from scipy.special import stdtrit
 
 from hw_models.calibration.estimate import estimate_records
 from hw_models.calibration.fit import (
+    LAW_TIMING,
     TIMING_CHOICES,
     USER_NOISE,
     Array,
@@ -415,12 +416,15 @@ def _judge(
     """Choose the recipe, and keep of it what makes no target worse on nested held-out error.
 
     Timing constants act on several targets at once: a set of them is kept only if none gets worse, and then before
-    anything else, since nothing but them moves cycles.  Factors and offsets are kept target by target, where the
+    anything else, since nothing but them moves cycles, and only if the cycles and DSPs that it changes are better
+    beyond chance.  Factors and offsets are kept target by target, where the
     error falls by more than chance (one-sided t test of the paired errors, 95 %) and the interval covers what it says
     (less two standard deviations of chance).  A fit of the bare laws is not judged again: there is nothing to lose.
     """
     if not is_refinement(start):
-        recipe, tried = _choose_recipe(dataset, folds, start, before, progress)
+        recipe, tried = _choose_recipe(
+            dataset, folds, start, before, progress, choices=(LAW_TIMING,)
+        )
         return _Judged(recipe=recipe, tried=tried)
     choices: Sequence[Sequence[str]] = TIMING_CHOICES
     while True:
@@ -430,7 +434,7 @@ def _judge(
         tried = held_out_calibrations(dataset, folds, start, progress, choices)
         gains = {metric: _gains(dataset, before, tried, metric) for metric in METRICS}
         if recipe.timing:
-            if all(gain.size == 0 or gain.mean() >= 0 for gain in gains.values()):
+            if _nothing_lost(gains):
                 break
             choices = tuple(kinds for kinds in choices if kinds != recipe.timing)
             continue
@@ -444,6 +448,17 @@ def _judge(
         recipe = Recipe(noise=kept, timing=())
         break
     return _Judged(recipe=recipe, tried=tried)
+
+
+def _nothing_lost(gains: Mapping[str, Array]) -> bool:
+    """Say whether new timing constants may be kept: no target is worse, and what they count is better beyond chance."""
+    for metric, gain in gains.items():
+        if gain.size == 0 or not gain.any():
+            continue
+        counted = metric in ("latency_cycles", "interval_cycles", "dsp")
+        if gain.mean() < 0 or (counted and not is_beyond_chance(gain)):
+            return False
+    return True
 
 
 def _gains(

@@ -86,7 +86,9 @@ TIMING_GRID: dict[str, tuple[float, ...]] = {
 #: move cycles and DSPs, and leave the cuts alone, which registers follow.
 FLOW_TIMING = ("boundary_cycles", "dsp_from_bits")
 ALL_TIMING = tuple(dict.fromkeys(name.split("|")[0] for name in TIMING_GRID))
-#: Sets of kinds that a calibration may choose anew.
+#: Kinds that a fit of the bare laws chooses: delays, not habits.
+LAW_TIMING = tuple(kind for kind in ALL_TIMING if kind not in FLOW_TIMING)
+#: Sets of kinds that a user's calibration may choose anew.
 TIMING_CHOICES = (FLOW_TIMING, ALL_TIMING)
 _ADDITIVE = ("extra_levels", "boundary_cycles", "dsp_from_bits")
 #: Prior width (log) of a timing constant; additive ones: 1 level, cycle or bit.
@@ -555,6 +557,8 @@ def fit(
         if found is None:
             continue
         matrix, terms, key_rows, reported, row_weights = found
+        if not terms:  # no design has anything that could hold a memory
+            continue
         is_exact = np.array([term in EXACT_TERMS for term in terms])
         used = np.flatnonzero(matrix.any(axis=0) & ~is_exact)
         present = np.flatnonzero(key_rows.any(axis=0))
