@@ -60,6 +60,9 @@ def test_equal_labels_leave_hardware_alone_to_search_until_some_differ():
     predictor, why = stage._fit_method(LabelSection(), batch, np.full(16, 0.7), 0, None)
     assert predictor.method == "constant" and "hardware alone" in why
     assert set(predictor.predict(batch).mean) == {0.7}
+    hardly = np.where(np.arange(16) == 3, 0.71, 0.7)  # a fold without that one would be refused
+    predictor, why = stage._fit_method(LabelSection(), batch, hardly, 0, None)
+    assert predictor.method == "constant" and why.startswith("15 of 16 labels")
     labels = 0.7 + 0.01 * np.arange(16)
     predictor, _ = stage._fit_method(
         LabelSection(predictor="ridge"), batch, labels, 0, predictor.method

@@ -56,7 +56,7 @@ class Constant(Method):
 
     def objection(self, batch: GraphBatch) -> str | None:
         """See base class."""
-        return "it ranks nothing; a study takes it where all its labels are equal"
+        return "it ranks nothing; a study takes it where nearly all its labels are equal"
 
     def fit(self, batch: GraphBatch, labels: Floats, *, seed: int) -> ConstantPredictor:
         """Fit on labels that are all equal; others are refused."""
