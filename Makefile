@@ -117,8 +117,8 @@ $(HGQ2):
 bench-triggers: $(STAMP) $(HGQ2)
 	CODESIGN_HGQ2_PYTHON=$(abspath $(HGQ2)) $(BIN)/python tests/benchmarks/bench_triggers.py --contest level1 --contest level1_student --contest muons
 
-bench-families: $(STAMP)
-	$(BIN)/python tests/benchmarks/bench_triggers.py --contest families_8 --contest families_16
+bench-families: $(STAMP) $(HGQ2)
+	CODESIGN_HGQ2_PYTHON=$(abspath $(HGQ2)) $(BIN)/python -m tests.benchmarks.bench_families $(if $(JUDGE),--judge $(JUDGE))
 
 clean:
 	rm -rf $(VENV) runs dist build .pytest_cache .mypy_cache .ruff_cache

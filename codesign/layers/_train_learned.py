@@ -40,6 +40,9 @@ from hw_models.weights import DSP_WIDTH_SUM_BITS
 
 #: Fraction bits that training starts from.
 _WEIGHT_START, _LANE_START = 4.0, 3.0
+#: The same of lanes that stand at several positions: an angle or a momentum of 3 bits is coarse, and widths grow slowly
+#: (docs/tasks.md: what is found on particles).
+_POSITIONAL_START = 6.0
 #: Fraction bits of biases: constants in front of a rounding are nearly free.
 _BIAS_FRACTION_BITS = 7
 #: Share of a feature's values that its range must hold before it saturates.
@@ -129,6 +132,10 @@ def _signal(values: torch.Tensor) -> Signal:
     return Signal(values, values.new_zeros(len(values)))
 
 
+def _lane_start(nodes: TrainNodes) -> float:
+    return _POSITIONAL_START if nodes.n_positions > 1 else _LANE_START
+
+
 def _whole(bits: torch.Tensor) -> torch.Tensor:
     return _Round.apply(bits)  # type: ignore[no-any-return,no-untyped-call]
 
@@ -178,7 +185,7 @@ class LearnedInput(LearnedModule):
         n_widths = {"element": n, "channel": nodes.padded_output, "layer": 1}
         self._n_widths = n_widths[nodes.granularity or "element"]
         self.fraction_bits = torch.nn.Parameter(
-            torch.full((nodes.k, self._n_widths, 1), _LANE_START)
+            torch.full((nodes.k, self._n_widths, 1), _lane_start(nodes))
         )
         mask = nodes.output_mask().repeat_interleave(nodes.n_positions, dim=1)
         self.register_buffer("mask", mask, persistent=False)
@@ -285,7 +292,7 @@ class LearnedActivation(LearnedModule):
         self._n_unsigned = len(unsigned)
         self._is_ordered = bool((self._order == np.arange(nodes.k)).all())
         lanes = 1 if nodes.granularity == "layer" else nodes.padded_output
-        self.fraction_bits = torch.nn.Parameter(torch.full((nodes.k, lanes, 1), _LANE_START))
+        self.fraction_bits = torch.nn.Parameter(torch.full((nodes.k, lanes, 1), _lane_start(nodes)))
         self.register_buffer("mask", nodes.output_mask(), persistent=False)
         self.register_buffer("top", torch.zeros(nodes.k, nodes.padded_output, 1))
         self.register_buffer(

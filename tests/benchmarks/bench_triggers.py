@@ -64,19 +64,6 @@ _AXOL1TL = {
 _AE = {"depth": [1], "width": [16], "latent": [3], "score": ["reconstruction"], "error": ["square"]}
 _EMTF = {"depth": [2], "width": [20], "width_2": [16], "skip": ["none"]}
 _STUDENT = {"depth": [2], "width": [28], "width_2": [15], "skip": ["none"]}
-_SC4 = {
-    "features": [3],
-    "particle_depth": [2],
-    "particle_width": [10],
-    "pool": ["mean_pool"],
-    "pool_bits": [9],
-    "depth": [3],
-    "width_set_1": [32],
-    "width_set_2": [16],
-    "width_set_3": [8],
-    "width": [8],
-    "clock_mhz": [360],
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,24 +92,6 @@ def _bits(weight: int, result: int, read: int) -> dict[str, list[int]]:
 
 
 CONTESTS = (
-    *(
-        Contest(
-            name=f"families_{n}",
-            task="jet_particles",
-            options={"n_particles": n, "shape": "particles", "heads": [{"name": "class"}]},
-            spaces=("deepsets_l1", "interaction_l1", "mixer_l1"),
-            rivals={
-                "SC4, 10-10, mean, 32-16-8, w<9,3>": _ONE
-                | _SC4
-                | {"particles": [n]}
-                | _bits(9, 9, 12)
-            },
-            device="xcvu13p",
-            clocks_mhz=(360,),
-            max_ns=100.0,
-        )
-        for n in (8, 16)
-    ),
     Contest(
         name="level1",
         task="level1",
@@ -183,8 +152,6 @@ def candidates_of(
 ) -> list[Candidate]:
     """Draw distinct candidates of one of the contest's spaces."""
     value = yaml.safe_load((data_root("constraints") / "spaces" / f"{space}.yaml").read_text())
-    if "particles" in value["domains"]:
-        domains = {"particles": [arrays.x_train.shape[1]]} | domains
     template = TEMPLATES.get(value["template"])(
         value["domains"] | domains,
         input_shape=arrays.x_train.shape[1:],
