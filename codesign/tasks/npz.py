@@ -64,7 +64,7 @@ class NpzTask(Task):
         unread = sorted(set(arrays) - _KNOWN)
         checks = [Check(name="arrays", outcome="noted", detail=f"not read: {', '.join(unread)}")]
         if all(key in arrays for key in _SPLIT_KEYS):
-            parts = ("_train", "_test")
+            parts: tuple[str, ...] = ("_train", "_test")
         elif "x" in arrays and "y" in arrays:
             parts = ("",)
         else:
