@@ -221,8 +221,8 @@ def unrolled_levels(
     spread = np.sqrt(np.maximum(fan * (1 - fan / p["n_in"]), 0))
     max_fan = np.minimum(fan + 2 * spread, p["n_in"])
     family = context.family
-    dsp_levels = family.multiplier_levels * context.constant(f"multiplier_levels|{family.name}")
-    dsp_levels = dsp_levels * (p["input_bits"] + p["weight_bits"]) / 32
+    wide_levels = family.multiplier_levels * context.constant(f"multiplier_levels|{family.name}")
+    dsp_levels: Array = wide_levels * (p["input_bits"] + p["weight_bits"]) / 32
     dsp_cycles = dsp_levels * family.adder_ns / context.usable_ns
     dsp_levels = np.where(dsp_cycles > 1, np.ceil(dsp_cycles) * per_cycle, dsp_levels)
     multiply = np.where(
