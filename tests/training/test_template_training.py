@@ -71,7 +71,7 @@ def test_random_networks_of_a_template_learn(name, shape, tmp_path):
 def test_their_widths_can_be_learned(name, shape, tmp_path):
     """In every template but tables and autoencoders: a space without the domains that training takes over has the same networks."""
     candidates, arrays = drawn(name, shape, tmp_path, lut_budget=[4000]), task(shape, 300)
-    options = PrecisionOptions(epochs=8, batch_size=64, validation_fraction=0.25)
+    options = PrecisionOptions(epochs=24, batch_size=64, validation_fraction=0.25)
     result = train_learned(candidates, np.full(len(candidates), 4000.0), arrays, options, seed=2)
     for network in result.networks:
         words = network.input_type.draw(np.random.default_rng(3), 200).reshape(200, -1)
