@@ -158,7 +158,8 @@ def ours(
     )
     with worker_pool() as pool:
         groups, seconds = learned(pool, candidates, budgets, task, options, seeds, polish_values)
-        designs = _spread(pool, _best, [(group, task, judge) for group in groups])
+        best = _spread(pool, _best, [(group, task, judge) for group in groups])
+    designs = [design for design in best if design is not None]
     return designs, epochs * len(budgets) * seeds / seconds
 
 
@@ -189,8 +190,14 @@ def _spread(pool: Executor | None, function: Callable[..., T], jobs: Sequence[tu
 
 def _best(
     trained: Sequence[QuantizedNetwork], task: TaskArrays, judge: tuple[np.ndarray, np.ndarray]
-) -> Design:
-    """Choose one of the trainings of a budget by its training error, and synthesise it."""
+) -> Design | None:
+    """Choose one of the trainings of a budget by its training error, and synthesise it.
+
+    Trainings that ended in constant outputs are no designs; None where all of them did.
+    """
+    trained = [n for n in trained if solve_network(n) is not None]
+    if not trained:
+        return None
     costs = [float(trace_network(n).cost) for n in trained]
     errors = [1.0 - merit_of(n, task, task.x_train, task.y_train, weights=None) for n in trained]
     # trainings of one budget differ by a few LUT: 1 % of them is worth 0.04 points (the front's slope)
