@@ -10,7 +10,7 @@ graph has, read by the same layer types.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -296,7 +296,7 @@ class _Reader:
             n_in, n_filt = int(config["n_in"]), int(config.get("n_filt", -1))
             n = n_in if n_filt < 1 else n_filt
             kind = "BatchNormalization"
-            inputs = [sources[0].arranged(lambda a: a.reshape(-1, n))]
+            inputs = [_reshaped(sources[0], (-1, n))]
             for name, alias in zip(constants, ("scale_t", "bias_t"), strict=False):
                 inputs.append(self._constant(name, types.get(alias), label, (n,)))
         elif function in _ACTIVATIONS:
@@ -314,15 +314,13 @@ class _Reader:
         elif function.startswith("concatenate"):
             kind, rank = "Concatenate", int(function[-2])
             inputs = [
-                v.arranged(
-                    lambda a, k=k: a.reshape([config[f"n_elem{k}_{i}"] for i in range(rank)])
-                )  # type: ignore[misc]
+                _reshaped(v, [config[f"n_elem{k}_{i}"] for i in range(rank)])
                 for k, v in enumerate(sources, 1)
             ]
         elif "pooling" in function:
-            shape = _read_shape(function, config)
-            assert shape is not None, "pools say what they read"
-            inputs = [sources[0].arranged(lambda a: a.reshape(shape))]
+            pooled = _read_shape(function, config)
+            assert pooled is not None, "pools say what they read"
+            inputs = [_reshaped(sources[0], pooled)]
             operation = str(config.get("pool_op", "")).rpartition(":")[2]
             kind = f"{'Global' if function.startswith('global') else ''}Pooling.{operation}"
             if operation == "Average":
@@ -334,7 +332,7 @@ class _Reader:
             if shape is None or perm is None:
                 raise label.refuse("does not say how it moves its axes; write the project again")
             kind, attributes["perm"] = "Transpose", perm
-            inputs = [sources[0].arranged(lambda a: a.reshape(shape))]
+            inputs = [_reshaped(sources[0], shape)]
         else:
             kind = function
         result = read_node(
@@ -411,8 +409,9 @@ class _Reader:
         )
         attributes = {key: value for key, value in config.items() if isinstance(value, (int, str))}
         if call.function in _DENSE:
-            kind, shape = "Dense", (int(config["n_in"]),)
-            sizes = (shape[0], int(config["n_out"]))
+            kind = "Dense"
+            sizes = (int(config["n_in"]), int(config["n_out"]))
+            shape: tuple[int, ...] = sizes[:1]
             kernel: tuple[int, ...] = sizes
         else:
             known = _read_shape(call.function, config)
@@ -443,7 +442,7 @@ class _Reader:
             Foreign(
                 kind=f"hls4ml.{kind}",
                 name=label.name,
-                inputs=(source.arranged(lambda a: a.reshape(shape)), weights, bias),
+                inputs=(_reshaped(source, shape), weights, bias),
                 attributes=attributes,
             ),
             self.draft,
@@ -469,6 +468,10 @@ class _Reader:
         whole = np.rint(np.ldexp(mantissa, 53)).astype(np.int64)
         zeros = np.frexp((whole & -whole).astype(np.float64))[1] - 1
         return float(np.ldexp(source.lsb, int((exponent - 53 + zeros).min())))
+
+
+def _reshaped(value: Value, shape: Sequence[int]) -> Value:
+    return value.arranged(lambda a: a.reshape(shape))
 
 
 def _read_shape(function: str, config: Mapping[str, Any]) -> tuple[int, ...] | None:

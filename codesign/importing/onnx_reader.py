@@ -136,8 +136,8 @@ def read_onnx(
             known[node.output[0]] = _constant_node(node, foreign, stored)
             continue
         if node.op_type == "Shape":
-            shape = [1, *foreign.value().shape]
-            known[node.output[0]] = Constant(values=np.asarray(shape, dtype=np.float64))
+            sizes = np.asarray([1, *foreign.value().shape], dtype=np.float64)
+            known[node.output[0]] = Constant(values=sizes)
             continue
         if node.op_type == "Split":
             known.update(_split(node, foreign))

@@ -129,7 +129,7 @@ class _Weights:
             k = counts[snake] = counts.get(snake, -1) + 1
             names = (layer["config"]["name"], snake if k == 0 else f"{snake}_{k}")
             place = next((groups[name] for name in names if name in groups), None)
-            stored = [] if place is None or "vars" not in place else place["vars"]
+            stored: Any = [] if place is None or "vars" not in place else place["vars"]
             self._arrays[layer["config"]["name"]] = [
                 np.asarray(stored[str(i)], dtype=np.float64) for i in range(len(stored))
             ]
@@ -570,7 +570,7 @@ def quantized_weights(
         return _ternary(x, options, "auto_po2" if alpha is None and is_kernel else alpha)
     if function in ("binary", "stochastic_binary"):
         sign = np.where(x >= 0, np.float32(1), np.float32(-1))
-        sign = (sign + 1) / 2 if options.get("use_01") else sign
+        sign = ((sign + 1) / 2 if options.get("use_01") else sign).astype(np.float32)
         alpha = "auto_po2" if alpha is None and is_kernel else alpha
         scale = _scale(1.0 if alpha is None else alpha, x, sign)
         return np.asarray(sign * scale, dtype=np.float64), np.asarray(scale, dtype=np.float64), 2
@@ -586,7 +586,8 @@ def _axes(x: NDArray[np.float32]) -> tuple[int, ...]:
 
 
 def _power(scale: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.exp2(np.rint(np.log(scale + np.float32(_EPSILON)) / np.float32(np.log(2.0))))
+    octaves = np.rint(np.log(scale + np.float32(_EPSILON)) / np.float32(np.log(2.0)))
+    return np.asarray(np.exp2(octaves), dtype=np.float32)
 
 
 def _scale(alpha: Any, x: NDArray[np.float32], q: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -610,7 +611,9 @@ def _bits(x: NDArray[np.float32], options: Config, alpha: Any) -> tuple[Floats, 
 
         def words() -> NDArray[np.float32]:
             v = np.floor(np.abs(u) / scale + np.float32(0.5))
-            return np.sign(u) * np.where(v < levels / 2, v, levels / 2)
+            return np.asarray(
+                np.sign(u) * np.where(v < levels / 2, v, levels / 2), dtype=np.float32
+            )
 
         if "po2" in alpha:
             scale = _power(scale)
@@ -642,10 +645,10 @@ def _ternary(x: NDArray[np.float32], options: Config, alpha: Any) -> tuple[Float
     scale = _power(scale) if "po2" in alpha else scale
     for _ in range(int(options.get("number_of_unrolls", 5))):
         v = scale * np.rint(x / scale)
-        q = (np.abs(v) >= scale / 2) * np.sign(x)
-        scale = _scale(alpha, x, q)
+        signs = np.asarray((np.abs(v) >= scale / 2) * np.sign(x), dtype=np.float32)
+        scale = _scale(alpha, x, signs)
     step = np.asarray(scale, dtype=np.float64)
-    return np.asarray(q * step, dtype=np.float64), step, 2
+    return np.asarray(signs * step, dtype=np.float64), step, 2
 
 
 def _powers(

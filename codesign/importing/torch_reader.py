@@ -7,7 +7,6 @@ here as one node each (`FixedPoint`) with sign, width and integer bits of every 
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 import tempfile
 import warnings
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from codesign.errors import CodesignError, DesignError
 from codesign.export.backends.base import quiet_hls4ml
-from codesign.importing.onnx_reader import QUANTIZERS, check_onnx, load_onnx, read_onnx
+from codesign.importing.onnx_reader import QUANTIZERS, check_onnx, read_onnx
 from codesign.ir import FixedPoint
 from codesign.layers._import import Draft, Value
 from codesign.tools import require_module
@@ -68,34 +67,36 @@ def _torch_graph(module: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
     example = tuple(torch.zeros((1, *shape)) for shape in shapes)
     names = ["x"] if len(shapes) == 1 else [f"x{i}" for i in range(len(shapes))]
     packages = {type(part).__module__.partition(".")[0] for part in module.modules()}
-    buffer = io.BytesIO()
     try:
-        with warnings.catch_warnings(), quiet_hls4ml():
+        with (
+            warnings.catch_warnings(),
+            quiet_hls4ml(),
+            tempfile.TemporaryDirectory(prefix="codesign-") as folder,
+        ):
+            path = Path(folder) / "module.onnx"
             warnings.simplefilter("ignore")  # its exporter warns of itself
             if "brevitas" in packages:
                 require_module("onnxscript")
                 export = require_module("brevitas.export").export_qonnx
-                with tempfile.TemporaryDirectory(prefix="codesign-") as folder:
-                    path = Path(folder) / "module.onnx"
-                    export(module, args=example, export_path=str(path))
-                    return load_onnx(path)
-            with _traced_quantizers(module):
-                torch.onnx.export(
-                    module,
-                    example,
-                    buffer,
-                    dynamo=False,  # the newer one needs onnxscript and takes ten times as long
-                    opset_version=17,
-                    input_names=names,
-                    dynamic_axes={name: {0: "n"} for name in names},
-                )
+                export(module, args=example, export_path=str(path))
+            else:
+                with _traced_quantizers(module):
+                    torch.onnx.export(
+                        module,
+                        example,
+                        str(path),
+                        dynamo=False,  # the newer one needs onnxscript and takes ten times as long
+                        opset_version=17,
+                        input_names=names,
+                        dynamic_axes={name: {0: "n"} for name in names},
+                    )
+            model = onnx.load(str(path))
     except CodesignError:
         raise
     except Exception as error:  # whatever tracing somebody's module raises
         raise DesignError(
             f"PyTorch cannot write the module as ONNX ({' '.join(str(error).split())[:300]}); make its forward traceable"
         ) from error
-    model = onnx.load_from_string(buffer.getvalue())
     check_onnx(model, type(module).__name__)
     return model
 

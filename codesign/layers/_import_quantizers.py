@@ -154,7 +154,7 @@ def read_fixed_point(node: Foreign, draft: Draft) -> Value | Constant:
     held = grid.type(known.shape)
     low = np.where(grid.narrow & held.signed, held.min_words + 1, held.min_words)
     words = np.maximum(held.words_from_values(known.real), low)
-    return Constant(values=held.values_from_words(words))
+    return Constant(values=held.values_from_words(words.astype(np.int64)))
 
 
 def read_hls4ml_quantizer(node: Foreign, draft: Draft) -> Value:
