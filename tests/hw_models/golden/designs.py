@@ -2,7 +2,12 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
+from hw_models.primitives.turns import KINDS
+from hw_models.record_lowering import batch_records, lower_record
 from hw_models.records import LayerRecord, Record
+from hw_models.types import MATVEC_STRATEGIES, DesignBatch, OpBatch
 
 _VIVADO, _VITIS = ("Vivado HLS", "2020.1"), ("Vitis HLS", "2024.1")
 _FAST, _SLOW, _VIRTEX7 = "xcvu9p-flga2104-2-e", "xc7z020-clg400-1", "xc7vx690tffg1927-2"
@@ -53,8 +58,48 @@ _KNOWN = {
 }  # fmt: skip
 
 
-def designs() -> Iterator[Record]:
-    """Yield every design."""
+def designs() -> Iterator[tuple[str, DesignBatch]]:
+    """Yield name and operations of every design."""
+    for record in _records():
+        ((_, batch),) = batch_records([record], [lower_record(record)])
+        yield record.id, batch
+    yield from _without_records()
+
+
+def _without_records() -> Iterator[tuple[str, DesignBatch]]:
+    """Yield designs of what no record can say: products of two variables, and particles that take turns."""
+    sums = {"n_in": 8.0, "n_out": 16.0, "input_bits": 8.0, "weight_bits": 6.0}
+    for reuse in (1.0, 16.0):
+        product = _op("product", 0, sums | {"reuse_factor": reuse, "n_instances": 2.0})
+        yield f"product by {reuse:.0f}", _batch(product, tool="vitis_hls", tool_version="2024.1")
+    yield "product in plain RTL", _batch(_op("product", 0, sums), tool="alkaid")
+    matrix = sums | {
+        "strategy": float(MATVEC_STRATEGIES.index("distributed_arithmetic")), "reuse_factor": 1.0,
+        "input_is_signed": 1.0, "accumulator_bits": 17.0, "zero_fraction": 0.25, "has_bias": 1.0, "n_instances": 4.0,
+    }  # fmt: skip
+    for turns in (2.0, 8.0):
+        for kind in range(len(KINDS)):
+            between = {"kind": float(kind), "n_bits": 96.0, "n_turns": turns}
+            yield f"{KINDS[kind]} between {turns:.0f} turns", _batch(
+                _op("matvec", 0, matrix), _op("turns", 1, between), _op("matvec", 2, matrix), tool="alkaid",
+            )  # fmt: skip
+
+
+def _op(primitive: str, stage: int, parameters: dict[str, float]) -> OpBatch:
+    return OpBatch(
+        primitive=primitive, design=np.zeros(1, dtype=np.int64), stage=np.array([stage]),
+        parameters={name: np.array([value]) for name, value in parameters.items()},
+    )  # fmt: skip
+
+
+def _batch(*ops: OpBatch, tool: str, tool_version: str = "") -> DesignBatch:
+    return DesignBatch(
+        n_designs=1, clock_period_ns=np.array([2.5]), clock_uncertainty_ns=np.full(1, np.nan), part=_FAST,
+        tool=tool, tool_version=tool_version, io_type="io_parallel", ops=ops,
+    )  # fmt: skip
+
+
+def _records() -> Iterator[Record]:
     network = (_dense(16, 32), _relu(32), _dense(32, 5, input_precision="ap_ufixed<8,0>"))
     for tool in (_VIVADO, _VITIS, ("Vitis HLS", "2021.1"), ("Vivado HLS", "2017.2")):
         for part, clock_ns in ((_FAST, 5.0), (_SLOW, 5.0), (_FAST, 2.5)):
