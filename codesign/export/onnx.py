@@ -470,6 +470,7 @@ def qonnx_evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:
         def _run(  # type: ignore[no-untyped-def]
             self, x, scale, zero, bits, signed=None, narrow=None, rounding_mode=None
         ):
-            return (quant(x, scale, zero, bits, signed, narrow, rounding_mode).astype(x.dtype),)
+            mode = rounding_mode or "ROUND"  # the only attribute that may be left out
+            return (quant(x, scale, zero, bits, signed, narrow, mode).astype(x.dtype),)
 
     return ReferenceEvaluator(model, new_ops=[Quant])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -154,5 +155,9 @@ def fixed_point(precision: Any, name: str) -> FixedPoint | None:
 
 def _cast(node: Foreign, draft: Draft, value: Value, layer: Any) -> Value:
     """Round to the type of a layer's result, which does nothing where the sums fit it."""
-    fmt = fixed_point(layer.get_output_variable().type.precision, str(layer.name))
-    return value if fmt is None else draft.rounded(node, value, Grid.of(fmt))
+    precision = layer.get_output_variable().type.precision
+    fmt = fixed_point(precision, str(layer.name))
+    if fmt is None:
+        return value
+    is_symmetric = str(getattr(precision, "saturation_mode", None)).endswith("SAT_SYM")
+    return draft.rounded(node, value, replace(Grid.of(fmt), narrow=is_symmetric))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 
-from codesign.errors import unknown_name
+from codesign.errors import DesignError, unknown_name
 from codesign.layers import LAYERS
-from codesign.layers._import import Constant, Draft, Foreign, Value
+from codesign.layers._import import Constant, Draft, Foreign, Refused, Value
 from codesign.layers.base import Layer
 
 
@@ -26,4 +26,9 @@ def read_node(node: Foreign, draft: Draft) -> Value | Constant:
         framework, _, operator = node.kind.partition(".")
         known = sorted(k.partition(".")[2] for k in _readers() if k.startswith(f"{framework}."))
         raise node.refuse(f"no layer is built from it; {unknown_name('operator', operator, known)}")
-    return layer.read(node, draft)
+    try:
+        return layer.read(node, draft)
+    except Refused:
+        raise
+    except DesignError as error:  # of a layer of ours, by our name
+        raise node.refuse(str(error)) from error

@@ -78,6 +78,8 @@ def check_onnx(model: onnx.ModelProto, path: str) -> None:
             raise DesignError(
                 f"{label}: branches at run time; export the network without control flow"
             )
+        if node.op_type in ("GRU", "LSTM", "RNN"):
+            raise DesignError(f"{label}: is recurrent, of which no layer is built; unroll it")
         if node.op_type in local:
             raise DesignError(f"{label}: is a function of the file's own; inline it (onnx.inliner)")
         is_known = node.domain in ("", "ai.onnx") or "qonnx" in node.domain or "finn" in node.domain

@@ -142,6 +142,10 @@ class Value:
         return replace(self, index=index, gain=gain, offset=offset)
 
 
+class Refused(DesignError):
+    """What cannot be built; its sentence names the foreign node."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Foreign:
     """A node of a foreign graph.
@@ -163,7 +167,7 @@ class Foreign:
 
     def refuse(self, why: str) -> DesignError:
         """Return the error that names this node."""
-        return DesignError(f"{self}: {why}")
+        return Refused(f"{self}: {why}")
 
     def value(self, i: int = 0) -> Value:
         """Return an input that is computed.
@@ -442,6 +446,10 @@ class Draft:
         )
         name = self._add_dense(node, value.node, mapped, bias)
         return _fresh(name, np.arange(positions * n_out).reshape(*value.shape[:-1], n_out))
+
+    def read(self, node: Foreign, value: Value) -> Value:
+        """Return a value without a function pending, which any number of attempts may use."""
+        return self._read(value, node)
 
     def rounded(self, node: Foreign, value: Value, grid: Grid) -> Value:
         """Return a value rounded to a grid, with the function that stands before it."""
@@ -810,8 +818,8 @@ class Draft:
         function, value = value.function, replace(value, function="")
         if not is_per_lane:
             value = self._flattened(value)
-            gain, offset = value.gain.ravel(), value.offset.ravel()
             value = self._matrix(node, value, Constant(values=np.eye(value.index.size)))
+            self._open[value.node].is_scaled = True
             return replace(value, function=function)
         name = self._add_dense(node, value.node, Constant(values=np.diag(gain)), offset)
         self._open[name].is_scaled = True
@@ -1034,7 +1042,10 @@ class Draft:
                 "pruned_fraction": min(n_zeros, 0.99),
             },
         )
-        self._place(node, {"weight": weights, "bias": bias}, None)
+        try:
+            self._place(node, {"weight": weights, "bias": bias}, None)
+        except DesignError as error:
+            raise Refused(f"{opened.origin}: {error}") from error
 
     def _weight_words(self, opened: _Open) -> Words:
         values, known = opened.weights.values, opened.weights.type

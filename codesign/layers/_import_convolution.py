@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -27,9 +28,7 @@ def read_convolution(node: Foreign, draft: Draft) -> Value:
         weights = weights.arranged(lambda w: np.moveaxis(w, (0, 1), (-1, -2)))
         value = value.arranged(lambda a: np.moveaxis(a, 0, -1))
     *kernel, n_channels, n_filters = weights.shape
-    if str(node.attributes.get("auto_pad", "NOTSET")) not in ("NOTSET", "VALID"):
-        raise node.refuse("pads by auto_pad; export it with explicit pads")
-    strides, dilations, pads = _window_of(node, n_axes)
+    strides, dilations, pads = window_of(node, kernel, value.shape[:-1])
     groups = int(node.attributes.get("group", 1))
     if n_channels * groups != value.shape[-1]:
         raise node.refuse(
@@ -44,7 +43,7 @@ def read_convolution(node: Foreign, draft: Draft) -> Value:
     if is_plain and (product := _as_patches(node, draft, value, weights, window)):
         result = product
     else:
-        matrix, shape = _as_matrix(value.shape, weights, strides, dilations, pads, groups)
+        matrix, shape = window_matrix(value.shape, weights, strides, dilations, pads, groups)
         if min(shape) < 1:
             raise node.refuse(f"its window does not fit the shape {value.shape}")
         result = draft.linear_map(node, value, matrix, shape)
@@ -53,14 +52,28 @@ def read_convolution(node: Foreign, draft: Draft) -> Value:
     return result.arranged(lambda a: np.moveaxis(a, -1, 0)) if is_onnx else result
 
 
-def _window_of(node: Foreign, n_axes: int) -> tuple[list[int], list[int], list[int]]:
-    """Return strides, dilations, and pads (of all starts, then of all ends)."""
+def window_of(
+    node: Foreign, kernel: Sequence[int], lengths: Sequence[int]
+) -> tuple[list[int], list[int], list[int]]:
+    """Return strides, dilations, and pads (of all starts, then of all ends) of windows over axes of such lengths."""
+    n_axes = len(kernel)
     if node.kind.startswith("onnx."):
         strides, dilations = (
             [int(x) for x in node.attributes.get(name, [1] * n_axes)]
             for name in ("strides", "dilations")
         )
-        return strides, dilations, [int(x) for x in node.attributes.get("pads", [0] * 2 * n_axes)]
+        automatic = str(node.attributes.get("auto_pad", "NOTSET"))
+        if automatic in ("NOTSET", ""):
+            pads = [int(x) for x in node.attributes.get("pads", [0] * 2 * n_axes)]
+        else:  # as many windows as strides fit; an odd one goes to the end (UPPER) or the start (LOWER)
+            reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
+            missing = [
+                max((-(-n // s) - 1) * s + r - n, 0) if automatic != "VALID" else 0
+                for n, s, r in zip(lengths, strides, reach, strict=True)
+            ]
+            less, more = [m // 2 for m in missing], [m - m // 2 for m in missing]
+            pads = [*more, *less] if automatic == "SAME_LOWER" else [*less, *more]
+        return strides, dilations, pads
     axes = ("height", "width")[-n_axes:]
 
     def listed(stem: str, default: int) -> list[int]:
@@ -87,7 +100,7 @@ def _as_patches(
     return draft.dense(node, windows, matrix)
 
 
-def _as_matrix(
+def window_matrix(
     shape: tuple[int, ...],
     weights: Constant,
     strides: list[int],
@@ -139,7 +152,7 @@ def _as_matrix(
     if weights.scale is not None:
         scale = np.broadcast_to(weights.scale, weights.shape)
         if (scale == scale.reshape(-1, n_filters)[0]).all():
-            plain, _ = _as_matrix(
+            plain, _ = window_matrix(
                 shape,
                 Constant(values=weights.values, type=weights.type),
                 strides,

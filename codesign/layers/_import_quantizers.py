@@ -12,17 +12,26 @@ from codesign.ir import TensorType
 from codesign.ir.fixed_point import round_values
 from codesign.layers._import import Constant, Draft, Floats, Foreign, Grid, Value, is_power_of_two
 
-#: QONNX' names of rounding modes that `FixedPoint` has.  Source: qonnx, docs/qonnx-custom-ops/quant_op.md.
-_QONNX_ROUNDINGS = {"ROUND": "RND_CONV", "FLOOR": "TRN", "DOWN": "TRN", "HALF_UP": "RND"}
+#: QONNX' names of rounding modes that `FixedPoint` has, and of those that it has of values that are never negative:
+#: DOWN cuts towards zero, HALF_UP rounds halves away from it.  Source: qonnx 1.0, custom_op/general/intquant.py.
+_QONNX_ROUNDINGS = {"ROUND": "RND_CONV", "HALF_EVEN": "RND_CONV", "FLOOR": "TRN"}
+_UNSIGNED_ROUNDINGS = {"DOWN": "TRN", "HALF_UP": "RND"}
 
 
 def read_quant(node: Foreign, draft: Draft) -> Value | Constant:
     """Read a QONNX `Quant`: scale, zero point and width are inputs, sign and rounding attributes."""
     scale, zero, width = (node.constant(i).real for i in (1, 2, 3))
+    if missing := [name for name in ("signed", "narrow") if name not in node.attributes]:
+        raise node.refuse(f"does not say {missing[0]}, which QONNX requires; export it again")
     mode = str(node.attributes.get("rounding_mode", "ROUND")).upper()
-    if mode not in _QONNX_ROUNDINGS:
+    signed = bool(node.attributes["signed"])
+    rounding = _QONNX_ROUNDINGS.get(mode)
+    if rounding is None and not (signed and _is_negative(node)):
+        rounding = _UNSIGNED_ROUNDINGS.get(mode)
+    if rounding is None:
         raise node.refuse(
-            f"rounds by {mode}, which no fixed-point type does; use {', '.join(_QONNX_ROUNDINGS)}"
+            f"rounds {'signed values ' * signed}by {mode}, which no fixed-point type does; use"
+            f" {', '.join(_QONNX_ROUNDINGS)}"
         )
     if (np.asarray(width) % 1).any() or (np.asarray(width) < 1).any():
         raise node.refuse(
@@ -30,15 +39,15 @@ def read_quant(node: Foreign, draft: Draft) -> Value | Constant:
         )
     if not (scale > 0).all():
         raise node.refuse("its scale is not above zero; export the network again")
-    signed, bits = bool(node.attributes.get("signed", 1)), np.asarray(width, dtype=np.int64)
-    narrow = bool(node.attributes.get("narrow", 0))
+    bits = np.asarray(width, dtype=np.int64)
+    narrow = bool(node.attributes["narrow"])
     if signed and (bits == 1).all():
         raise node.refuse("is one signed bit, which QONNX reads as -1 and +1; use two bits")
     grid = Grid(
         step=scale,
         bits=bits,
         signed=np.asarray(signed),
-        rounding=_QONNX_ROUNDINGS[mode],
+        rounding=rounding,
         overflow="SAT",
         narrow=narrow,
     )
@@ -113,7 +122,7 @@ def read_clip(node: Foreign, draft: Draft) -> Value | Constant:
             ends[i - 1] = known.real if known is not None else _attribute(node, name)
     else:
         ends[operator == "Min"] = constants[0].real
-    ends = [None if end is None else _event(end, node.values[0]) for end in ends]
+    ends = [None if end is None else event_constant(node, end, node.values[0]) for end in ends]
     (value,) = node.values
     return draft.clipped(node, value, *ends)
 
@@ -190,7 +199,8 @@ def _quantized(node: Foreign, draft: Draft, grid: Grid, zero: Floats) -> Value |
         low = np.where(grid.signed, low + 1.0, low)
         high = np.where(grid.signed, high, high - 1.0)
     if isinstance(known, Constant):
-        steps = known.real / grid.step + zero
+        # frameworks decide in float32, where 0.35 / 0.1 is a tie
+        steps = (known.real.astype(np.float32) / grid.step.astype(np.float32)).astype(float) + zero
         words = np.clip(round_values(steps, grid.rounding), low, high) - zero
         bits = grid.bits if not zero.any() else grid.bits + 1
         return _constant(words, bits, np.asarray(grid.signed) | zero.any(), grid.step)
@@ -242,13 +252,25 @@ def _attribute(node: Foreign, name: str) -> Floats | None:
     return None if known is None else np.asarray(float(known))
 
 
-def _event(values: Floats, value: Value) -> Floats:
-    """Return a constant without the batch axis."""
-    return event_constant(values, value)
+def _is_negative(node: Foreign) -> bool:
+    """Whether what a quantizer reads may be negative."""
+    known = node.inputs[0]
+    return (
+        bool((known.real < 0).any())
+        if isinstance(known, Constant)
+        else node.value().function != "relu"
+    )
 
 
-def event_constant(values: Floats, value: Value) -> Floats:
-    """Return a constant that broadcasts against batches of a value without its axis of the batch."""
-    if values.ndim == len(value.shape) + 1 and values.shape[0] == 1:
-        return np.asarray(values[0])
-    return np.asarray(values)
+def event_constant(node: Foreign, values: Floats, value: Value) -> Floats:
+    """Return a constant that broadcasts against batches of a value without its axis of the batch.
+
+    Raises:
+        DesignError: it has an axis where the batch is.
+    """
+    n_more = values.ndim - len(value.shape)
+    if n_more > 1 or (n_more == 1 and values.shape[0] != 1):
+        raise node.refuse(
+            f"combines one event of {value.shape} with a constant {values.shape}, which moves the batch"
+        )
+    return np.asarray(values[0] if n_more == 1 else values)

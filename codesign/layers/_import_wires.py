@@ -29,6 +29,10 @@ def _is_constant(node: Foreign) -> bool:
 def read_identity(node: Foreign) -> Value | Constant:
     """Pass on what is read: Identity, a cast between floats, dropout in inference."""
     known = node.inputs[0]
+    # TensorProto: FLOAT, FLOAT16, DOUBLE, BFLOAT16; whole numbers are cut towards zero
+    is_float = int(node.attributes.get("to", 1)) in (1, 10, 11, 16)
+    if node.kind == "onnx.Cast" and isinstance(known, Value) and not is_float:
+        raise node.refuse("cuts fractions off towards zero; use Floor and Clip, or a quantizer")
     if node.kind == "onnx.Dropout":
         mode = node.optional(2)
         if mode is not None and mode.real.any():

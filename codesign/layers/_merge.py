@@ -142,11 +142,9 @@ class Combination(Layer):
     def read_constant(self, node: Foreign, draft: Draft, value: Value) -> Value:
         """Combine a value with a constant: a gain and an offset."""
         is_first = isinstance(node.inputs[0], Constant)
-        constant = event_constant(node.constant(0 if is_first else 1).real, value)
+        constant = event_constant(node, node.constant(0 if is_first else 1).real, value)
         if self.is_product:
             if node.kind.endswith("Div"):
-                if is_first:
-                    raise node.refuse("divides by a computed tensor; no layer does")
                 constant = 1.0 / constant
             return draft.affine(value, constant, 0.0)
         at_zero = self.combine(constant, 0.0) if is_first else self.combine(0.0, constant)

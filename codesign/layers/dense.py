@@ -265,19 +265,17 @@ class Dense(Layer):
         value, weights = node.value(), node.constant(1)
         if node.kind == "onnx.Gemm":
             known = node.attributes
-            if int(known.get("transA", 0)) or float(known.get("alpha", 1.0)) != 1.0:
-                raise node.refuse("transposes or scales what it reads; export it as MatMul and Add")
+            if int(known.get("transA", 0)):
+                raise node.refuse("transposes what it reads; export it as MatMul and Add")
             if int(known.get("transB", 0)):
                 weights = weights.arranged(np.transpose)
         if weights.values.ndim != 2:
             raise node.refuse(f"has weights of shape {weights.shape}; expected a matrix")
         product = draft.dense(node, value, weights)
         bias = node.optional(2)
-        if bias is None:
-            return product
-        return draft.affine(
-            product, 1.0, np.ravel(bias.real) * float(node.attributes.get("beta", 1.0))
-        )
+        gain, share = (float(node.attributes.get(name, 1.0)) for name in ("alpha", "beta"))
+        offset = 0.0 if bias is None else np.ravel(bias.real) * share
+        return draft.affine(product, gain, offset)
 
     def examples(self) -> list[dict[str, Any]]:
         return [

@@ -46,6 +46,7 @@ _READERS: Mapping[str, Callable[[Foreign, Draft], Value | Constant]] = {
     "onnx.Min": read_clip,
     "onnx.Floor": read_rounding,
     "onnx.Round": read_rounding,
+    "onnx.Neg": lambda node, draft: draft.affine(node.value(), -1.0, 0.0),
     "hls4ml.FixedPointQuantizer": read_hls4ml_quantizer,
     "hls4ml.Activation.linear": lambda node, draft: node.value(),
 }

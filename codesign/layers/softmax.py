@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from codesign.errors import DesignError, ExportError
 from codesign.ir import FixedPoint, Tensors, TensorType, covering_format
+from codesign.ir.fixed_point import MAX_BITS
 from codesign.layers import LAYERS
 from codesign.layers._activation import (
     RESULT_BITS,
@@ -141,7 +142,7 @@ class SoftmaxTables:
     @property
     def largest_product(self) -> int:
         """The greatest word of such a product: a single value that is not 0."""
-        return int(self.exponentials[0] * self.reciprocals[0])
+        return int(self.exponentials[0]) * int(self.reciprocals[0])
 
 
 class Softmax(Layer):
@@ -217,6 +218,10 @@ class Softmax(Layer):
         if result.shape != site.source.shape:
             raise DesignError(
                 f"its type has shape {result.shape}, it reads {site.source.shape}; quantize the network again"
+            )
+        if (bits := self.largest_sum(site).bit_length()) > MAX_BITS:
+            raise DesignError(
+                f"its products need {bits} bits, words hold {MAX_BITS}; give its result fewer bits"
             )
         if result.overflow == "WRAP":
             return WordRange(type=result, low=result.min_words, high=result.max_words)

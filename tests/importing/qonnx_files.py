@@ -76,7 +76,8 @@ def mlp(
 ) -> Path:
     """Write an MLP with float biases; `scale` makes every scale no power of two."""
     rng, g = np.random.default_rng(len(widths)), Graph()
-    current = g.quant("x", "xq", scale / 16, bits + 2, mode=mode)
+    signed = mode if mode in ("ROUND", "FLOOR") else "ROUND"  # others are of unsigned values only
+    current = g.quant("x", "xq", scale / 16, bits + 2, mode=signed)
     for i, (n_in, n_out) in enumerate(zip(widths, widths[1:], strict=False)):
         weights = rng.normal(size=(n_in, n_out)) * (rng.random((n_in, n_out)) > pruned)
         g.constant(f"w{i}", weights / np.sqrt(n_in))
@@ -91,5 +92,5 @@ def mlp(
                 current, f"q{i}", scale * 2.0 ** (3 - bits), bits, signed=0, mode=mode
             )
     if rounds_output:
-        current = g.quant(current, "y", scale / 64, 12, mode=mode)
+        current = g.quant(current, "y", scale / 64, 12, mode=signed)
     return g.save(path, widths[0], widths[-1], output=current)

@@ -27,7 +27,7 @@ def _layers(imported: Imported) -> list[str]:
     return [node.layer for node in imported.network.network.nodes]
 
 
-@pytest.mark.parametrize("mode", ["ROUND", "FLOOR", "HALF_UP"])
+@pytest.mark.parametrize("mode", ["ROUND", "FLOOR", "HALF_UP", "DOWN"])
 @pytest.mark.parametrize("rounds_output", [True, False])
 def test_float_biases_are_exact_in_every_rounding(
     mode: str, rounds_output: bool, tmp_path: Path
