@@ -1,6 +1,13 @@
 """What every test may rely on."""
 
 import pytest
+from hypothesis import settings
+
+from codesign.processes import limit_threads
+
+limit_threads()  # as the command line does: threads of two test processes would wait for each other on two cores
+settings.register_profile("codesign", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("codesign")
 
 
 @pytest.fixture(scope="session", autouse=True)

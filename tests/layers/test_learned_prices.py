@@ -37,7 +37,10 @@ def input_nodes(n_positions=1, width=2):
     numbers = {"n_rows": 0.0, "n_columns": 0.0, "n_out": float(width)}
     return TrainNodes(
         layers=("input",),
-        columns={name: np.array([number]) for name, number in numbers.items()},
+        columns={
+            "shared_turns": np.array([1]),
+            **{name: np.array([number]) for name, number in numbers.items()},
+        },
         input_widths=(np.array([width]),),
         padded_inputs=(width,),
         padded_output=width,

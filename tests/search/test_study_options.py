@@ -286,7 +286,8 @@ def test_a_study_scales_its_front_within_the_budget(tmp_path):
     )
     old, new = (problem.evaluate(np.array(r.front_genomes)) for r in (before, after))
     assert new.is_feasible.all()
-    covered = (new.objectives[:, None] <= old.objectives[None]).all(axis=2).any(axis=0)
+    # batches of other sizes sum in another order: the last bit may differ
+    covered = (new.objectives[:, None] <= old.objectives[None] + 1e-12).all(axis=2).any(axis=0)
     assert covered.all()
     assert {tuple(g) for g in after.front_genomes} - {tuple(g) for g in before.front_genomes}
     # the budget binds: scaled designs that miss it were seen and left out

@@ -50,7 +50,7 @@ def test_every_kind_of_label_becomes_an_index(
         ([], None, "there are no labels"),
         (["g", "x"], ("g", "q"), "1 labels are not among the classes.*'x'"),
         ([0, 9], ("g", "q"), "not among the classes.*'9'"),
-        ([0.5, 1.0], None, "not whole numbers.*0.5.*does not regress"),
+        ([0.5, 1.0], None, "not whole numbers.*0.5.*expected classes"),
         ([np.nan, 1.0], None, "1 labels are NaN"),
         ([[1, 1], [0, 1]], None, "1 of 2 label rows are not one-hot.*row 0"),
         ([[0, 0], [0, 1]], None, "not one-hot"),
