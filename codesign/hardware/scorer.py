@@ -258,8 +258,11 @@ def lower(population: Population) -> tuple[OpBatch, ...]:
     np.minimum.at(first, population.candidate, np.arange(population.layer.size))
     ops: list[OpBatch] = []
     schedule = population.columns["schedule"].astype(np.int64)
-    for code in np.unique(population.layer):
-        rows = np.flatnonzero(population.layer == code)
+    kinds = population.layer.astype(np.uint16)  # numpy sorts 16 bits by radix
+    by_kind, edges = np.argsort(kinds, kind="stable"), np.cumsum(np.bincount(kinds))
+    for code, rows in enumerate(np.split(by_kind, edges[:-1])):
+        if not rows.size:
+            continue
         for op in LAYERS.get(population.layer_names[code]).lower(
             population.of(rows),
             design=population.candidate[rows],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,7 @@ def assemble(
     layer: Int,
     candidate: Int,
     parameters: Mapping[str, Float],
+    stage: Int,
     edges: Int,
     clock_period_ns: Float,
     flow: Int,
@@ -45,7 +47,7 @@ def assemble(
     interval_cycles: Int,
     round_reuse: bool,
 ) -> Population:
-    """Derive stages, shapes and bits of all nodes and return the finished population.
+    """Derive shapes and bits of all nodes and return the finished population.
 
     Args:
         n_candidates: how many candidates.
@@ -53,7 +55,8 @@ def assemble(
         layer: int64[m], index into `layer_names`; nodes of a candidate in topological order.
         candidate: int64[m], non-decreasing.
         parameters: declared parameters by population column, float64[m]; "strategy" (codes) and
-            "reuse_factor" for nodes with multipliers.
+            "reuse_factor" for nodes with multipliers; they become columns of the population.
+        stage: int64[m], as in `Population`.
         edges: int64[2, e], node indices (from, to).
         clock_period_ns: float64[n_candidates].
         flow, io_type: int64[n_candidates], as in `Population`.
@@ -67,32 +70,35 @@ def assemble(
             cannot take turns.
     """
     m = layer.shape[0]
-    columns = {name: np.zeros(m) for name in _column_names(tuple(layer_names))}
-    for name, values in parameters.items():
-        columns[name][:] = values
-    stage = _longest_path(m, edges)
+    columns = {name: np.zeros(m) for name in _column_names(tuple(layer_names))} | dict(parameters)
     sources = _sources(m, edges)
     has_multipliers = np.array([LAYERS.get(name).has_multipliers for name in layer_names])
     key = stage * len(layer_names) + layer
     # numpy sorts 16 bits by radix, in a tenth of the time
     order = np.argsort(key.astype(np.uint16) if key.max(initial=0) < 2**16 else key, kind="stable")
-    kind = key[order]
-    starts = np.flatnonzero(np.diff(kind, prepend=-1))
-    for rows in np.split(order, starts[1:]) if m else []:  # nodes of one type at one stage
+    place = np.empty_like(order)
+    place[order] = np.arange(m)
+    reads_at = [place[read[order]] for read in sources]
+    # what every node writes, in the order in which groups are worked on: groups write side by side, reads fetch one row
+    written = np.empty((m, len(_TENSOR)))
+    bounds = [*np.flatnonzero(np.diff(key[order], prepend=-1)).tolist(), m]
+    for start, end in pairwise(bounds):  # nodes of one type at one stage
+        rows = order[start:end]
         kind_of = LAYERS.get(layer_names[layer[rows[0]]])
         inputs = [
-            Tensors(**{of: columns[name][read[rows]] for of, name in _TENSOR.items()})
-            for read in sources[: kind_of.n_inputs[1]]
+            Tensors(**dict(zip(_TENSOR, written[read[start:end]].T, strict=True)))
+            for read in reads_at[: kind_of.n_inputs[1]]
         ]
         if len(kind_of.ranks) < len(Layer.ranks):
             for source in inputs:
                 _check_rank(kind_of, source)
         own = {p.column: columns[p.column][rows] for p in kind_of.parameters}
         output = kind_of.propagate(own, inputs)
-        for of, name in _TENSOR.items():
-            columns[name][rows] = getattr(output, of)
+        for i, of in enumerate(_TENSOR):
+            written[start:end, i] = getattr(output, of)
         if inputs:
             columns["n_in"][rows] = kind_of.fan_in(own, inputs)
+    columns |= dict(zip(_TENSOR.values(), np.ascontiguousarray(written[place].T), strict=True))
     axes = (np.maximum(columns[name], 1.0) for name in ("n_rows", "n_columns"))
     columns["n_positions"] = np.multiply(*axes)
     for slot, read in enumerate(sources):
@@ -189,7 +195,7 @@ def _take_turns(
     waiting = columns["n_positions"] / turns * columns["n_out"] * columns["output_bits"]
     columns["delayed_bits"] = np.where(turns > 1, found.crossings * waiting, 0.0)
     late = found.edges[:, turns[found.edges[1]] > 1]
-    columns["schedule"] = _longest_path(turns.size, np.concatenate([edges, late], axis=1)).astype(
+    columns["schedule"] = longest_path(turns.size, np.concatenate([edges, late], axis=1)).astype(
         np.float64
     )
 
@@ -226,14 +232,16 @@ def _column_names(layer_names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _sources(m: int, edges: Int) -> list[Int]:
     """Return, per input slot, the node that each node reads there, int64[m]; itself where none."""
-    order = np.argsort(edges[1], kind="stable")
-    source, target = edges[0][order], edges[1][order]
-    slot = np.arange(target.size) - np.searchsorted(target, target)
-    found = []
-    for index in range(int(slot.max(initial=-1)) + 1):
-        read, here = np.arange(m), slot == index
-        read[target[here]] = source[here]
+    source, target = edges
+    found, mark = [], np.empty(m, dtype=np.int64)
+    while target.size:
+        number = np.arange(target.size)
+        mark[target[::-1]] = number[::-1]  # of the edges left into a node, the first
+        is_first = mark[target] == number
+        read = np.arange(m)
+        read[target[is_first]] = source[is_first]
         found.append(read)
+        source, target = source[~is_first], target[~is_first]
     return found
 
 
@@ -247,7 +255,7 @@ def _check_rank(layer: Layer, source: Tensors) -> None:
         )
 
 
-def _longest_path(m: int, edges: Int) -> Int:
+def longest_path(m: int, edges: Int) -> Int:
     """Return each node's longest distance from a node without inputs; every edge is looked at once."""
     order = np.argsort(edges[0], kind="stable")
     target = edges[1][order]
@@ -295,13 +303,15 @@ def population_from_candidates(candidates: Sequence[Candidate]) -> Population:
             owner.append(index)
             rows.append(row)
     names = sorted({key for row in rows for key in row})
+    wires = np.array(edges, dtype=np.int64).reshape(-1, 2).T
     return assemble(
         n_candidates=len(candidates),
         layer_names=layer_names,
         layer=np.array(layer, dtype=np.int64),
         candidate=np.array(owner, dtype=np.int64),
         parameters={name: np.array([row.get(name, 0.0) for row in rows]) for name in names},
-        edges=np.array(edges, dtype=np.int64).reshape(-1, 2).T,
+        stage=longest_path(len(layer), wires),
+        edges=wires,
         clock_period_ns=np.array([c.hardware.clock_period_ns for c in candidates]),
         flow=np.array([FLOWS.index(c.hardware.flow) for c in candidates]),
         io_type=np.array([IO_TYPES.index(c.hardware.io_type) for c in candidates]),

@@ -143,6 +143,7 @@ class GivenNetwork(Template):
             layer=np.tile(base.layer, n),
             candidate=np.repeat(np.arange(n), m),
             parameters=parameters,
+            stage=np.tile(base.stage, n),
             edges=np.tile(base.edges, n) + offsets,
             clock_period_ns=clocks[genomes[:, 0]],
             flow=builds[:, 0],

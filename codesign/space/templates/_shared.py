@@ -332,8 +332,11 @@ class PopulationBuilder:
         self._layers: list[NDArray[np.int64]] = []
         self._owners: list[NDArray[np.int64]] = []
         self._values: list[dict[str, NDArray[np.float64]]] = []
-        self._edges: list[NDArray[np.int64]] = []
+        self._sources: list[list[NDArray[np.int64]]] = []
+        self._places: list[NDArray[np.int64]] = []
         self._count = 0
+        #: int64[n], nodes of each candidate so far.
+        self._counts = np.zeros(n, dtype=np.int64)
 
     def add(
         self,
@@ -346,12 +349,14 @@ class PopulationBuilder:
         owners = np.flatnonzero(present)
         rows = self._count + np.arange(owners.size)
         self._count += owners.size
-        code = np.full(self._n, self._codes[layer]) if isinstance(layer, str) else layer
-        self._layers.append(code[owners])
+        self._layers.append(
+            np.full(owners.size, self._codes[layer]) if isinstance(layer, str) else layer[owners]
+        )
         self._owners.append(owners)
         self._values.append({name: v[owners] for name, v in values.items()})
-        for source in inputs:
-            self._edges.append(np.stack([source[owners], rows]))
+        self._sources.append([source[owners] for source in inputs])
+        self._places.append(self._counts[owners])
+        self._counts[owners] += 1
         result = inputs[0].copy() if inputs else np.full(self._n, -1, dtype=np.int64)
         result[owners] = rows
         return result
@@ -377,27 +382,34 @@ class PopulationBuilder:
         interval_cycles: NDArray[np.int64] | None = None,
     ) -> Population:
         """Sort nodes by candidate and derive everything else; without an interval, particles take no turns."""
-        owner = np.concatenate(self._owners)
-        order = np.argsort(owner, kind="stable")
-        rank = np.empty_like(order)
-        rank[order] = np.arange(order.size)
-        names = {name for values in self._values for name in values}
-        parameters = {
-            name: np.concatenate(
-                [
-                    v.get(name, np.zeros(o.size))
-                    for v, o in zip(self._values, self._owners, strict=True)
-                ]
-            )[order]
-            for name in names
-        }
+        first = np.cumsum(self._counts) - self._counts
+        rank = np.concatenate(
+            [first[o] + place for o, place in zip(self._owners, self._places, strict=True)]
+        )
+        layer, owner = np.empty_like(rank), np.empty_like(rank)
+        stage, sorted_stage = np.zeros_like(rank), np.empty_like(rank)
+        parameters: dict[str, NDArray[np.float64]] = {}
+        edges, start = [], 0
+        for codes, owners, values, sources in zip(
+            self._layers, self._owners, self._values, self._sources, strict=True
+        ):
+            own = slice(start, start + owners.size)
+            rows, start = rank[own], own.stop
+            layer[rows], owner[rows] = codes, owners
+            for name, value in values.items():
+                parameters.setdefault(name, np.zeros(rank.size))[rows] = value
+            for source in sources:
+                np.maximum(stage[own], stage[source] + 1, out=stage[own])
+                edges.append(np.stack([rank[source], rows]))
+            sorted_stage[rows] = stage[own]
         return assemble(
             n_candidates=self._n,
             layer_names=layer_names,
-            layer=np.concatenate(self._layers)[order].astype(np.int64),
-            candidate=owner[order],
+            layer=layer,
+            candidate=owner,
             parameters=parameters,
-            edges=rank[np.concatenate(self._edges, axis=1)],
+            stage=sorted_stage,
+            edges=np.concatenate(edges, axis=1),
             clock_period_ns=clock_period_ns,
             flow=flow,
             io_type=io_type,
