@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from codesign.errors import CodesignError
 from codesign.results import Baseline, Choice, Results, ScoreKind, TrainedDesign, Training
 from codesign.stages.choosing import beats_constant, choose_winner
@@ -21,7 +23,8 @@ def run(setting: Setting, earlier: Results) -> Choice:
     """
     training, known = earlier.require(Training), setting.study.designs()
     constant = training.baselines[0]
-    kind = score_kinds(setting.task)[setting.task.target.score.name]
+    kinds = score_kinds(setting.task)
+    kind = kinds[setting.task.target.score.name]
     finalists = [known[digest] for digest in training.finalists]
     useful = [d for d in finalists if beats_constant(d, constant)]
     if not useful:
@@ -40,7 +43,7 @@ def run(setting: Setting, earlier: Results) -> Choice:
     if len(useful) < len(finalists):
         n = len(finalists) - len(useful)
         reason = f"{n} of {len(finalists)} finalists are no better than {constant.description} and left out. {reason}"
-    against = against_trivial(winner, training.baselines, kind)
+    against = against_trivial(winner, training.baselines, kind, kinds.get("events"))
     for sentence in (reason, against, steadiness):
         setting.reporter.message(sentence)
     return Choice(
@@ -57,14 +60,47 @@ def known_luts(setting: Setting, designs: Sequence[TrainedDesign]) -> Mapping[st
     return predicted | {digest: cells.lut for digest, cells in found.items() if cells is not None}
 
 
-def against_trivial(design: TrainedDesign, baselines: Sequence[Baseline], kind: ScoreKind) -> str:
-    """Compare a design with trivial answers on the same validation rows, in one sentence."""
+def against_trivial(
+    design: TrainedDesign,
+    baselines: Sequence[Baseline],
+    kind: ScoreKind,
+    events: ScoreKind | None,
+) -> str:
+    """Compare a design with trivial answers, in a sentence for the validation rows and one for known events.
+
+    Args:
+        design: the design.
+        baselines: the trivial answers.
+        kind: what the validation rows are judged by.
+        events: what the events of the test rows are judged by, where these are known and others.
+    """
+    said = [
+        _compared(
+            f"On the validation rows {design.digest} reaches",
+            kind,
+            design.validation.value,
+            [(b, b.validation.value, design.validation.error_of_difference(b.validation)) for b in baselines],
+        )
+    ]  # fmt: skip
+    if events is not None:
+        tests = [
+            (b, b.test.value, float(np.hypot(design.test.standard_error, b.test.standard_error)))
+            for b in baselines
+        ]
+        said.append(
+            _compared("On the events of the test rows it reaches", events, design.test.value, tests)
+        )
+    return " ".join(said)
+
+
+def _compared(
+    opening: str, kind: ScoreKind, value: float, others: Sequence[tuple[Baseline, float, float]]
+) -> str:
     parts = []
-    for baseline in baselines:
-        gain = design.validation.value - baseline.validation.value
-        error = design.validation.error_of_difference(baseline.validation)
+    for baseline, other, error in others:
+        gain = value - other
         verdict = "better" if gain > error else "WORSE" if gain < -error else "NO BETTER"
         parts.append(
-            f"{verdict} than {baseline.description} ({kind.shown(baseline.validation.value):.4f}, {abs(gain):.4f} ± {error:.4f} apart)"
+            f"{verdict} than {baseline.description} ({kind.shown(other):.4f}, {abs(gain):.4f} ± {error:.4f} apart)"
         )
-    return f"On the validation rows {design.digest} reaches {kind.title} {kind.shown(design.validation.value):.4f}: {', '.join(parts)}."
+    return f"{opening} {kind.title} {kind.shown(value):.4f}: {', '.join(parts)}."

@@ -27,8 +27,10 @@ from codesign.ir import Network
 
 _HIDDEN = 32
 _FLOOR = 1e-6
+#: Layers that hold the inputs as they are.
+_INPUTS = ("input", "flatten")
 
-Form = Literal["latent", "reconstruction", "features"]
+Form = Literal["latent", "reconstruction", "features", "distance"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +64,12 @@ def evidence_of(network: Network) -> Evidence:
         nodes.append(at)
         at = network.node(at.inputs[0])
     power = 2 if nodes[-1].layer == "square" else 1
+    if at.layer in _INPUTS:
+        return Evidence(form="distance", tapped=None, power=power)
     if at.layer != "subtract":
         return Evidence(form="latent", tapped=at.name, power=power)
     compared = network.node(at.inputs[0])
-    if compared.layer in ("input", "flatten"):
+    if compared.layer in _INPUTS:
         return Evidence(form="reconstruction", tapped=None, power=power)
     return Evidence(form="features", tapped=compared.name, power=power)
 

@@ -361,9 +361,10 @@ class _Training:
                 loss = self._loss(logits, targets[:, window], self._model.tapped, weight)
             else:
                 loss = self._loss(logits, targets[:, window], teacher, weight)
-            self._optimiser.zero_grad(set_to_none=True)
-            loss.sum().backward()
-            self._optimiser.step()
+            if loss.requires_grad:  # distances from the mean event have nothing to learn
+                self._optimiser.zero_grad(set_to_none=True)
+                loss.sum().backward()
+                self._optimiser.step()
             total += loss.detach()
             self._step += 1
         self.loss[self._active, epoch] = (total / self._n_batches).cpu().numpy()

@@ -72,6 +72,11 @@ def test_designs_are_chosen_by_a_score_that_needs_no_signal_and_the_study_says_s
     assert "no signal is asked" in notes["score_without_labels"]
     names = [baseline.name for baseline in results.require(Training).baselines]
     assert names == ["constant", "distance"]  # nothing that learned from stand-ins
+    choice = results.require(Choice)
+    winner = setting.study.designs()[choice.winner].test.value
+    distance = results.require(Training).baselines[1].test.value
+    _, said = choice.against_trivial.split("On the events of the test rows it reaches ")
+    assert said.startswith(f"efficiency at 1 kHz {winner:.4f}") and f"({distance:.4f}, " in said
     for design in setting.study.designs().values():
         network = QuantizedNetwork.load(setting.study.weights_file(design.digest))
         assert evidence_of(network.network).form in ("latent", "reconstruction", "features")

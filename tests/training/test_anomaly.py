@@ -26,11 +26,11 @@ HEAD = make_head(
     "anomaly", "anomaly", ("background", "stand-in"), options=HeadOptions(name="anomaly")
 )
 TARGET = Target(heads=(HEAD,))
-FORMS = ("latent", "reconstruction", "features")
+FORMS = ("latent", "reconstruction", "features", "distance")
 
 
 def space(**domains) -> SearchSpace:
-    """A small space of all three forms, or of what is asked."""
+    """A small space of all forms, or of what is asked."""
     values = {
         "depth": [1, 2],
         "latent": [2, 3],
@@ -83,7 +83,7 @@ def test_how_a_network_ends_says_what_it_is_trained_for():
     for (score, error), evidence in found.items():
         assert evidence.form == score
         assert evidence.power == (2 if error == "square" or score == "latent" else 1)
-        assert (evidence.tapped is None) == (score == "reconstruction")
+        assert (evidence.tapped is None) == (score in ("reconstruction", "distance"))
 
 
 def test_other_networks_learned_widths_and_other_heads_are_refused():
@@ -150,7 +150,7 @@ def test_losses_are_their_formulas():
 
 def test_nothing_is_learned_from_stand_ins_and_yet_they_are_told_apart():
     """Rows of class 1 may hold anything: the networks are the same."""
-    chosen = candidates(6)
+    chosen = candidates(12)
     options = TrainingOptions(epochs=2, batch_size=32)
     task = arrays()
     first = train_population(chosen, task, options, seed=1)
@@ -164,7 +164,7 @@ def test_nothing_is_learned_from_stand_ins_and_yet_they_are_told_apart():
 
 
 def test_training_lowers_every_loss_and_keeps_features_alive():
-    chosen = candidates(6, width=[5], pruned_fraction=[0.0])
+    chosen = candidates(6, width=[5], pruned_fraction=[0.0], score=list(FORMS[:3]))
     result = train_population(chosen, arrays(), TrainingOptions(epochs=6, batch_size=32), seed=2)
     assert (result.loss[:, -1] < result.loss[:, 0]).all()
     for candidate, network in zip(chosen, result.networks, strict=True):
@@ -193,6 +193,22 @@ def test_inputs_keep_rare_large_values():
     absolute, squared = (min(errors, key=lambda i: errors[i][k]) for k in (0, 1))
     assert absolute < squared
     assert network.input_format.integer_bits == squared
+
+
+def test_the_distance_needs_no_training_and_is_the_trivial_answer():
+    """Alone in a chunk: no parameter learns; to the grid of the inputs the score is the squared distance from the mean."""
+    task = arrays()
+    (network,) = train_population(
+        candidates(1, score=["distance"], error=["square"], input_bits=[10], output_bits=[16]),
+        task,
+        TrainingOptions(epochs=1, batch_size=64),
+        seed=1,
+    ).networks
+    x = task.x_test[task.y_test == 0]
+    found = np.asarray(run_words(network, network.input_words(x)))[:, 0]
+    plain = (x.astype(np.float64) ** 2).sum(axis=1)
+    assert not [node for node in network.network.nodes if node.layer == "dense"]
+    assert np.corrcoef(found, plain)[0, 1] > 0.999
 
 
 # ---- forms ------------------------------------------------------------------------------------------
@@ -226,8 +242,8 @@ def test_the_score_is_exact_in_every_form_without_a_compiler(form):
 
     *_, before, total, last = [node.name for node in network.network.nodes]
     source = network.network.node(before).inputs[0]
-    if evidence.form == "latent":
-        plain = (values(evidence.tapped) ** 2).sum(axis=1)
+    if evidence.form in ("latent", "distance"):
+        plain = (values(source) ** 2).sum(axis=1)
     else:
         first, second = network.network.node(source).inputs
         away = np.abs(values(first) - values(second))

@@ -7,7 +7,9 @@ Then, by gene `score`:
   the encoder reaches the hardware (AXOL1TL, versions 1 to 4);
 - "reconstruction": the same blocks mirrored -> dense -> linear, and the sum of squares or magnitudes of
   what is left of the inputs (autoencoders: 57-16-3-16-57 of arXiv 2108.03986);
-- "features": the same, but what is rebuilt, and compared, is what the first block says (version 5).
+- "features": the same, but what is rebuilt, and compared, is what the first block says (version 5);
+- "distance": no layer at all, the sum of squares or magnitudes of the inputs themselves: how far an event is from the mean
+  of the scaled background.  Whatever is trained has to be better than this, at its cost.
 
 The score is rounded once, at the end; all between are exact.
 
@@ -50,7 +52,7 @@ _GLOBAL = (
 )
 _PLAIN = ("result_bits", *HARDWARE)
 _BLOCK = ("width", "activation", "batch_norm", *_PLAIN)
-_SCORES = ("latent", "reconstruction", "features")
+_SCORES = ("latent", "reconstruction", "features", "distance")
 _ERRORS = ("square", "absolute")
 
 Widths = NDArray[np.int64]
@@ -92,9 +94,10 @@ class Autoencoder(Template):
 
     def _present(self, genomes: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
         """Say which dense layers there are, bool[n] each, in the order of the data, by suffix of its genes."""
-        table, everyone = self._table, np.ones(len(genomes), dtype=bool)
-        depth = table.numbers(genomes, "depth")
-        rebuilds = ~table.holds(genomes, "score", "latent")
+        table = self._table
+        is_trained = ~table.holds(genomes, "score", "distance")
+        depth = np.where(is_trained, table.numbers(genomes, "depth"), 0)
+        rebuilds = table.holds(genomes, "score", "reconstruction", "features")
         rebuilds_inputs = table.holds(genomes, "score", "reconstruction")
         encoder = {str(k): depth >= k for k in range(1, self._n_blocks + 1)}
         decoder = {
@@ -102,7 +105,7 @@ class Autoencoder(Template):
             f"decoder_{k}": (depth >= k) & (rebuilds if k > 1 else rebuilds_inputs)
             for k in range(self._n_blocks, 0, -1)
         }
-        return encoder | {"latent": everyone} | decoder | {"rebuilt": rebuilds}
+        return encoder | {"latent": is_trained} | decoder | {"rebuilt": rebuilds}
 
     def _widths(self, genomes: NDArray[np.int64]) -> dict[str, Widths]:
         """Return how many values every dense layer writes, int64[n] each, by suffix of its genes."""
@@ -123,6 +126,7 @@ class Autoencoder(Template):
             names = _BLOCK if suffix.isdigit() else _PLAIN
             table.clear(out, ~present, *(f"{name}_{suffix}" for name in names))
         table.clear(out, table.holds(out, "score", "latent"), "error")
+        table.clear(out, table.holds(out, "score", "distance"), "depth", "latent")
         widths, width = self._widths(out), np.full(len(out), self._n_inputs)
         for suffix, present in self._present(out).items():
             table.clear_hardware(out, suffix, n_in=width, n_out=widths[suffix])
@@ -164,7 +168,7 @@ class Autoencoder(Template):
         # `add` passes its first input through where there is no node: the rebuilt one, not the compared
         difference = builder.add(rebuilds, "subtract", [compared, tip])
         tip = np.where(rebuilds, difference, tip)
-        squares = ~rebuilds | table.holds(genomes, "error", "square")
+        squares = table.holds(genomes, "score", "latent") | table.holds(genomes, "error", "square")
         error = np.where(squares, codes["square"], codes["absolute"])
         tip = builder.add(everyone, error, [tip])
         tip = builder.add(everyone, "sum_elements", [tip])
