@@ -77,7 +77,8 @@ class _Untrained:
 
     def per_network(self, parts: Sequence[tuple[Group, torch.Tensor]]) -> torch.Tensor:
         """Add up the nodes of each network: float64[k, ...] of each group to float64[n, ...]."""
-        total = torch.zeros(self.n, *parts[0][1].shape[1:], dtype=torch.float64)
+        shape = parts[0][1].shape[1:] if parts else ()  # none: networks without a matrix
+        total = torch.zeros(self.n, *shape, dtype=torch.float64)
         for group, values in parts:
             rows = torch.from_numpy(self._schedule.candidate[group.members])
             total.index_add_(0, rows, values.detach().double())
@@ -113,8 +114,13 @@ def _gradients(
 ) -> list[tuple[Group, torch.Tensor, torch.Tensor]]:
     """Return (group, weights, their gradient) of every matrix."""
     known = nets.weights()
-    gradients = torch.autograd.grad(total, [p for _, p in known])
+    gradients = _grad(total, [p for _, p in known])
     return [(g, p, d) for (g, p), d in zip(known, gradients, strict=True)]
+
+
+def _grad(total: torch.Tensor, of: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+    """Return the gradients of what there is; networks without weights have none."""
+    return torch.autograd.grad(total, of) if of else ()
 
 
 def grad_norm(nets: _Untrained) -> torch.Tensor:
@@ -155,7 +161,7 @@ def fisher(nets: _Untrained) -> torch.Tensor:
     written = nets.watch(
         lambda _, layer: any(p.dim() > 2 for p in layer.parameters()), inputs=False
     )
-    gradients = torch.autograd.grad(nets.loss(), [values for _, values in written])
+    gradients = _grad(nets.loss(), [values for _, values in written])
     parts = []
     for (group, values), gradient in zip(written, gradients, strict=True):
         product = values.detach() * gradient

@@ -136,6 +136,8 @@ def test_anomaly_scores_of_all_forms_are_compared_without_stand_ins(name):
     x[task.y_train == 1] = -5.0
     changed = dataclasses.replace(task, x_train=x)
     assert (score_untrained(chosen, changed, name, seed=1) == found).all()
+    bare = test_anomaly.candidates(2, score=["distance"])  # not a weight among them
+    assert np.isfinite(score_untrained(bare, task, name, seed=1)).all()
 
 
 def test_widths_of_weights_count():
