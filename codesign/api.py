@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from codesign.checks import load_config
 from codesign.ir import QuantizedNetwork
 from codesign.results import Preparation
-from codesign.study import Study, StudyConfig, load_config
+from codesign.study import Study, StudyConfig
 
 if TYPE_CHECKING:
     from codesign.importing import Imported
@@ -43,7 +44,7 @@ def run(
     from codesign.report.summary import summarize
 
     loaded = config if isinstance(config, StudyConfig) else load_config(Path(config))
-    study = Study.create_or_open(Path(output) if output else Path("runs") / loaded.name, loaded)
+    study = Study.at(Path(output) if output else Path("runs") / loaded.name, loaded)
     run_study(study, until=until)
     return summarize(study)
 

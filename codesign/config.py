@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -67,20 +68,31 @@ def parse(model: type[Model], value: Any, *, where: str) -> Model:
         above = f"{where}: {key}: " if key else f"{where}: "
         if first["type"] == "value_error":  # of our own, which say what was found and what to do
             raise ConfigError(f"{above}{first['ctx']['error']}{others}") from error
+        if first["type"] == "literal_error":
+            offered = re.findall(r"'((?:[^'\\]|\\.)*)'", first["ctx"]["expected"])
+            key = key.removesuffix(".[key]")
+            wrong = unknown_name("value", first["input"], offered) if offered else first["msg"]
+            raise ConfigError(f"{where}: {key}: {wrong}{others}") from error
         found = "" if first["type"] == "missing" else f", got {first['input']!r}"
         raise ConfigError(f"{above}{first['msg']}{found}{others}; correct it") from error
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    current: Any = model
+    """Return the keys that could stand at a location, through optional sections and lists of sections."""
+    current: type[BaseModel] | None = model
     for part in location[:-1]:
-        field = getattr(current, "model_fields", {}).get(part)
-        annotation = field.annotation if field is not None else None
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            current = annotation
-        else:
-            return []
-    return list(current.model_fields)
+        if isinstance(part, int):
+            continue  # of a list, whose elements were taken for it
+        field = current.model_fields.get(part) if current is not None else None
+        current = _section_in(field.annotation) if field is not None else None
+    return list(current.model_fields) if current is not None else []
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_section_in(part) for part in get_args(annotation))
+    return next((section for section in found if section is not None), None)
 
 
 def load(model: type[Model], reference: str | Path, *, kind: str) -> tuple[Model, Path]:

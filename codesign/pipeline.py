@@ -13,12 +13,13 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from codesign.checks import check_choices
 from codesign.errors import ConfigError, unknown_name
 from codesign.pools import open_pool
 from codesign.reporter import Reporter
@@ -145,7 +146,7 @@ def run_study(
     """Run a study up to and including the stages of kind `until`; what is done is skipped.
 
     Args:
-        study: the study.
+        study: the study; its folder is made when it has passed all checks.
         until: one of `STAGES`.
         reporter: is told how far a stage is.
         dask: address of a dask scheduler to work on; the results are those of one machine.
@@ -155,8 +156,21 @@ def run_study(
     """
     if until not in STAGES:
         raise ConfigError(unknown_name("stage", until, STAGES))
+    setting = _open_checked(study, reporter, dask=dask)
+    study.begin()
     with open_pool(dask=dask) as executor:
-        _run_stages(open_setting(study, reporter, dask=dask, executor=executor), until)
+        _run_stages(replace(setting, executor=executor), until)
+
+
+def _open_checked(
+    study: Study, reporter: Reporter | None = None, *, dask: str | None = None
+) -> Setting:
+    """Load what a study names, and refuse all that a stage would refuse; no folder is made for one that is wrong."""
+    check_choices(study.config, where=study.config.name)
+    setting = open_setting(study, reporter, dask=dask)
+    if study.config.network is None:
+        prepare.check(setting)
+    return setting
 
 
 def _run_stages(setting: Setting, until: str) -> None:
@@ -166,8 +180,6 @@ def _run_stages(setting: Setting, until: str) -> None:
         i for i, stage in enumerate(stages) if STAGES.index(stage.kind) <= STAGES.index(until)
     )
     digests = digests_of(stages, setting)
-    if "prepare" in study.results():  # what is done is forgotten for a legal change only
-        prepare.check(setting)
     for name in stale_results(study, digests):
         setting.reporter.message(f"{name}: what it depends on has changed; done again")
         study.forget(name)
@@ -208,14 +220,9 @@ def plan_study(folder: Path, config: StudyConfig) -> list[PlannedStage]:
     Raises:
         CodesignError: whatever the run would refuse.
     """
-    study = Study(folder=folder, config=config)
-    known: dict[str, Result] = {}
-    if (folder / "study.yaml").exists():
-        existing = Study.open(folder)
-        existing.check_continues(config)
-        known = dict(existing.results().items())
-    setting = open_setting(study)
-    prepare.check(setting)
+    study = Study.at(folder, config)
+    known = dict(study.results().items())
+    setting = _open_checked(study)
     stages = stages_of(config)
     digests = digests_of(stages, setting)
     planned, is_changed = [], False

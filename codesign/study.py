@@ -25,10 +25,8 @@ import yaml
 from pydantic import Field, PositiveFloat, model_validator
 
 from codesign.config import Strict, parse, read_yaml
-from codesign.errors import ConfigError, StudyError, unknown_name
+from codesign.errors import StudyError, unknown_name
 from codesign.files import write_atomically
-from codesign.registry import listed
-from codesign.resources import data_root
 from codesign.results import (
     KINDS,
     Choice,
@@ -48,6 +46,11 @@ SCHEMA = 1
 IDENTITY = ("task", "network", "space", "device", "budget", "seed")
 #: Source of the task of an imported network that no task is named for: what its own framework answers.
 ANSWERS = "answers"
+#: Figures of a design that a cheap limit can be put on: counted from its operations or its memory, or predicted.
+Figure = Literal[
+    "parameters", "flops", "macs", "bops", "ebops", "memory_bytes",
+    "latency_ns", "latency_cycles", "lut", "ff", "dsp", "bram_18k", "energy_nj",
+]  # fmt: skip
 #: Fewest labels of either kind that a predictor can be fitted on and judged by.
 LEAST_LABELS = 12
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_\-]{0,60}$")
@@ -85,7 +88,12 @@ class LabelSection(Strict):
     """
 
     n_initial: int = Field(default=96, ge=0)
-    proxy: str | None = None
+    proxy: (
+        Literal[
+            "fisher", "snip", "grad_norm", "jacobian_covariance", "naswot", "synflow", "vote"
+        ]  # fmt: skip
+        | None
+    ) = None
     n_shipped: int = Field(default=0, ge=0)
     n_per_round: int = Field(default=32, ge=1)
     epochs: int = Field(default=8, ge=1)
@@ -103,6 +111,12 @@ class LabelSection(Strict):
         if self.n_initial == self.n_shipped == 0:
             raise ValueError(
                 f"the first search needs labels: set n_initial or n_shipped to at least {LEAST_LABELS}"
+            )
+        if self.proxy is not None and self.n_initial == 0:
+            raise ValueError("proxy chooses the first labels, but n_initial is 0; leave one out")
+        if self.predictor == "transfer" and self.start_from is None:
+            raise ValueError(
+                "predictor: 'transfer' needs labels.start_from: a checkpoint, or 'shipped'"
             )
         return self
 
@@ -151,7 +165,7 @@ class FilterSection(Strict):
     """
 
     mode: Literal["drop", "penalise"] = "drop"
-    at_most: dict[str, float] = Field(min_length=1)
+    at_most: dict[Figure, float] = Field(min_length=1)
     tables: bool = False
 
 
@@ -241,6 +255,17 @@ class SearchSection(Strict):
     islands: IslandsSection | None = None
     scaling: ScalingSection | None = None
     n_workers: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _reward_of_objectives(self) -> SearchSection:
+        reward = self.reward
+        if reward is not None:
+            named = reward.limits if reward.kind == "contract" else (reward.cost,)
+            costs = [name for name in self.objectives if name != "score"]
+            for name in named:
+                if name not in costs:
+                    raise ValueError(f"reward: {unknown_name('objective', name, costs)}")
+        return self
 
 
 class TrainSection(Strict):
@@ -370,73 +395,6 @@ class StudyConfig(Strict):
         return self.task.source != ANSWERS
 
 
-def check_names(config: StudyConfig, *, where: str) -> None:
-    """Refuse a name of nothing, with its key and the nearest one that exists, before anything heavy loads.
-
-    Args:
-        config: the configuration.
-        where: the file that it came from, for the message.
-
-    Raises:
-        ConfigError: an unknown device, budget, space, strategy or back end.
-    """
-    for key in ("space", "device", "budget"):
-        value, folder = getattr(config, key), data_root("constraints") / f"{key}s"
-        if value.endswith((".yaml", ".yml")):
-            if not Path(value).is_file():
-                raise ConfigError(f"{where}: {key}: {value} does not exist; check the path")
-        elif value not in (names := [path.stem for path in folder.glob("*.yaml")]):
-            raise ConfigError(
-                f"{where}: {key}: {unknown_name(key, value, names)}; or give the path of a YAML file"
-            )
-    named = [("search.strategy", "search strategy", "search.strategies", config.search.strategy)]
-    named += [
-        ("export.backends", "back end", "export.backends", value)
-        for value in config.export.backends
-    ]
-    for key, kind, package, value in named:
-        offered = listed(f"codesign.{package}")
-        if value not in offered:
-            raise ConfigError(f"{where}: {key}: {unknown_name(kind, value, offered)}")
-    start_from = config.labels.start_from
-    if start_from not in (None, "shipped") and not Path(str(start_from)).is_file():
-        raise ConfigError(
-            f"{where}: labels.start_from: {start_from} does not exist; give a checkpoint, or 'shipped'"
-        )
-
-
-def load_config(path: Path) -> StudyConfig:
-    """Read a study's YAML; relative paths in it are taken from its folder.
-
-    Raises:
-        ConfigError: the first wrong key or value.
-    """
-    config = parse(StudyConfig, read_yaml(path), where=path.name)
-    moved: dict[str, Any] = {}
-    own = config.task.options.get("path")
-    if isinstance(own, str) and not Path(own).expanduser().is_absolute():
-        options = config.task.options | {"path": str((path.parent / own).resolve())}
-        moved["task"] = config.task.model_copy(update={"options": options})
-    for key in ("space", "device", "budget"):
-        value = getattr(config, key)
-        if value.endswith((".yaml", ".yml")) and not Path(value).is_absolute():
-            moved[key] = str((path.parent / value).resolve())
-    if config.network is not None:
-        files = {
-            key: str((path.parent / str(value)).resolve())
-            for key in ("file", "inputs", "outputs")
-            if (value := getattr(config.network, key)) is not None
-        }
-        moved["network"] = config.network.model_copy(update=files)
-    start_from = config.labels.start_from
-    if start_from not in (None, "shipped"):
-        absolute = str((path.parent / start_from).resolve())
-        moved["labels"] = config.labels.model_copy(update={"start_from": absolute})
-    config = config.model_copy(update=moved)
-    check_names(config, where=path.name)
-    return config
-
-
 def library_versions() -> dict[str, str]:
     """Return the versions of everything a result depends on."""
     names = [
@@ -470,8 +428,8 @@ class Study:
     config: StudyConfig
 
     @classmethod
-    def create_or_open(cls, folder: Path, config: StudyConfig) -> Study:
-        """Create the folder, or continue the study in it.
+    def at(cls, folder: Path, config: StudyConfig) -> Study:
+        """Return the study in a folder, or a new one; `begin` writes it.
 
         A study that has begun keeps its `IDENTITY`; whatever else differs is taken over, and the run
         does those stages again that depend on it.
@@ -489,18 +447,31 @@ class Study:
             raise StudyError(
                 f"{folder} is not empty and holds no study; choose another folder with --output"
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        return cls(folder=folder, config=config)
+
+    def begin(self) -> None:
+        """Write the configuration into the folder, unless it is there."""
+        path = self.folder / "study.yaml"
+        if path.exists() and Study.open(self.folder).config == self.config:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
         written = {
-            "study": config.model_dump(mode="json", by_alias=True),
+            "study": self.config.model_dump(mode="json", by_alias=True),
             "results_schema": RESULT_SCHEMA,
             "versions": library_versions(),
         }
         write_atomically(
-            folder / "study.yaml",
+            path,
             "# Resolved configuration; written by codesign, do not edit.\n"
             + yaml.safe_dump(written, sort_keys=False),
         )
-        return cls(folder=folder, config=config)
+
+    @classmethod
+    def create_or_open(cls, folder: Path, config: StudyConfig) -> Study:
+        """Return the study in a folder, begun."""
+        study = cls.at(folder, config)
+        study.begin()
+        return study
 
     def check_continues(self, config: StudyConfig) -> None:
         """Check that the study goes on as the same one with another configuration.

@@ -35,7 +35,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"layers", "metrics", "tasks", "study", "results"}),
     frozenset({"space", "encoding", "hardware", "training"}),
     frozenset({"predictor", "search", "export", "synthesis", "importing"}),
-    frozenset({"validate", "joint", "front"}),
+    frozenset({"validate", "joint", "front", "checks"}),
     frozenset({"pipeline", "stages", "report", "catalog", "schema", "testing"}),
     frozenset({"api", "cli"}),
 )

@@ -12,9 +12,10 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from codesign.checks import load_config
 from codesign.cli import build_app
 from codesign.results import Page
-from codesign.study import Study, load_config
+from codesign.study import Study
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

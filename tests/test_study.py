@@ -2,9 +2,11 @@
 
 import pytest
 
+from codesign.checks import load_config
 from codesign.errors import ConfigError, StudyError
+from codesign.resources import data_root
 from codesign.results import Choice, Labels, Training
-from codesign.study import Study, StudyConfig, load_config
+from codesign.study import Study, StudyConfig
 
 CONFIG = StudyConfig(name="demo")
 
@@ -67,7 +69,8 @@ def test_relative_paths_are_taken_from_the_study_file(tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text("name: demo\nspace: mine/space.yaml\n")
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "space.yaml").write_text("{}")
+    shipped = data_root("constraints") / "spaces" / "mlp_tiny.yaml"
+    (tmp_path / "mine" / "space.yaml").write_text(shipped.read_text())
     assert load_config(path).space == str((tmp_path / "mine/space.yaml").resolve())
 
 

@@ -49,11 +49,9 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Import a network: export, validate, estimate and front then work on the study folder."""
         import re
-        import shutil
 
         from codesign.cli._progress import RichReporter, output_console
         from codesign.config import parse
-        from codesign.errors import CodesignError
         from codesign.pipeline import run_study
         from codesign.results import ImportedNetwork
         from codesign.study import Study, StudyConfig
@@ -83,16 +81,9 @@ def register(app: typer.Typer) -> None:
             },
             where="codesign import",
         )
-        folder = output or Path("runs") / name
-        is_new = not folder.exists()
-        study = Study.create_or_open(folder, config)
-        try:
-            with RichReporter() as reporter:
-                run_study(study, until="choose", reporter=reporter)
-        except CodesignError:
-            if is_new and not study.given_network.exists():  # not read: leave nothing behind
-                shutil.rmtree(folder)
-            raise
+        study = Study.at(output or Path("runs") / name, config)
+        with RichReporter() as reporter:
+            run_study(study, until="choose", reporter=reporter)
         found = study.results().require(ImportedNetwork)
         design = study.designs()[study.winner()]
         if json:

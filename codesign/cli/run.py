@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _plan(config_path: Path, output: Path | None) -> None:
-    from codesign.study import load_config
+    from codesign.checks import load_config
 
     config = load_config(config_path)
     from codesign.pipeline import plan_study
@@ -68,14 +68,17 @@ def _about(seconds: float) -> str:
 
 
 def _run(config_path: Path, output: Path | None, *, until: str, dask: str | None) -> None:
+    from codesign.checks import load_config
+    from codesign.study import Study
+
+    # before torch is loaded: what is wrong in the file is said at once
+    config = load_config(config_path)
+    study = Study.at(output or Path("runs") / config.name, config)
     from codesign.cli._progress import RichReporter, output_console
     from codesign.pipeline import run_study
     from codesign.report.summary import summarize
     from codesign.report.table import print_tables
-    from codesign.study import Study, load_config
 
-    config = load_config(config_path)
-    study = Study.create_or_open(output or Path("runs") / config.name, config)
     with RichReporter() as reporter:
         run_study(study, until=until, reporter=reporter, dask=dask)
     print_tables(summarize(study), output_console())

@@ -5,7 +5,7 @@ chains once, after which it is a few look-ups per design.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from codesign.layers import products_of
 from codesign.search.compose import SwitchedProfiler, precompute_profiler
 from codesign.search.problem import Floats, Genomes
 from codesign.space import SearchSpace
+from codesign.study import Figure
 from hw_models.profile import count_operations
 
 #: Counted on the network alone; see `hw_models.profile`.
@@ -23,7 +24,7 @@ COUNTED: Final = ("parameters", "flops", "macs", "bops", "ebops")
 #: Predicted for the device.
 PREDICTED: Final = ("latency_ns", "latency_cycles", "lut", "ff", "dsp", "bram_18k", "energy_nj")
 #: Everything that can be profiled.
-FIGURES: Final = (*COUNTED, "memory_bytes", *PREDICTED)
+FIGURES: Final[tuple[str, ...]] = get_args(Figure)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,6 +116,20 @@ class SearchSpace:
         return self.template.decode(genomes)
 
 
+def read_space(reference: str | Path) -> tuple[SpaceConfig, Path]:
+    """Read the file of a space by name or path; return it and where it stands.
+
+    Raises:
+        ConfigError: no such file, an unknown key or template.
+    """
+    config, path = load(SpaceConfig, reference, kind="spaces")
+    if config.template not in TEMPLATES:
+        raise ConfigError(
+            f"{path.name}: {unknown_name('template', config.template, TEMPLATES.names())}"
+        )
+    return config, path
+
+
 def load_space(
     reference: str | Path, *, n_inputs: int | Sequence[int], n_outputs: int
 ) -> SearchSpace:
@@ -131,11 +145,7 @@ def load_space(
         ConfigError: an unknown template, a missing or unknown domain, an illegal value, or inputs of
             a shape that the template has no networks for.
     """
-    config, path = load(SpaceConfig, reference, kind="spaces")
-    if config.template not in TEMPLATES:
-        raise ConfigError(
-            f"{path.name}: {unknown_name('template', config.template, TEMPLATES.names())}"
-        )
+    config, path = read_space(reference)
     shape = (n_inputs,) if isinstance(n_inputs, int) else tuple(n_inputs)
     try:
         built = TEMPLATES.get(config.template)(

@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import ConfigError, DataError
-from codesign.export.backends import BACKENDS
-from codesign.export.templates import check_firmware_name
 from codesign.files import replacing, write_atomically
 from codesign.hardware.scorer import exact_population
 from codesign.importing import Imported, read_model
@@ -57,17 +55,21 @@ N_CHOOSE, N_REPORT = 4096, 2048
 
 
 # ---- the network -----------------------------------------------------------------------------------
-def import_given(study: Study, *, part: str, reporter: Reporter) -> ImportedNetwork:
+def import_given(
+    study: Study, *, part: str, task: TaskData | None, reporter: Reporter
+) -> ImportedNetwork:
     """Read the study's network, prove it against its framework, and store both; once per study.
 
     Args:
-        study: its configuration names the network.
+        study: its configuration names the network; it begins when the network has been read.
         part: of the study's device.
+        task: that it is judged on, where the study names one.
         reporter: is told the verdict.
 
     Raises:
         DesignError: it cannot be read; names the node.
         DataError: the given inputs do not fit.
+        ConfigError: the network is none for the task.
     """
     section, known = study.config.network, study.results().last(ImportedNetwork)
     assert section is not None, "a study of a network names one"
@@ -76,6 +78,11 @@ def import_given(study: Study, *, part: str, reporter: Reporter) -> ImportedNetw
     imported = read_model(
         Path(section.file), config=_given_config(section, part), precision=section.precision
     )
+    if task is not None and task.input_shape != imported.network.input_type.shape:
+        raise ConfigError(
+            f"task: its inputs have shape {task.input_shape}, the network takes"
+            f" {imported.network.input_type.shape}; name the task that it was trained on"
+        )
     drawn = drawn_inputs(imported, n=N_PROOF, seed=study.config.seed)
     if section.inputs is not None:
         drawn["given"] = _read_inputs(Path(section.inputs), imported.shape)
@@ -93,8 +100,8 @@ def import_given(study: Study, *, part: str, reporter: Reporter) -> ImportedNetw
         given = np.asarray(drawn["given"], dtype=np.float32).astype(np.float64)
         difference = compare_answers(imported, given, theirs, of=section.outputs)
         proof["answers"] = ProofFacts(**asdict(difference))
+    study.begin()
     _store_answers(study, imported)
-    study.given_network.parent.mkdir(parents=True, exist_ok=True)
     imported.network.save(study.given_network)
     found = ImportedNetwork(
         source=Path(section.file).name,
@@ -151,7 +158,6 @@ def _store_answers(study: Study, imported: Imported) -> None:
     known = imported.network.input_type
     x = known.values_from_words(words.reshape(len(words), *known.shape))
     y = imported.our_outputs(answers)
-    study.folder.mkdir(parents=True, exist_ok=True)
     with replacing(study.given_answers) as stream:
         np.savez_compressed(
             stream, x=x.astype(np.float32), y=y.astype(np.float32), n_choose=np.array(N_CHOOSE)
@@ -248,17 +254,7 @@ def space_of(study: Study) -> SearchSpace:
 
 # ---- stages ------------------------------------------------------------------------------------------
 def prepare(setting: Setting, earlier: Results) -> Preparation:
-    """Check names and options; say what is searched."""
-    for name in setting.study.config.export.backends:
-        BACKENDS.get(name).check_part(setting.device.part)
-    if setting.study.config.export.name is not None:
-        check_firmware_name(setting.study.config.export.name)
-    network = QuantizedNetwork.load(setting.study.given_network)
-    if setting.task.input_shape != network.input_type.shape and setting.study.config.has_task:
-        raise ConfigError(
-            f"task: its inputs have shape {setting.task.input_shape}, the network takes"
-            f" {network.input_type.shape}; name the task that it was trained on"
-        )
+    """Say what is searched."""
     return preparation(setting, feasible_share=1.0)
 
 

@@ -1,4 +1,4 @@
-"""Stage "prepare": check everything that can be checked before the first label is trained."""
+"""Stage "prepare": what the study is about; and what its data refuse, before the first label is trained."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from codesign.errors import ConfigError, unknown_name
-from codesign.export.backends import BACKENDS
-from codesign.export.templates import check_firmware_name
+from codesign.errors import ConfigError
 from codesign.hardware.scorer import limits
 from codesign.joint import check_budget
-from codesign.predictor.base import METHODS
 from codesign.results import BudgetFacts, Preparation, Results, SpaceFacts
 from codesign.search.strategies.base import make_strategy
 from codesign.stages.export import require_rate
@@ -27,19 +24,17 @@ from codesign.stages.share import open_sharing
 from codesign.stages.statistics import require_judgeable
 from codesign.training.anomaly import evidence_of
 from codesign.training.benchmark import shipped_labels
-from codesign.training.proxies import CHOICES
 
 #: Where the result comes from is what the whole study is about.
 KEYS = ("seed",)
 
 
 def run(setting: Setting, earlier: Results) -> Preparation:
-    """Check data, budget, and every name and option of the configuration.
+    """Say what the study is about; `check` has passed.
 
     Raises:
-        CodesignError: something that a later stage would refuse.
+        BudgetError: hardly any pair of the space fits the budget.
     """
-    check(setting)
     share = check_budget(
         setting.space, setting.scorer, setting.budget, seed=setting.study.config.seed
     )
@@ -85,10 +80,12 @@ def preparation(setting: Setting, *, feasible_share: float) -> Preparation:
 
 
 def check(setting: Setting) -> None:
-    """Refuse a strategy, reward, filter, predictor or back end that does not fit the study.
+    """Refuse, before the study has a folder, what does not fit its data, space and device.
+
+    `codesign.checks` has refused what needs none of these.
 
     Raises:
-        DesignError: which one, and why.
+        DesignError: what, and why.
     """
     config, labels = setting.study.config, setting.study.config.labels
     require_judgeable(setting.arrays(), n_splits=config.train.n_splits)
@@ -107,22 +104,6 @@ def check(setting: Setting) -> None:
             raise ConfigError(
                 "train.precision: an anomaly score is trained at the widths of its candidates; set it to uniform"
             )
-    for name in config.export.backends:
-        BACKENDS.get(name).check_part(setting.device.part)
-    if config.export.name is not None:
-        check_firmware_name(config.export.name)
-    if labels.predictor not in ("auto", "transfer"):
-        METHODS.get(labels.predictor)
-    elif labels.predictor == "transfer" and labels.start_from is None:
-        raise ConfigError(
-            "labels.predictor: 'transfer' needs labels.start_from: a checkpoint, or 'shipped'"
-        )
-    if labels.proxy is not None and labels.proxy not in CHOICES:
-        raise ConfigError(f"labels.proxy: {unknown_name('proxy', labels.proxy, CHOICES)}")
-    if labels.proxy is not None and labels.n_initial == 0:
-        raise ConfigError(
-            "labels.proxy chooses the first labels, but labels.n_initial is 0; leave one out"
-        )
     if setting.space.learns_widths:
         _check_learned(setting)
     if labels.n_shipped:

@@ -117,11 +117,10 @@ def open_setting(
     device, budget = load_device(config.device), load_budget(config.budget)
     coefficients, origin = open_coefficients(None)
     reporter = reporter or SilentReporter()
+    task = load_task(config.task.source, config.task.options) if config.has_task else None
     if config.network is not None:
-        given.import_given(study, part=device.part, reporter=reporter)
-    if config.has_task:
-        task = load_task(config.task.source, config.task.options)
-    else:
+        given.import_given(study, part=device.part, task=task, reporter=reporter)
+    if task is None:
         task = given.answers_task(study)
     scaling = fit_scaling(task, method=config.task.scaling if config.has_task else "none")
     if config.network is not None:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from codesign.validate.forms import (
     vhdl_form,
 )
 from codesign.validate.implementation import Form, Implementation, InProcess, Words
+
+#: Names of the forms that an export can hold, beside `hls4ml_<back end>`.
+FORMS: Final = ("torch", "onnxruntime", "qonnx", "emulator", "alkaid", "rtl", "rtl_vhdl")
 
 
 @dataclass(frozen=True, kw_only=True)

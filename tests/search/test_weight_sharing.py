@@ -168,10 +168,11 @@ search:
 def test_a_study_starts_from_what_weight_sharing_proposes(tmp_path):
     import sqlite3
 
+    from codesign.checks import load_config
     from codesign.pipeline import run_study
     from codesign.results import Sharing
     from codesign.search.store import EvaluationStore
-    from codesign.study import Study, load_config
+    from codesign.study import Study
 
     (tmp_path / "s.yaml").write_text(STUDY)
     config = load_config(tmp_path / "s.yaml")

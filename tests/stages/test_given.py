@@ -7,12 +7,13 @@ import yaml
 from typer.testing import CliRunner
 
 from codesign.api import load_network
+from codesign.checks import load_config
 from codesign.cli import build_app
 from codesign.errors import CodesignError
 from codesign.front import designs_of
 from codesign.pipeline import run_study
 from codesign.results import Choice, ImportedNetwork, Search, TrainedDesign
-from codesign.study import Study, load_config
+from codesign.study import Study
 from tests.importing.qonnx_files import mlp
 
 

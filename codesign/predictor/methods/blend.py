@@ -23,7 +23,6 @@ from codesign.predictor.base import (
 from codesign.predictor.methods.gin import Gin, GinPredictor
 from codesign.predictor.methods.gp import Gp, GpPredictor
 from codesign.predictor.metrics import conformal_scale
-from codesign.predictor.network import predict_stack, split_stack
 from codesign.predictor.scores import NormalScores
 
 N_FOLDS = 4
@@ -118,6 +117,8 @@ class Blend(Method):
         label honestly; the intervals are scaled to hold 90 % of them (split conformal prediction:
         Vovk et al., 2005; with cross-fitting, Barber et al., Ann. Stat. 49, 2021).
         """
+        from codesign.predictor.network import predict_stack, split_stack
+
         labels = check_labels(batch, labels)
         n = len(labels)
         schema, scores = FeatureSchema.fit(batch), NormalScores.fit(labels)

@@ -1,8 +1,10 @@
 """Ensemble of two-way directed graph isomorphism networks on canonical graphs with globals."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +22,10 @@ from codesign.predictor.base import (
     fold,
     unfold,
 )
-from codesign.predictor.network import (
-    NetworkShape,
-    StackedGin,
-    TrainingPlan,
-    predict_stack,
-    stack_from_arrays,
-    stack_to_arrays,
-    train_stack,
-)
 from codesign.predictor.scores import NormalScores
+
+if TYPE_CHECKING:
+    from codesign.predictor.network import StackedGin
 
 #: Optimiser steps: so many per label, within bounds.  On NAS-Bench-201 tau of one seed rises
 #: from .899 at one step a label to .908 at five (469 labels).
@@ -57,6 +53,8 @@ class GinPredictor(Predictor):
 
     def member_scores(self, encoded: EncodedGraphs) -> NDArray[np.float32]:
         """Return the normal scores float32[S, b] of every member for one encoded chunk."""
+        from codesign.predictor.network import predict_stack
+
         return predict_stack(self.stack, encoded)
 
     def predict_scores(self, batch: GraphBatch) -> tuple[Floats, Floats]:
@@ -78,6 +76,8 @@ class GinPredictor(Predictor):
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         """See base class."""
+        from codesign.predictor.network import stack_to_arrays
+
         schema_meta, schema_arrays = self.schema.state()
         score_meta, score_arrays = self.scores.state()
         meta = {"schema": schema_meta, "scores": score_meta, "shape": vars(self.stack.shape)}
@@ -136,6 +136,8 @@ class Gin(Method):
         seed: int,
     ) -> StackedGin:
         """Train a stack with these hyperparameters, one member per entry of `member_rows`."""
+        from codesign.predictor.network import TrainingPlan, train_stack
+
         plan = TrainingPlan(n_steps=steps_for(len(scores)))
         return train_stack(
             encoded, scores, member_rows, width=self.width, depth=self.depth, plan=plan, seed=seed
@@ -143,6 +145,8 @@ class Gin(Method):
 
     def restore(self, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> GinPredictor:
         """See base class."""
+        from codesign.predictor.network import NetworkShape, stack_from_arrays
+
         return GinPredictor(
             schema=FeatureSchema.restore(meta["schema"], unfold("schema", arrays)),
             scores=NormalScores.restore(meta["scores"], unfold("scores", arrays)),

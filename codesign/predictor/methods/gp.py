@@ -1,14 +1,14 @@
 """Gaussian process on global features, bags of walks and Weisfeiler-Lehman colours."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
-from torch import Tensor
 
 from codesign.encoding.bags import BagVocabulary, walks, weisfeiler_lehman
 from codesign.encoding.batch import GraphBatch
@@ -26,6 +26,9 @@ from codesign.predictor.base import (
     unfold,
 )
 from codesign.predictor.scores import NormalScores
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Graphs on which kernel parameters are tuned (cubic cost); all graphs are conditioned on.
 MOST_TUNED = 800
@@ -66,9 +69,9 @@ def _kernel(global_features: Tensor, bag_distances: list[Tensor], log_parameters
     x = global_features * parameters[_FIRST_COLUMN:].sqrt()
     square = x.square().sum(dim=1)
     distance = (square[:, None] + square - 2.0 * x @ x.T).clamp(min=0.0)
-    total = parameters[0] ** 2 * torch.exp(distance / -2.0)
+    total = parameters[0] ** 2 * (distance / -2.0).exp()
     for i, bag in enumerate(bag_distances):
-        total = total + parameters[1 + i] ** 2 * torch.exp(bag / (-2.0 * parameters[3 + i] ** 2))
+        total = total + parameters[1 + i] ** 2 * (bag / (-2.0 * parameters[3 + i] ** 2)).exp()
     return total
 
 
@@ -78,6 +81,8 @@ def _tune(
     scores: Floats,
 ) -> NDArray[np.float64]:
     """Maximise the marginal likelihood under weak log-normal priors; return the log parameters."""
+    import torch
+
     x = torch.from_numpy(global_features.astype(np.float64))
     bags = [torch.from_numpy(d.astype(np.float64)) for d in bag_distances]
     y = torch.from_numpy(scores)[:, None]
@@ -102,6 +107,8 @@ def _tune(
 
 def _precision(train: _Inputs, log_parameters: NDArray[np.float64]) -> Floats:
     """Return the inverse of the covariance of the training labels, float64[n, n]."""
+    import torch
+
     covariance = _kernel(
         torch.from_numpy(train.globals.astype(np.float64)),
         [torch.from_numpy(d.astype(np.float64)) for d in _bag_distances(train, train)],
