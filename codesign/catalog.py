@@ -65,7 +65,7 @@ def _registry(module: str, attribute: str) -> list[Row]:
     return [(name, registry.description(name), {}) for name in registry.names()]
 
 
-#: Weight sharing and rewards are chosen by a word of the study file, and are no registries.
+#: Weight sharing, rewards and proxies are chosen by a word of the study file, and are no registries.
 WEIGHT_SHARING: Final = {
     "supernet": "Once-for-All: one elastic network trained by progressive shrinking (arXiv 1908.09791).",
     "proxylessnas": "ProxylessNAS: paths drawn by learned gates, priced by expected cost (arXiv 1812.00332).",
@@ -78,6 +78,15 @@ REWARDS: Final = {
     "log_cost": "score - weight log(cost).",
     "linear_penalty": "score - weight max(0, cost / target - 1).",
     "contract": "the limits in order of importance, then the score.",
+}
+PROXIES: Final = {
+    "fisher": "squared, batch-averaged result * gradient of nodes with matrices, summed over layers and lanes.",
+    "snip": "|weight * gradient of the loss|, summed (Lee et al., ICLR 2019).",
+    "grad_norm": "Euclidean norms of the loss gradient, summed over matrices.",
+    "jacobian_covariance": "how little the input gradients of different rows are correlated.",
+    "naswot": "log |det K|, K: how many hidden activations agree on being above 0 for two rows.",
+    "synflow": "log(1 + sum of |weight| * gradient) of an all-ones input through absolute weights.",
+    "vote": "pairwise majority of all of these (arXiv 2101.08134).",
 }
 
 
@@ -92,14 +101,6 @@ def _figures() -> list[Row]:
     says |= dict.fromkeys(PREDICTED, "predicted for the device")
     says |= dict.fromkeys(COUNTED, "counted from the operations of one inference")
     return [(name, f"{text}.", {}) for name, text in says.items()]
-
-
-def _proxies() -> list[Row]:
-    from codesign.training.proxies import CHOICES, PROXIES
-
-    texts = {name: (proxy.__doc__ or "").partition("\n")[0] for name, proxy in PROXIES.items()}
-    texts["vote"] = "Pairwise majority of all of these (arXiv 2101.08134)."
-    return [(name, texts[name], {}) for name in CHOICES]
 
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -130,7 +131,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         use="`search.weight_sharing.methods` of a study", rows=_words(WEIGHT_SHARING)
     ),
     "rewards": Kind(use="`search.reward.kind` of a study", rows=_words(REWARDS)),
-    "proxies": Kind(use="`labels.proxy` of a study", rows=_proxies),
+    "proxies": Kind(use="`labels.proxy` of a study", rows=_words(PROXIES)),
     "profilers": Kind(use="`search.filter.at_most` of a study", rows=_figures),
     "methods": Kind(
         use="`labels.predictor` of a study; `codesign predictor train --method`",

@@ -1,15 +1,18 @@
 """What can be chosen is listed, each with one true line and where it is used."""
 
 import json
+import subprocess
+import sys
 from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
-from codesign.catalog import KINDS, REWARDS, WEIGHT_SHARING, list_choices
+from codesign.catalog import KINDS, PROXIES, REWARDS, WEIGHT_SHARING, list_choices
 from codesign.cli import build_app
 from codesign.errors import ConfigError
-from codesign.study import RewardSection, WeightSharingSection
+from codesign.study import LabelSection, RewardSection, WeightSharingSection
+from codesign.training.proxies import CHOICES
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -26,6 +29,22 @@ def test_words_of_a_study_are_those_its_model_takes() -> None:
     methods = get_args(get_args(WeightSharingSection.model_fields["methods"].annotation)[0])
     assert set(WEIGHT_SHARING) == set(methods)
     assert set(REWARDS) == set(get_args(RewardSection.model_fields["kind"].annotation))
+    proxies, _ = get_args(LabelSection.model_fields["proxy"].annotation)
+    assert tuple(PROXIES) == get_args(proxies) == CHOICES
+
+
+def test_listing_and_describing_load_no_torch() -> None:
+    """So that a verb starts within a second."""
+    code = (
+        "import sys\nfrom codesign.catalog import KINDS, list_choices\n"
+        "from codesign.schema import reference_page\nreference_page()\n"
+        "for kind in KINDS:\n    list_choices(kind)\n"
+        "print(*{'torch', 'sklearn', 'hls4ml', 'onnx', 'plotly', 'scipy.stats'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.strip() == ""
 
 
 def test_devices_say_what_they_have_and_budgets_what_they_limit() -> None:

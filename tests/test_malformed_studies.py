@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-from typing import get_args
 
 import pytest
 
@@ -14,8 +13,7 @@ from codesign.errors import CodesignError, ConfigError
 from codesign.pipeline import plan_study, run_study
 from codesign.registry import listed
 from codesign.resources import data_root
-from codesign.study import LabelSection, Study, StudyConfig
-from codesign.training.proxies import CHOICES
+from codesign.study import Study, StudyConfig
 
 #: What stands in the study, and what the refusal must say: the key, and the nearest legal value.
 TYPOS = [
@@ -228,12 +226,6 @@ def test_a_run_that_its_data_refuse_touches_nothing_either(tmp_path):
     with pytest.raises(ConfigError, match="export.trigger_bit"):
         run_study(Study.at(tmp_path / "existing", wrong))
     assert contents(tmp_path) == before and not (tmp_path / "fresh").exists()
-
-
-def test_what_the_configuration_can_name_is_what_there_is():
-    """Words of the configuration that would take torch to look up."""
-    (proxies, _) = get_args(LabelSection.model_fields["proxy"].annotation)
-    assert get_args(proxies) == CHOICES
 
 
 @pytest.mark.parametrize(

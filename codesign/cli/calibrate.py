@@ -37,9 +37,13 @@ def register(app: typer.Typer) -> None:
             ),
         ] = None,
         page: Annotated[
-            Path,
-            typer.Option("--page", help="HTML page with plots; written next to where you are."),
-        ] = Path("calibration.html"),
+            Path | None,
+            typer.Option(
+                "--page",
+                help="HTML page with plots (5 MB); beside the coefficients by default, where any are written.",
+                show_default=False,
+            ),
+        ] = None,
         dry_run: Annotated[
             bool, typer.Option("--dry-run", help="Do everything but write coefficients.")
         ] = False,
@@ -102,7 +106,10 @@ def register(app: typer.Typer) -> None:
             progress=lambda done, total: say(f"parsed {done} of {total} designs"),
             report=lambda group: say(f"held out: {group}"),
         )  # fmt: skip
-        write_atomically(page, calibration_page(run))
+        if page is None and run.output is not None:
+            page = run.output.with_suffix(".html")
+        if page is not None:
+            write_atomically(page, calibration_page(run))
         if json:
             import json as json_module
 
@@ -128,7 +135,7 @@ def register(app: typer.Typer) -> None:
                 "they speak for "
                 + ("; ".join(filter(None, map(", ".join, spoken.values()))) or "every flow")
             )
-        show(f"page: {page}")
+        show("plots: --page FILE" if page is None else f"page: {page}")
 
 
 def _revert(versions: list[str]) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from codesign.front import Design
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +32,15 @@ def register(app: typer.Typer) -> None:
             float | None, typer.Option("--at-least-score", help="Score limit.")
         ] = None,
         flow: Annotated[str | None, typer.Option("--flow", help="rtl or hls.")] = None,
-        json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+        most: Annotated[
+            int,
+            typer.Option(
+                "--most", min=0, help="Predicted designs to print, spread over LUT; 0: all."
+            ),
+        ] = 20,
+        json: Annotated[
+            bool, typer.Option("--json", help="Print a JSON list of all of them.")
+        ] = False,
     ) -> None:
         """List the designs of a study, trained and predicted, with the best figures known."""
         from codesign.front import Limits, designs_of
@@ -56,7 +68,14 @@ def register(app: typer.Typer) -> None:
         from codesign.report.table import front_table
 
         title = f"{len(chosen)} designs of {study} (score ± one standard error)"
-        output_console().print(front_table(chosen, title=title))
+        shown, n_left_out = _thinned(chosen, most)
+        console = output_console()
+        console.print(front_table(shown, title=title))
+        if n_left_out:
+            console.print(
+                f"{n_left_out} more predicted designs lie between these; --most 0 prints all of them",
+                highlight=False,
+            )
 
     @app.command()
     def compare(
@@ -80,3 +99,14 @@ def register(app: typer.Typer) -> None:
             console.print(table)
         for note in found["notes"]:
             console.print(note, highlight=False, markup=False)
+
+
+def _thinned(designs: Sequence[Design], most: int) -> tuple[list[Design], int]:
+    """Return trained designs and at most so many predicted ones (0: all), evenly of all; and how many are left out."""
+    predicted = [d for d in designs if d.state != "trained"]
+    if not most or len(predicted) <= most:
+        return list(designs), 0
+    n, last = len(predicted), max(most - 1, 1)
+    kept = {predicted[i * (n - 1) // last].digest for i in range(most)}
+    shown = [d for d in designs if d.state == "trained" or d.digest in kept]
+    return shown, len(designs) - len(shown)

@@ -6,7 +6,6 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau, spearmanr
 
 from codesign.predictor.base import PredictedScores
 
@@ -17,6 +16,8 @@ def kendall_tau(labels: Floats, predicted: Floats) -> float:
     """Return Kendall's tau-b; 0 when all predictions are equal."""
     if np.ptp(predicted) == 0 or np.ptp(labels) == 0:
         return 0.0
+    from scipy.stats import kendalltau  # half a second to load
+
     return float(kendalltau(labels, predicted).statistic)
 
 
@@ -24,6 +25,8 @@ def spearman_rho(labels: Floats, predicted: Floats) -> float:
     """Return Spearman's rank correlation; 0 when all predictions are equal."""
     if np.ptp(predicted) == 0 or np.ptp(labels) == 0:
         return 0.0
+    from scipy.stats import spearmanr
+
     return float(spearmanr(labels, predicted).statistic)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +30,8 @@ class NormalScores:
     @classmethod
     def fit(cls, labels: Floats) -> "NormalScores":
         """Learn the map from training labels float64[n]."""
+        from scipy.stats import norm, rankdata  # half a second to load
+
         ranks = norm.ppf(rankdata(labels) / (len(labels) + 1))
         distinct, first = np.unique(labels, return_index=True)
         scores = ranks[first]

@@ -1,0 +1,5 @@
+"""`python -m codesign`: the `codesign` command."""
+
+from codesign.cli import main
+
+main()
