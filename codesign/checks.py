@@ -71,19 +71,19 @@ def check_choices(config: StudyConfig, *, where: str) -> None:
     Raises:
         ConfigError: which key, and the nearest name that exists.
     """
-    with _told(where, "device"):
+    with told(f"{where}: device"):
         device = load_device(config.device)
-    with _told(where, "budget"):
+    with told(f"{where}: budget"):
         load_budget(config.budget)
     if config.network is None:
-        with _told(where, "space"):
+        with told(f"{where}: space"):
             read_space(config.space)
     else:
         _check_files(config, where)
     if config.has_task:
         _check_task(config, where)
     _check_labels(config, where)
-    with _told(where, "search.strategy"):
+    with told(f"{where}: search.strategy"):
         strategies = listed("codesign.search.strategies")
         if config.search.strategy not in strategies:
             raise ConfigError(unknown_name("search strategy", config.search.strategy, strategies))
@@ -91,16 +91,16 @@ def check_choices(config: StudyConfig, *, where: str) -> None:
 
 
 @contextmanager
-def _told(where: str, key: str) -> Iterator[None]:
+def told(key: str) -> Iterator[None]:
     """Say of which key a refusal is."""
     try:
         yield
     except CodesignError as error:
-        raise ConfigError(f"{where}: {key}: {error}") from error
+        raise ConfigError(f"{key}: {error}") from error
 
 
 def _check_task(config: StudyConfig, where: str) -> None:
-    with _told(where, "task.source"):
+    with told(f"{where}: task.source"):
         task = TASKS.get(config.task.source)
     parse(task.options_type, config.task.options, where=f"{where}: task.options")
     for key in _PATHS:
@@ -119,7 +119,7 @@ def _check_files(config: StudyConfig, where: str) -> None:
 
 
 def _check_labels(config: StudyConfig, where: str) -> None:
-    with _told(where, "labels.predictor"):
+    with told(f"{where}: labels.predictor"):
         if config.labels.predictor != "auto":
             METHODS.get(config.labels.predictor)
     start_from = config.labels.start_from
@@ -130,13 +130,13 @@ def _check_labels(config: StudyConfig, where: str) -> None:
 
 
 def _check_export(config: StudyConfig, device: Device, where: str) -> None:
-    with _told(where, "export.backends"):
+    with told(f"{where}: export.backends"):
         for name in config.export.backends:
             BACKENDS.get(name).check_part(device.part)
-    with _told(where, "export.name"):
+    with told(f"{where}: export.name"):
         if config.export.name is not None:
             check_firmware_name(config.export.name)
-    with _told(where, "export.later"):
+    with told(f"{where}: export.later"):
         forms = [*FORMS, *(f"hls4ml_{name}" for name in config.export.backends)]
         for name in config.export.later:
             if name not in forms:

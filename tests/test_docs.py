@@ -75,6 +75,7 @@ def test_studies_in_the_guides_are_legal(tmp_path: Path) -> None:
     (block,) = [b for b in re.findall(r"```yaml\n(.*?)```", text, re.S) if "schema: 1" in b]
     path = tmp_path / "mine.yaml"
     path.write_text(block, encoding="utf-8")
+    (tmp_path / "mydata.csv").touch()
     assert load_config(path).task.source == "csv"
     budget = (DOCS / "own-budget.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```yaml\n(.*?)```", budget, re.S)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from codesign.checks import told
 from codesign.errors import ConfigError
 from codesign.hardware.scorer import limits
 from codesign.joint import check_budget
@@ -109,19 +110,25 @@ def check(setting: Setting) -> None:
     if labels.n_shipped:
         shipped_labels(setting.task.benchmark, space=setting.space.name, n=labels.n_shipped)
     if config.search.islands is not None:
-        island_plan(config.search, config.search.n_rounds)
+        with told("search.islands"):
+            island_plan(config.search, config.search.n_rounds)
     if config.search.scaling is not None:
-        scaling_dimensions(setting.space, config.search.scaling)
-    problem = make_problem(setting, unknown_score)
-    settings = strategy_settings(setting, None)
-    make_strategy(config.search.strategy, problem, seed=0, settings=settings)
+        with told("search.scaling"):
+            scaling_dimensions(setting.space, config.search.scaling)
+    with told("search.filter"):
+        problem = make_problem(setting, unknown_score)
+    with told("search.strategy"):
+        settings = strategy_settings(setting, None)
+        make_strategy(config.search.strategy, problem, seed=0, settings=settings)
     if config.search.weight_sharing is not None:
         open_sharing(setting)
     scored = problem.evaluate(genome)
     if settings.reward is not None:
-        settings.reward(
-            replace(scored, objectives=np.ones_like(scored.objectives)), problem.objective_names
-        )
+        with told("search.reward"):
+            settings.reward(
+                replace(scored, objectives=np.ones_like(scored.objectives)),
+                problem.objective_names,
+            )
 
 
 def _check_learned(setting: Setting) -> None:
