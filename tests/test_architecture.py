@@ -37,7 +37,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"predictor", "search", "export", "synthesis", "importing"}),
     frozenset({"validate", "joint", "front", "checks"}),
     frozenset({"pipeline", "stages", "report", "catalog", "schema", "testing"}),
-    frozenset({"api", "cli"}),
+    frozenset({"api", "cli", "__main__"}),
 )
 
 #: Imports that the rows would allow, and why they are wrong all the same.
