@@ -449,11 +449,11 @@ class Study:
             )
         return cls(folder=folder, config=config)
 
-    def begin(self) -> None:
-        """Write the configuration into the folder, unless it is there."""
+    def begin(self) -> Study:
+        """Write the configuration into the folder, unless it is there; return the study."""
         path = self.folder / "study.yaml"
         if path.exists() and Study.open(self.folder).config == self.config:
-            return
+            return self
         self.folder.mkdir(parents=True, exist_ok=True)
         written = {
             "study": self.config.model_dump(mode="json", by_alias=True),
@@ -465,13 +465,7 @@ class Study:
             "# Resolved configuration; written by codesign, do not edit.\n"
             + yaml.safe_dump(written, sort_keys=False),
         )
-
-    @classmethod
-    def create_or_open(cls, folder: Path, config: StudyConfig) -> Study:
-        """Return the study in a folder, begun."""
-        study = cls.at(folder, config)
-        study.begin()
-        return study
+        return self
 
     def check_continues(self, config: StudyConfig) -> None:
         """Check that the study goes on as the same one with another configuration.

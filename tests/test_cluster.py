@@ -29,7 +29,7 @@ def _labels_and_fronts(folder: Path, dask: str | None) -> tuple[list[object], li
             },
         }
     )
-    study = Study.create_or_open(folder, config)
+    study = Study.at(folder, config).begin()
     run_study(study, until="search", dask=dask)
     results = study.results()
     return [r.scores for r in results.of(Labels)], [r.points for r in results.of(Search)]

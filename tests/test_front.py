@@ -75,7 +75,7 @@ def trained(i, lut, score, **options):
 @pytest.fixture
 def study(tmp_path):
     """Five points, of which two are trained, one of these synthesized and exported."""
-    made = Study.create_or_open(tmp_path / "s", StudyConfig(name="s"))
+    made = Study.at(tmp_path / "s", StudyConfig(name="s")).begin()
     points = [point(i, 100.0 * 2**i, 0.60 + 0.03 * i) for i in range(5)]
     made.record(
         "search_1",

@@ -155,7 +155,7 @@ def contents(folder):
 def refused(tmp_path_factory):
     """What `codesign run` answers to every typo, what it has loaded, and what stands in the folder then."""
     folder = tmp_path_factory.mktemp("refused")
-    Study.create_or_open(folder / "existing", StudyConfig(name="x"))
+    Study.at(folder / "existing", StudyConfig(name="x")).begin()
     (folder / "existing" / "results").mkdir()
     before = contents(folder / "existing")
     for i, (text, _) in enumerate(TYPOS):
@@ -221,7 +221,7 @@ def test_a_run_that_its_data_refuse_touches_nothing_either(tmp_path):
     wrong = StudyConfig.model_validate({"name": "x", "space": "mlp_tiny", **typo})
     with pytest.raises(ConfigError, match="export.trigger_bit: task jets sets no threshold"):
         run_study(Study.at(tmp_path / "fresh", wrong))
-    Study.create_or_open(tmp_path / "existing", StudyConfig(name="x", space="mlp_tiny"))
+    Study.at(tmp_path / "existing", StudyConfig(name="x", space="mlp_tiny")).begin()
     before = contents(tmp_path)
     with pytest.raises(ConfigError, match="export.trigger_bit"):
         run_study(Study.at(tmp_path / "existing", wrong))

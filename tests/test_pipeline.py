@@ -88,7 +88,7 @@ def test_own_labels_join_those_that_ship_at_their_level():
 
 
 def test_an_unknown_stage_is_named(tmp_path):
-    study = Study.create_or_open(tmp_path / "s", StudyConfig(name="s"))
+    study = Study.at(tmp_path / "s", StudyConfig(name="s")).begin()
     with pytest.raises(ConfigError, match="did you mean 'train'"):
         run_study(study, until="trian")
     assert STAGES[-1] == "report"
@@ -97,7 +97,7 @@ def test_an_unknown_stage_is_named(tmp_path):
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
     config = StudyConfig(name="s", space="mlp_tiny")
-    return open_setting(Study.create_or_open(tmp_path_factory.mktemp("setting") / "s", config))
+    return open_setting(Study.at(tmp_path_factory.mktemp("setting") / "s", config).begin())
 
 
 @pytest.mark.parametrize(
@@ -149,11 +149,11 @@ def test_results_of_what_has_changed_are_found_stale(setting):
 
 def test_an_illegal_change_forgets_nothing(tmp_path):
     folder = tmp_path / "s"
-    study = Study.create_or_open(folder, StudyConfig(name="s", space="mlp_tiny"))
+    study = Study.at(folder, StudyConfig(name="s", space="mlp_tiny")).begin()
     run_study(study, until="prepare")
     study.record("label_1", Labels(genomes=[], scores=[], depends_on="earlier"))
     typo = {"name": "s", "space": "mlp_tiny", "labels": {"predictor": "ridgee"}}
-    changed = Study.create_or_open(folder, StudyConfig.model_validate(typo))
+    changed = Study.at(folder, StudyConfig.model_validate(typo)).begin()
     with pytest.raises(CodesignError, match="did you mean 'ridge'"):
         run_study(changed)
     assert "label_1" in changed.results()

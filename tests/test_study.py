@@ -12,31 +12,31 @@ CONFIG = StudyConfig(name="demo")
 
 
 def test_the_resolved_configuration_reads_back(tmp_path):
-    study = Study.create_or_open(tmp_path / "s", CONFIG)
+    study = Study.at(tmp_path / "s", CONFIG).begin()
     assert Study.open(tmp_path / "s").config == study.config == CONFIG
 
 
 def test_another_study_is_refused_once_it_has_begun_and_other_changes_are_taken_over(tmp_path):
-    study = Study.create_or_open(tmp_path / "s", CONFIG)
-    Study.create_or_open(tmp_path / "s", StudyConfig(name="demo", seed=7))
+    study = Study.at(tmp_path / "s", CONFIG).begin()
+    Study.at(tmp_path / "s", StudyConfig(name="demo", seed=7)).begin()
     study.record("choose", Choice(winner="0" * 12, reason="why", against_trivial="", steadiness=""))
     with pytest.raises(StudyError, match="another device and seed"):
-        Study.create_or_open(tmp_path / "s", StudyConfig(name="demo", seed=5, device="xcvu9p"))
+        Study.at(tmp_path / "s", StudyConfig(name="demo", seed=5, device="xcvu9p")).begin()
     changed = StudyConfig(name="other", seed=7, export={"backends": ["quartus"]})
-    assert Study.create_or_open(tmp_path / "s", changed).config == changed
+    assert Study.at(tmp_path / "s", changed).begin().config == changed
     assert Study.open(tmp_path / "s").config == changed
 
 
 def test_a_foreign_folder_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StudyError, match="not empty and holds no study"):
-        Study.create_or_open(tmp_path, CONFIG)
+        Study.at(tmp_path, CONFIG).begin()
     with pytest.raises(StudyError, match="not a study"):
         Study.open(tmp_path)
 
 
 def test_another_schema_is_refused(tmp_path):
-    Study.create_or_open(tmp_path / "s", CONFIG)
+    Study.at(tmp_path / "s", CONFIG).begin()
     path = tmp_path / "s" / "study.yaml"
     path.write_text(path.read_text().replace("schema: 1", "schema: 99"))
     with pytest.raises(StudyError, match="schema 99"):
@@ -75,7 +75,7 @@ def test_relative_paths_are_taken_from_the_study_file(tmp_path):
 
 
 def test_results_survive_and_damage_names_the_one_file_to_delete(tmp_path):
-    study = Study.create_or_open(tmp_path / "s", CONFIG)
+    study = Study.at(tmp_path / "s", CONFIG).begin()
     labels = Labels(genomes=[[1, 2]], scores=[0.25], seconds=1.5, depends_on="abc")
     for k in (1, 2, 10):
         study.record(f"label_{k}", labels.model_copy(update={"scores": [k / 16]}))
@@ -94,7 +94,7 @@ def test_results_survive_and_damage_names_the_one_file_to_delete(tmp_path):
 
 
 def test_a_study_of_an_older_version_is_refused(tmp_path):
-    Study.create_or_open(tmp_path / "s", CONFIG)
+    Study.at(tmp_path / "s", CONFIG).begin()
     path = tmp_path / "s" / "study.yaml"
     path.write_text(path.read_text().replace("results_schema: 2\n", ""))
     with pytest.raises(StudyError, match="results of schema 1"):
@@ -102,6 +102,6 @@ def test_a_study_of_an_older_version_is_refused(tmp_path):
 
 
 def test_a_candidate_folder_takes_only_digests(tmp_path):
-    study = Study.create_or_open(tmp_path / "s", CONFIG)
+    study = Study.at(tmp_path / "s", CONFIG).begin()
     with pytest.raises(StudyError, match="no candidate digest"):
         study.candidate_folder("../../etc")

@@ -163,7 +163,7 @@ def study_of(tmp_path, **search):
     config = StudyConfig.model_validate(
         {"name": "s", "space": "mlp_tiny", "labels": {"n_initial": 16}, "search": search}
     )
-    return Study.create_or_open(tmp_path / "s", config)
+    return Study.at(tmp_path / "s", config).begin()
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def searched(folder, executor, *, seed=1, **search):
             "search": {"n_evaluations": 600, "n_rounds": 2, "strategy": "nsga2", **search},
         }
     )
-    study = Study.create_or_open(folder, config)
+    study = Study.at(folder, config).begin()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("codesign.pipeline.open_pool", lambda *_, **__: nullcontext(executor))
         patch.setattr("codesign.stages.setting.open_pool", lambda *_, **__: nullcontext(executor))

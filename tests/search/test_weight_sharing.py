@@ -176,7 +176,7 @@ def test_a_study_starts_from_what_weight_sharing_proposes(tmp_path):
 
     (tmp_path / "s.yaml").write_text(STUDY)
     config = load_config(tmp_path / "s.yaml")
-    study = Study.create_or_open(tmp_path / "s", config)
+    study = Study.at(tmp_path / "s", config).begin()
     run_study(study, until="search")
     sharing = study.results().require(Sharing)
     assert list(sharing.proposals) == ["supernet", "darts1"]

@@ -58,7 +58,7 @@ def setting(tmp_path_factory):
             patch.setenv(f"CODESIGN_{tool}", f"/nonexistent/{tool.lower()}")
         for module in (setting_module, pipeline):
             patch.setattr(module, "open_pool", lambda *_, **__: nullcontext(None))
-        study = Study.create_or_open(folder / "small", config)
+        study = Study.at(folder / "small", config).begin()
         run_study(study)
         yield open_setting(study)
 
@@ -121,7 +121,7 @@ def test_a_study_that_could_not_set_a_threshold_ends_before_anything_is_trained(
     changed = config.model_copy(
         update={"task": config.task.model_copy(update={"options": options})}
     )
-    study = Study.create_or_open(tmp_path / "none", changed)
+    study = Study.at(tmp_path / "none", changed).begin()
     with pytest.raises(ConfigError, match="export.trigger_bit: task level1 sets no threshold"):
         run_study(study)
     assert not study.designs()

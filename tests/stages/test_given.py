@@ -24,7 +24,7 @@ def _study(folder: Path, **network: object) -> Study:
         "train": {"n_finalists": 3, "n_splits": 1},
     }  # fmt: skip
     (folder / "mine.yaml").write_text(yaml.safe_dump(config))
-    return Study.create_or_open(folder / "study", load_config(folder / "mine.yaml"))
+    return Study.at(folder / "study", load_config(folder / "mine.yaml")).begin()
 
 
 def test_importing_keeps_the_network_as_it_is_given(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_network_that_cannot_be_read_leaves_nothing_behind(tmp_path: Path) -> 
     (tmp_path / "model.onnx").write_bytes(b"no model")
     config = {"schema": 1, "name": "mine", "network": "model.onnx"}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
-    study = Study.create_or_open(tmp_path / "study", load_config(tmp_path / "mine.yaml"))
+    study = Study.at(tmp_path / "study", load_config(tmp_path / "mine.yaml")).begin()
     with pytest.raises(CodesignError, match="not a readable ONNX file"):
         run_study(study, until="choose")
     assert not study.given_network.exists() and not list(study.folder.glob("results/*"))

@@ -95,7 +95,7 @@ def test_finalists_learn_their_widths_and_become_designs(tmp_path, monkeypatch):
     monkeypatch.setattr(setting_module, "open_pool", lambda *_, **__: nullcontext(None))
     train = {"precision": "learned", "epochs": 12, "n_splits": 1, "lut": [800, 2000]}
     config = StudyConfig.model_validate({"name": "s", "space": "mlp_tiny", "train": train})
-    setting = open_setting(Study.create_or_open(tmp_path / "s", config))
+    setting = open_setting(Study.at(tmp_path / "s", config).begin())
     arrays = setting.arrays()
     baselines = trivial_answers(arrays, n_splits=1)
     luts = np.array([800.0, 2000.0])

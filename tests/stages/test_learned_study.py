@@ -48,7 +48,7 @@ def setting(config, tmp_path_factory):
             patch.setattr(module, "open_pool", lambda *_, **__: nullcontext(None))
         patch.setattr(teacher, "_EPOCHS", 2)
         patch.setattr(train_stage, "_POLISH_VALUES", 1e8)
-        study = Study.create_or_open(tmp_path_factory.mktemp("study") / "learned", config)
+        study = Study.at(tmp_path_factory.mktemp("study") / "learned", config).begin()
         run_study(study, until="train")
         yield open_setting(study)
 

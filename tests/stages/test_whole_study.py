@@ -67,7 +67,7 @@ def setting(tmp_path_factory):
             patch.setenv(f"CODESIGN_{tool}", f"/nonexistent/{tool.lower()}")
         patch.setattr(setting_module, "open_pool", lambda *_, **__: nullcontext(None))
         folder = tmp_path_factory.mktemp("study") / "small"
-        study = Study.create_or_open(folder, CONFIG)
+        study = Study.at(folder, CONFIG).begin()
         reporter = Recorder()
         run_study(study, reporter=reporter)
         yield open_setting(study, reporter)

@@ -91,7 +91,7 @@ def test_shares_of_layers_add_up_in_both_forms():
 
 def test_the_verb_prices_a_candidate_of_a_study_as_the_scorer_does(tmp_path):
     network = random_network(3)
-    study = Study.create_or_open(tmp_path / "s", StudyConfig(name="s", device="xcvu13p"))
+    study = Study.at(tmp_path / "s", StudyConfig(name="s", device="xcvu13p")).begin()
     path = study.weights_file(network.digest)
     path.parent.mkdir(parents=True, exist_ok=True)
     network.save(path)

@@ -300,9 +300,7 @@ def test_an_exported_candidate_is_synthesised_openly_and_compared_with_its_estim
 def test_runs_on_a_study_are_kept_beside_the_prediction(tmp_path, vendor):
     vendor("vitis_hls")
     folder = tmp_path / "study"
-    study = Study.create_or_open(
-        folder, parse(StudyConfig, {"schema": 1, "name": "s"}, where="test")
-    )
+    study = Study.at(folder, parse(StudyConfig, {"schema": 1, "name": "s"}, where="test")).begin()
     write_project(study.candidate_folder("0123456789ab") / "firmware" / "hls4ml_vitis")
     outcomes = synthesize_paths(
         [folder], tool="vitis", steps=("csynth",), output=None, work=None, top=None, part=None, clock_period_ns=None,
