@@ -62,7 +62,7 @@ class ExportResult:
         name: of the firmware.
         emulator_version: N of `<name>_v<N>`.
         plan: every file of the folder but the certificate.
-        onnx, qonnx: the two ONNX flavours.
+        onnx, qonnx: the two ONNX flavours; None where a sum is wider than any of ONNX' types.
         projects: hls4ml project per back end.
         rtl: "verilog" and "vhdl", empty when RTL was not asked for.
         logic: the traced adder graph; None without RTL, where particles take turns, and in exports of older versions.
@@ -74,8 +74,8 @@ class ExportResult:
     name: str
     emulator_version: int
     plan: ProjectPlan
-    onnx: OnnxExport
-    qonnx: OnnxExport
+    onnx: OnnxExport | None
+    qonnx: OnnxExport | None
     projects: Mapping[str, HlsProject]
     rtl: Mapping[str, RtlExport]
     logic: CombLogic | None
@@ -169,8 +169,12 @@ def export_candidate(
     golden = (np.asarray(vectors[:N_TESTBENCH], dtype=np.int64), expected[:N_TESTBENCH])
     skipped: dict[str, str] = {}
     say("ONNX and QONNX")
-    onnx = export_onnx(network, study=study, scaling=scaling)
-    qonnx = export_qonnx(network, study=study, scaling=scaling)
+    onnx, qonnx = None, None
+    try:
+        onnx = export_onnx(network, study=study, scaling=scaling)
+        qonnx = export_qonnx(network, study=study, scaling=scaling)
+    except ExportError as error:  # integers of the other forms hold wider sums
+        skipped["onnx"] = str(error)
     plan = ProjectPlan(
         files={
             "candidate.json": _json(network.candidate.to_json()),
@@ -179,8 +183,6 @@ def export_candidate(
                 {"schema": SCHEMA, "scaling": dict(scaling)} | _ports(network, integer_ports)
             ),
             "outputs.json": _json({"schema": SCHEMA, "outputs": _named_outputs(network, heads)}),
-            "onnx/model.onnx": onnx.content,
-            "onnx/model_qonnx.onnx": qonnx.content,
             "golden/input_words.txt": _text(golden[0]),
             "golden/output_words.txt": _text(golden[1]),
             "golden/vectors.npz": _npz(
@@ -188,6 +190,9 @@ def export_candidate(
             ),
         }
     )
+    if onnx is not None and qonnx is not None:
+        files = {"onnx/model.onnx": onnx.content, "onnx/model_qonnx.onnx": qonnx.content}
+        plan = plan.merged(ProjectPlan(files=files))
     projects: dict[str, HlsProject] = {}
     for backend in backends:
         say(f"hls4ml project for {backend}")
@@ -228,6 +233,7 @@ def export_candidate(
         projects=sorted(projects),
         rtl=rtl.get("verilog"),
         skipped=skipped,
+        onnx=onnx,
         study=study,
     )
     plan = plan.merged(ProjectPlan(files={"README.md": readme}))
@@ -238,8 +244,8 @@ def export_candidate(
         "network_digest": network.digest,
         "candidate_digest": network.candidate.digest,
         "emulator_version": emulator_version,
-        "onnx_arithmetic": onnx.arithmetic,
-        "onnx_without_pair": list(onnx.without_pair),
+        "onnx_arithmetic": onnx.arithmetic if onnx else "",
+        "onnx_without_pair": list(onnx.without_pair) if onnx else [],
         "backends": sorted(projects),
         "rtl": sorted(rtl),
         "skipped": skipped,
@@ -366,7 +372,9 @@ def load_export(folder: Path) -> ExportResult:
     name, version = str(manifest["name"]), int(manifest["emulator_version"])
     top = emulator_prefix(name, version)
 
-    def onnx(file: str, flavor: str) -> OnnxExport:
+    def onnx(file: str, flavor: str) -> OnnxExport | None:
+        if not manifest["onnx_arithmetic"]:
+            return None
         try:
             content = (folder / "onnx" / file).read_bytes()
         except OSError as error:

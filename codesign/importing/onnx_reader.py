@@ -94,6 +94,11 @@ def check_onnx(model: onnx.ModelProto, path: str) -> None:
         model.opset_import.append(onnx.helper.make_opsetid("", 13))
 
 
+def rounds_itself(model: onnx.ModelProto) -> bool:
+    """Whether a graph says where it rounds: a precision is then of what it leaves in floats."""
+    return any(node.op_type in (*QUANTIZERS, "Floor", "Round") for node in model.graph.node)
+
+
 def read_onnx(
     model: onnx.ModelProto, precision: FixedPoint | None, *, channels_last: bool = False
 ) -> tuple[Draft, Value]:
@@ -113,8 +118,7 @@ def read_onnx(
     from onnx import numpy_helper
 
     graph = model.graph
-    quantizes = any(node.op_type in QUANTIZERS for node in graph.node)
-    draft = Draft(precision, rounds_results=not quantizes)
+    draft = Draft(precision, rounds_results=not rounds_itself(model))
     known: dict[str, Value | Constant] = {
         tensor.name: Constant(values=np.asarray(numpy_helper.to_array(tensor), dtype=np.float64))
         for tensor in graph.initializer

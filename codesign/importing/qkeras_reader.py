@@ -421,6 +421,17 @@ def _concatenate(writer: _Writer, config: Config, sources: list[str], rank: int)
     return writer._add("Concat", sources, config["name"], axis=int(config.get("axis", -1))), rank
 
 
+def _dot(writer: _Writer, config: Config, sources: list[str], rank: int) -> tuple[str, int]:
+    axes = config.get("axes", -1)
+    named = {a if a > 0 else a + 1 + rank for a in ([axes] if isinstance(axes, int) else axes)}
+    if named != {1} or rank != 1 or config.get("normalize"):
+        raise DesignError(
+            f"{config['name']}: multiplies along axes {axes} of rank {rank}; expected two vectors, not normalized"
+        )
+    product = writer._add("Mul", sources, config["name"])
+    return writer._add("ReduceSum", [product, writer._constant([1], np.int64)], config["name"]), 1
+
+
 def _reshape(writer: _Writer, config: Config, sources: list[str], rank: int) -> tuple[str, int]:
     target = [int(n) for n in config["target_shape"]]
     shape = writer._constant([0, *target], np.int64)
@@ -468,6 +479,7 @@ _LAYERS: Mapping[str, Callable[..., tuple[str, int]]] = {
     "Flatten": lambda w, config, sources, rank: (w._add("Flatten", sources, config["name"], axis=1), 1),
     "Reshape": _reshape, "Permute": _permute, "Dropout": _same,
     "Add": _merge("Add"), "Subtract": _merge("Sub"), "Multiply": _merge("Mul"), "Concatenate": _concatenate,
+    "Dot": _dot,
     "MaxPooling1D": _one(_Writer._pool, "MaxPool"), "MaxPooling2D": _one(_Writer._pool, "MaxPool"),
     "AveragePooling1D": _one(_Writer._pool, "AveragePool"), "AveragePooling2D": _one(_Writer._pool, "AveragePool"),
     "GlobalAveragePooling1D": _one(_Writer._reduced, "ReduceMean"),

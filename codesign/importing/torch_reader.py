@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from codesign.errors import CodesignError, DesignError
 from codesign.export.backends.base import quiet_hls4ml
-from codesign.importing.onnx_reader import QUANTIZERS, check_onnx, read_onnx
+from codesign.importing.onnx_reader import check_onnx, read_onnx, rounds_itself
 from codesign.ir import FixedPoint
 from codesign.layers._import import Draft, Value
 from codesign.tools import require_module
@@ -37,7 +37,7 @@ def read_torch(
     module = module.eval()
     model = _torch_graph(module, shapes)
     fmt = None if precision is None else FixedPoint.from_hls(precision)
-    if fmt is None and not any(node.op_type in QUANTIZERS for node in model.graph.node):
+    if fmt is None and not rounds_itself(model):
         raise DesignError(
             "the PyTorch module holds floats; state a precision (ap_fixed<16,6>), or train it quantized (Brevitas)"
         )
@@ -77,6 +77,7 @@ def _torch_graph(module: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
             warnings.simplefilter("ignore")  # its exporter warns of itself
             if "brevitas" in packages:
                 require_module("onnxscript")
+                require_module("onnxoptimizer")
                 export = require_module("brevitas.export").export_qonnx
                 export(module, args=example, export_path=str(path))
             else:

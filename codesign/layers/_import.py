@@ -116,6 +116,7 @@ class Value:
         index: int64[*shape], which of the node's elements each element is.
         gain, offset: float64[*shape].
         function: activation that was read but not rounded yet, "" for none.
+        outer: power of two that its result was multiplied by.
         pending: a rounding of all that, not done yet.
     """
 
@@ -124,6 +125,7 @@ class Value:
     gain: Floats
     offset: Floats
     function: str = ""
+    outer: float = 1.0
     pending: Pending | None = None
 
     @property
@@ -370,6 +372,14 @@ class Draft:
                 unit = value.pending.unit * float(np.ravel(gain)[0])
                 return replace(value, pending=replace(value.pending, unit=unit))
             value = self.applied(value)
+        if (
+            value.function
+            and value.function not in _HOMOGENEOUS
+            and np.size(gain) == 1
+            and is_power_of_two(np.asarray(gain))
+            and not np.any(offset)
+        ):
+            return replace(value, outer=value.outer * float(np.ravel(gain)[0]))
         is_kept = value.function in _HOMOGENEOUS and bool((gains > 0).all() and not offsets.any())
         if value.function and not is_kept:
             value = self.applied(value)
@@ -458,6 +468,9 @@ class Draft:
             raise node.refuse("its scale is not above zero; export the network again")
         if value.pending is not None:
             value = self.applied(value)
+        if value.outer != 1.0:
+            inner, finer = replace(value, outer=1.0), replace(grid, step=grid.step / value.outer)
+            return self.affine(self.rounded(node, inner, finer), value.outer, 0.0)
         is_exact = is_power_of_two(step)
         if value.node not in self._sites and value.node not in self._open:
             return self._rounded_input(node, value, grid)
@@ -1074,11 +1087,11 @@ class Draft:
     def _bias_words(self, opened: _Open, grid: int, result: TensorType | None) -> Words:
         bias, known = opened.bias, exact_type(opened.bias)
         is_exact = known is not None and known.fraction_bits <= grid
-        if not is_exact and self.precision is not None:
+        if known is not None and (is_exact or known.covering.bits <= MAX_WEIGHT_BITS):
+            return Words(values=known.words_from_values(bias), type=known)
+        if self.precision is not None:
             known = TensorType.of(self.precision, bias.shape)
             self.note(f"{opened.origin}: float biases are rounded to {self.precision.to_hls()}")
-            return Words(values=known.words_from_values(bias), type=known)
-        if known is not None and (is_exact or known.covering.bits <= MAX_WEIGHT_BITS):
             return Words(values=known.words_from_values(bias), type=known)
         words = np.floor(np.ldexp(bias, grid))
         if result is not None and int(result.element_fraction_bits.max()) <= grid:

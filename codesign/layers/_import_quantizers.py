@@ -139,7 +139,7 @@ def read_fixed_point(node: Foreign, draft: Draft) -> Value | Constant:
         np.asarray(np.rint(node.constant(i).real), dtype=np.int64) for i in (1, 2, 3)
     )
     rounding, overflow = (str(node.attributes[name]) for name in ("rounding", "overflow"))
-    if rounding not in _QONNX_ROUNDINGS.values():
+    if rounding not in ("TRN", "RND", "RND_CONV"):
         raise node.refuse(
             f"rounds by {rounding}, which no hardware here does; use TRN, RND or RND_CONV"
         )

@@ -75,20 +75,22 @@ def implementations(result: ExportResult, work: Path, *, optimize: bool) -> dict
         )
 
     add("torch", lambda: torch_form(network), "float64 on real values", lambda part: {})
-    pairs = ", ".join(result.onnx.without_pair)
-    add(
-        "onnxruntime",
-        lambda: onnx_form(result.onnx.content, f"{result.folder}/onnx/model.onnx"),
-        f"{result.onnx.arithmetic}, standard operators"
-        + (f"; no QuantizeLinear pair at {pairs}" if pairs else ""),
-        lambda part: {"onnx": export_onnx(part)},
-    )
-    add(
-        "qonnx",
-        lambda: qonnx_form(result.qonnx, network),
-        result.qonnx.arithmetic,
-        lambda part: {"qonnx": export_qonnx(part)},
-    )
+    if (onnx := result.onnx) is not None:
+        pairs = ", ".join(onnx.without_pair)
+        add(
+            "onnxruntime",
+            lambda: onnx_form(onnx.content, f"{result.folder}/onnx/model.onnx"),
+            f"{onnx.arithmetic}, standard operators"
+            + (f"; no QuantizeLinear pair at {pairs}" if pairs else ""),
+            lambda part: {"onnx": export_onnx(part)},
+        )
+    if (qonnx := result.qonnx) is not None:
+        add(
+            "qonnx",
+            lambda: qonnx_form(qonnx, network),
+            qonnx.arithmetic,
+            lambda part: {"qonnx": export_qonnx(part)},
+        )
     for backend in result.projects:
         add(
             f"hls4ml_{backend}",

@@ -1,7 +1,7 @@
 """Networks that run in triggers, rebuilt by hand: published shapes and precision, random weights.
 
 Sources, read in public repositories: cms-hls4ml/AXOL1TL@eea90cc, cms-hls4ml/CICADA@0aafbd2, LukasEbeling/TOPO@f74ef17,
-CMS-L1T-Jet-Tagging/TrainTagger@1429e21 (SC4), cms-hls4ml/NNPuppiTauModel@7a8f354 (tau), cms-hls4ml/TOoLLiP@18b4492,
+CMS-L1T-Jet-Tagging/TrainTagger@1429e21 (SC4), cms-hls4ml/EMTF_NN@3fc2971, cms-hls4ml/NNPuppiTauModel@7a8f354 (tau), cms-hls4ml/TOoLLiP@18b4492,
 calad0i/hgq-ae@d423090 (TGC).  Structures only: no weight and no code is theirs.  Batch norms in front of the first
 layer are folded into it.
 """
@@ -61,7 +61,7 @@ class Builder:
 
     def dense(self, source: str, units: int) -> str:
         """Add a dense layer."""
-        return self.add("dense", source, units=units, weight_bits=self.weights[0])
+        return self.add("dense", source, units=units, weight_bits=min(self.weights[0], 24))
 
     def chain(self, source: str, *widths: int, bits: tuple[int, int]) -> str:
         """Add dense layers, each with a ReLU rounded to unsigned `bits` (and integer bits)."""
@@ -97,6 +97,15 @@ class Builder:
         )
 
 
+def axol1tl_v4() -> Builder:
+    """The encoder alone; the score, a sum of squares of the latent, is computed elsewhere."""
+    net = Builder(weights=(6, 3), kept=0.8)
+    x = net.input(FixedPoint(bits=8, integer_bits=6), 57)
+    latent = net.dense(net.chain(x, 28, 15, bits=(8, 4)), 8)
+    net.rounded("linear", latent, 10, 5, signed=True)
+    return net
+
+
 def axol1tl_v5() -> Builder:
     """An encoder, an autoencoder of what it says, and the squared distance of both, on the chip."""
     net = Builder(weights=(4, 1), kept=0.67)
@@ -106,6 +115,14 @@ def axol1tl_v5() -> Builder:
     again = net.rounded("linear", net.dense(back, 10), 5, 2, signed=True)
     distance = net.add("sum_elements", net.add("square", net.add("subtract", latent, again)))
     net.rounded("linear", distance, 16, 10, signed=True)
+    return net
+
+
+def cicada_v1() -> Builder:
+    """The same student on flat regions."""
+    net = Builder(weights=(8, 2), kept=0.5)
+    x = net.input(FixedPoint(bits=10, integer_bits=10, signed=False), 252)
+    net.rounded("relu", net.dense(net.chain(x, 16, bits=(10, 8)), 1), 16, 8)
     return net
 
 
@@ -124,6 +141,14 @@ def topo_v1() -> Builder:
     net = Builder(weights=(16, 7), kept=0.3)
     x = net.input(FixedPoint(bits=8, integer_bits=8, signed=False), 20)
     net.rounded("linear", net.dense(net.chain(x, 64, 32, 32, bits=(8, 4)), 1), 16, 8, signed=True)
+    return net
+
+
+def emtf() -> Builder:
+    """Bending of endcap muons; momentum and displacement as unsigned words; wide weights."""
+    net = Builder(weights=(25, 9), kept=1.0)
+    x = net.input(FixedPoint(bits=13, integer_bits=13), 29)
+    net.rounded("relu", net.dense(net.chain(x, 20, 16, bits=(16, 8)), 2), 8, 8)
     return net
 
 
@@ -181,5 +206,17 @@ def tgc() -> Builder:
 
 
 PUBLISHED: dict[str, Callable[[], Builder]] = {
-    build.__name__: build for build in (axol1tl_v5, cicada_v2, topo_v1, toollip_v3, sc4, tau, tgc)
+    build.__name__: build
+    for build in (
+        axol1tl_v4,
+        axol1tl_v5,
+        cicada_v1,
+        cicada_v2,
+        topo_v1,
+        emtf,
+        toollip_v3,
+        sc4,
+        tau,
+        tgc,
+    )
 }

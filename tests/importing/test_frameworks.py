@@ -92,7 +92,8 @@ def test_a_torch_module_takes_the_precision_that_is_stated() -> None:
 
 def test_brevitas_word_for_word(tmp_path: Path) -> None:
     pytest.importorskip("brevitas", reason="Brevitas is not installed (pip install brevitas)")
-    pytest.importorskip("onnxscript", reason="onnxscript, by which it exports, is not installed")
+    for package in ("onnxscript", "onnxoptimizer"):
+        pytest.importorskip(package, reason=f"{package}, by which it exports, is not installed")
     import torch
     from brevitas.export import export_qonnx
     from brevitas.nn import QuantIdentity, QuantLinear, QuantReLU
@@ -163,7 +164,8 @@ def _train(module: Any, n_in: int, n_out: int, penalty: Any = None) -> None:
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_a_brevitas_module_needs_no_file(per_channel: bool) -> None:
     pytest.importorskip("brevitas", reason="Brevitas is not installed (pip install brevitas)")
-    pytest.importorskip("onnxscript", reason="onnxscript, by which it exports, is not installed")
+    for package in ("onnxscript", "onnxoptimizer"):
+        pytest.importorskip(package, reason=f"{package}, by which it exports, is not installed")
     module = _brevitas(per_channel)
     _train(module, 16, 5)
     imported = read_object(module, input_shape=(16,))
