@@ -1,8 +1,8 @@
 # Two commands do everything on a fresh machine: `make run` and `make test`.
-# Needs Python 3.11 to 3.14 with venv, g++, make and perl; everything else is installed into .venv.
+# Needs Python 3.11, 3.12 or 3.13 with venv (3.14 is untried: docs/installing.md), g++, make and perl; everything else is installed into .venv.
 
-# The first that fits: python3 and python3.NN on the path, then pyenv's, newest first. PYTHON=... overrides.
-VERSIONS := 3.14 3.13 3.12 3.11
+# The first that fits: python3 and python3.NN on the path, then pyenv's, newest first (3.14 last). PYTHON=... overrides.
+VERSIONS := 3.13 3.12 3.11 3.14
 PYTHONS := python3 $(VERSIONS:%=python%) $(foreach v,$(VERSIONS),$(wildcard $(HOME)/.pyenv/versions/$(v).*/bin/python3))
 FITS := -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null
 PYTHON ?= $(shell for python in $(PYTHONS); do if "$$python" $(FITS); then command -v "$$python"; break; fi; done)
@@ -33,7 +33,7 @@ help:
 	@echo "make bench             all benchmarks (bench-estimators, -predictor, -search, -labels, -device, -scorer, -designs, -triggers)"
 
 python:
-	@test -n "$(PYTHON)" && "$(PYTHON)" $(FITS) || { echo "No fitting Python ($(or $(PYTHON),none found)): Python 3.11, 3.12, 3.13 or 3.14 with venv is needed; run make PYTHON=/path/to/it"; exit 1; }
+	@test -n "$(PYTHON)" && "$(PYTHON)" $(FITS) || { echo "No fitting Python ($(or $(PYTHON),none found)): Python 3.11, 3.12 or 3.13 with venv is needed; run make PYTHON=/path/to/it"; exit 1; }
 	@echo "$(PYTHON) is $$("$(PYTHON)" --version)"
 
 $(STAMP): pyproject.toml requirements.lock

@@ -80,11 +80,10 @@ def register(app: typer.Typer) -> None:
             print(f"copy {output} to the board; its README.txt says how to start it")
             return
         if device is None:
-            from codesign.validate.certificate import recheck
+            from codesign.validate.certificate import note_certificates, recheck
 
             found = recheck(study, progress=lambda line: print(line, file=sys.stderr, flush=True))
             if (study / "study.yaml").is_file():
-                from codesign.stages.export import note_certificates
                 from codesign.study import Study
 
                 note_certificates(Study.open(study))

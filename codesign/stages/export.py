@@ -12,7 +12,7 @@ from codesign.export.templates import firmware_name_of
 from codesign.front import Limits, designs_of, pick
 from codesign.ir import QuantizedNetwork
 from codesign.layers.trigger import with_trigger
-from codesign.results import Choice, ComparisonFacts, Export, Exported, Results, TriggerFacts
+from codesign.results import Choice, Export, Exported, Results, TriggerFacts
 from codesign.stages.curves import curves_of, rate_metric, trigger_of
 from codesign.stages.setting import Setting
 from codesign.stages.statistics import judge_test
@@ -21,7 +21,7 @@ from codesign.stages.train import train_on_demand
 from codesign.study import Study
 from codesign.tasks import TaskData
 from codesign.training.judge import judge_outputs, output_values
-from codesign.validate.certificate import Certificate, certify, read_certificate
+from codesign.validate.certificate import certify, facts_of
 from hw_models.units import cycles_to_ns
 
 KEYS = ("export.backends", "export.rtl", "export.trigger_bit", "export.name", "export.version")
@@ -124,7 +124,7 @@ def export_design(
         network_digest=trained.digest,
         folder=str(folder.relative_to(study.folder)),
         verdict=certificate.verdict,
-        comparisons=_facts_of(certificate),
+        comparisons=facts_of(certificate),
         input_audit=dict(certificate.input_audit),
         emulated=emulated,
         emulated_score=emulated_score,
@@ -132,28 +132,6 @@ def export_design(
     )
     study.record_beside(digest, found)
     return found
-
-
-def _facts_of(certificate: Certificate) -> dict[str, ComparisonFacts]:
-    return {
-        c.name: ComparisonFacts(
-            mismatches=c.mismatches,
-            vectors=sum(c.vectors.values()),
-            status=c.status + (f": {c.note}" if c.note else ""),
-        )
-        for c in certificate.comparisons
-    }
-
-
-def note_certificates(study: Study) -> None:
-    """Keep what the certificates of a study say now: `codesign validate` finishes those that left forms for later."""
-    for digest, design in study.designs().items():
-        found, folder = study.exported(design), study.firmware_folder(digest)
-        if found is None or not (folder / "certificate.json").is_file():
-            continue
-        certificate = read_certificate(folder)
-        changed = {"verdict": certificate.verdict, "comparisons": _facts_of(certificate)}
-        study.record_beside(digest, found.model_copy(update=changed))
 
 
 def require_rate(task: TaskData) -> None:

@@ -36,6 +36,8 @@ from codesign.export.templates import render
 from codesign.files import write_atomically
 from codesign.ir import QuantizedNetwork
 from codesign.processes import n_worker_processes
+from codesign.results import ComparisonFacts
+from codesign.study import Study
 from codesign.validate.audit import audit_inputs, audit_layers
 from codesign.validate.compare import difference, run_checked
 from codesign.validate.exported import FORMS, Exported, first_differing_layer, implementations
@@ -455,3 +457,26 @@ def _check_digests(folder: Path, plan: ProjectPlan, certificate: Certificate) ->
             )
     if plan.digest != certificate.plan_digest:
         raise StudyError(f"{folder}: file modes changed since the certificate; export again")
+
+
+def facts_of(certificate: Certificate) -> dict[str, ComparisonFacts]:
+    """Return what a study keeps of a certificate, by form."""
+    return {
+        c.name: ComparisonFacts(
+            mismatches=c.mismatches,
+            vectors=sum(c.vectors.values()),
+            status=c.status + (f": {c.note}" if c.note else ""),
+        )
+        for c in certificate.comparisons
+    }
+
+
+def note_certificates(study: Study) -> None:
+    """Keep what the certificates of a study say now: `codesign validate` finishes those that left forms for later."""
+    for digest, design in study.designs().items():
+        found, folder = study.exported(design), study.firmware_folder(digest)
+        if found is None or not (folder / "certificate.json").is_file():
+            continue
+        certificate = read_certificate(folder)
+        changed = {"verdict": certificate.verdict, "comparisons": facts_of(certificate)}
+        study.record_beside(digest, found.model_copy(update=changed))
