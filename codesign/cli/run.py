@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-_DASK = "Address of a dask scheduler to train and search on, instead of this machine's cores."
+_DASK = (
+    "Address of a dask scheduler: labels, search, finalists and open synthesis are worked on there;"
+    " fitting, exports and proofs here."
+)
 
 
 def register(app: typer.Typer) -> None:
