@@ -54,6 +54,11 @@ def test_the_version_is_printed(
     assert capsys.readouterr().out == codesign.__version__ + "\n"
 
 
+def test_the_module_is_the_command() -> None:
+    command = [sys.executable, "-m", "codesign", "--version"]
+    assert subprocess.check_output(command, text=True) == codesign.__version__ + "\n"
+
+
 def test_wrong_usage_exits_with_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

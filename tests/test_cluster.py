@@ -28,7 +28,7 @@ def _found(folder: Path, dask: str | None) -> dict[str, object]:
                 "strategy": "nsga2",
                 "islands": {"n_islands": 2},
             },
-            "train": {"n_finalists": 3, "epochs": 2, "n_splits": 2},
+            "train": {"n_finalists": 2, "epochs": 2, "n_splits": 2},
         }
     )
     study = Study.at(folder, config).begin()

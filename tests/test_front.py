@@ -1,5 +1,7 @@
 """The front of a study: one figure from its best source, filters, and the design to export."""
 
+import re
+
 import pytest
 from typer.testing import CliRunner
 
@@ -199,3 +201,26 @@ def test_the_verb_filters(study):
     assert lines("--trained") == [DIGESTS[1], DIGESTS[3]]
     assert lines("--at-most-lut", "250", "--json") == [DIGESTS[0], DIGESTS[1]]
     assert lines("--at-least-score", "0.65") == DIGESTS[2:5]
+
+
+def test_a_long_front_prints_a_part_and_says_how_many_more_there_are(study):
+    points = [
+        point(0, 100.0 * 1.05**i, 0.6 + 0.001 * i).model_copy(update={"digest": f"{i:012x}"})
+        for i in range(5, 65)
+    ]
+    found = study.results().require(Search)
+    study.record("search_1", found.model_copy(update={"points": [*found.points, *points]}))
+
+    def printed(*options):
+        return CliRunner().invoke(build_app(), ["front", str(study.folder), *options]).stdout
+
+    def listed(text):
+        return re.findall(r"\b[0-9a-f]{12}\b", text)
+
+    part, whole = printed(), printed("--most", "0")
+    assert len(listed(part)) == 2 + 20 and "43 more predicted designs" in part
+    assert len(listed(whole)) == 2 + 63 and "more predicted designs" not in whole
+    ends = {DIGESTS[1], DIGESTS[3], DIGESTS[0], points[-1].digest}
+    assert ends <= set(listed(part)) <= set(listed(whole))
+    assert len(listed(printed("--most", "1", "--trained"))) == 2
+    assert printed("--json").count('"state": "predicted"') == 63

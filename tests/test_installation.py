@@ -13,7 +13,17 @@ import pytest
 
 from tests.test_architecture import tracked_files
 from tests.test_cli import block_all_but_the_core
-from tests.test_pipeline import STUDY
+
+#: Every stage and every form, with little to do in each.
+STUDY = """
+schema: 1
+name: tiny
+space: mlp_tiny
+seed: 3
+labels: {n_initial: 16, n_per_round: 4, epochs: 1, predictor: ridge}
+search: {n_evaluations: 800, n_rounds: 1, strategy: nsga2}
+train: {n_finalists: 1, epochs: 2}
+"""
 
 ROOT = Path(__file__).resolve().parents[1]
 

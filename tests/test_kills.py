@@ -16,8 +16,18 @@ import pytest
 
 from codesign.results import Choice, Search
 from codesign.study import Study
-from tests.test_pipeline import STUDY
 from tests.test_processes import still_running
+
+#: Every stage, with little to do in each; compilers are started at its end.
+STUDY = """
+schema: 1
+name: tiny
+space: mlp_tiny
+labels: {n_initial: 12, n_per_round: 4, epochs: 1, predictor: ridge}
+search: {n_evaluations: 800, n_rounds: 2, strategy: nsga2}
+train: {n_finalists: 2, epochs: 2}
+export: {backends: [], open_synthesis: false}
+"""
 
 #: In the environment of a run, which everything inherits that the run starts.
 MARK = "TEST_OF_KILLS"

@@ -189,6 +189,20 @@ def test_the_verb_prints_one_json_object(tmp_path, bare):
     assert (tmp_path / "p.html").stat().st_size > 10**6
 
 
+def test_the_page_stands_beside_the_coefficients_and_nowhere_else(tmp_path, bare, monkeypatch):
+    path = _write(tmp_path / "r.jsonl", _records(1.6))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    command = ["calibrate", str(path), "--base", str(bare)]
+    dry = CliRunner().invoke(build_app(), [*command, "--dry-run"])
+    assert dry.exit_code == 0 and "plots: --page FILE" in dry.stdout
+    kept = tmp_path / "kept" / "mine.json"
+    done = CliRunner().invoke(build_app(), [*command, "--output", str(kept)])
+    assert done.exit_code == 0 and f"page: {kept.with_suffix('.html')}" in done.stdout
+    assert kept.with_suffix(".html").stat().st_size > 10**6
+    assert not any((tmp_path / "here").iterdir())
+
+
 def test_open_synthesis_moves_its_own_key_only(tmp_path, bare):
     run = calibration.run_calibration([], base=bare)
     error = _result(run, "vsynth").errors["lut"]
