@@ -65,7 +65,7 @@ class ExportResult:
         onnx, qonnx: the two ONNX flavours; None where a sum is wider than any of ONNX' types.
         projects: hls4ml project per back end.
         rtl: "verilog" and "vhdl", empty when RTL was not asked for.
-        logic: the traced adder graph; None without RTL, where particles take turns, and in exports of older versions.
+        read_logic: reads the traced adder graph, which takes alkaid; None without RTL, where particles take turns, and in exports of older versions.
         skipped: reason per artefact that could not be made.
     """
 
@@ -78,7 +78,7 @@ class ExportResult:
     qonnx: OnnxExport | None
     projects: Mapping[str, HlsProject]
     rtl: Mapping[str, RtlExport]
-    logic: CombLogic | None
+    read_logic: Callable[[], CombLogic] | None
     skipped: Mapping[str, str]
 
 
@@ -264,7 +264,7 @@ def export_candidate(
         qonnx=qonnx,
         projects=projects,
         rtl=rtl,
-        logic=logic,
+        read_logic=None if logic is None else lambda: logic,
         skipped=skipped,
     )
 
@@ -412,6 +412,8 @@ def load_export(folder: Path) -> ExportResult:
         qonnx=onnx("model_qonnx.onnx", "qonnx"),
         projects=projects,
         rtl=rtl,
-        logic=_unpacked(whole.files[LOGIC], folder) if LOGIC in whole.files else None,
+        read_logic=(lambda: _unpacked(whole.files[LOGIC], folder))
+        if LOGIC in whole.files
+        else None,
         skipped=dict(manifest["skipped"]),
     )

@@ -115,13 +115,17 @@ def implementations(result: ExportResult, work: Path, *, optimize: bool) -> dict
 
         def adder_graph() -> Form:
             needs_package("alkaid")
-            return adder_graph_form(result.logic or trace_network(network), network)
+            logic = result.read_logic() if result.read_logic else trace_network(network)
+            return adder_graph_form(logic, network)
 
         add(
             "alkaid",
             adder_graph,
             "adder graph, interpreted",
-            lambda part: {"rtl": {"verilog": export_rtl(part)}, "logic": trace_network(part)},
+            lambda part: {
+                "rtl": {"verilog": export_rtl(part)},
+                "read_logic": lambda: trace_network(part),
+            },
         )
     if "verilog" in result.rtl:
         interval = result.rtl["verilog"].interval_cycles
