@@ -1,11 +1,14 @@
 """Networks at the edge of what is legal are exact in every form, or refused with the node's name."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from codesign.errors import DesignError, ExportError
+from codesign.export.bundle import export_candidate, load_export
 from codesign.export.emulator import emulator_files
-from codesign.export.hls4ml import export_hls4ml
+from codesign.export.hls4ml import build_c_simulation, export_hls4ml
 from codesign.export.onnx import export_onnx, export_qonnx, run_qonnx
 from codesign.export.rtl import export_rtl, run_trace, trace_network
 from codesign.ir import (
@@ -19,7 +22,9 @@ from codesign.ir import (
     Words,
 )
 from codesign.layers import run_torch, run_words, typed
+from codesign.validate.certificate import certify
 from codesign.validate.forms import onnx_form, verilog_form
+from tests.export.test_all_forms import emulated_outputs
 
 PART = "xcvu13p-flga2577-2-e"
 
@@ -59,6 +64,38 @@ def chain(source: FixedPoint, n_inputs: int, *layers) -> QuantizedNetwork:
     )
 
 
+def with_zeros(network: QuantizedNetwork, name: str, lanes: slice) -> QuantizedNetwork:
+    """Return a network of which some outputs of a dense layer have no weights: they are their biases."""
+    constants = {node: dict(roles) for node, roles in network.constants.items()}
+    weight = constants[name]["weight"]
+    values = np.array(weight.values)
+    values[:, lanes] = 0
+    constants[name]["weight"] = Words(values=values, type=weight.type)
+    return replace(network, constants=constants)
+
+
+def read_twice(network: QuantizedNetwork) -> QuantizedNetwork:
+    """Return a network whose first dense layer reads every input twice: duplicated lanes."""
+    first, dense, *others = network.network.nodes
+    doubled = Node(name="twice", layer="concat", inputs=(first.name, first.name), parameters={})
+    nodes = (first, doubled, replace(dense, inputs=("twice",)), *others)
+    constants = {node: dict(roles) for node, roles in network.constants.items()}
+    weight = constants[dense.name]["weight"]
+    values = np.concatenate([weight.values, np.roll(weight.values, 1, axis=0)])
+    constants[dense.name]["weight"] = Words.of(values, weight.type.uniform)
+    changed = Network(nodes=nodes)
+    candidate = replace(network.candidate, network=changed)
+    return replace(network, candidate=candidate, network=changed, constants=constants)
+
+
+def without_bits(network: QuantizedNetwork, lanes: slice) -> QuantizedNetwork:
+    """Return a network of which some inputs have no bits: they are zero."""
+    known = network.result["in"]
+    bits = np.broadcast_to(known.bits, known.shape).copy()
+    bits[lanes] = 0
+    return replace(network, result={**network.result, "in": replace(known, bits=bits)})
+
+
 def fixed(bits: int, integer_bits: int, signed: bool = True) -> FixedPoint:
     return FixedPoint(bits=bits, integer_bits=integer_bits, signed=signed)
 
@@ -85,6 +122,36 @@ CASES = {
         ("dense", 4, fixed(8, 1)),
         ("linear", fixed(16, 4)),
     ),
+    "unsigned words of one bit": chain(
+        fixed(1, 1, signed=False), 5, ("dense", 3, fixed(4, 1)), ("relu", fixed(1, 1, signed=False))
+    ),
+    "an output that is constant": with_zeros(
+        chain(fixed(6, 2), 4, ("dense", 3, fixed(6, 1)), ("linear", fixed(9, 3))),
+        "dense_0",
+        slice(1, 2),
+    ),
+    "a hidden layer that is mostly zero": with_zeros(
+        chain(
+            fixed(6, 2),
+            4,
+            ("dense", 6, fixed(6, 1)),
+            ("relu", fixed(6, 2, signed=False)),
+            ("dense", 2, fixed(6, 1)),
+            ("linear", fixed(12, 4)),
+        ),
+        "dense_0",
+        slice(1, 6),
+    ),
+    "inputs of no bits": without_bits(
+        chain(fixed(6, 2), 4, ("dense", 3, fixed(6, 1)), ("linear", fixed(9, 3))), slice(1, 3)
+    ),
+    "inputs that are read twice": read_twice(
+        chain(fixed(6, 2), 4, ("dense", 3, fixed(6, 1)), ("linear", fixed(9, 3)))
+    ),
+    "a fan-in of 1,500": chain(
+        fixed(4, 2), 1500, ("dense", 1, fixed(3, 1)), ("linear", fixed(20, 14))
+    ),
+    "24 by 24 bits": chain(fixed(24, 4), 16, ("dense", 2, fixed(24, 1)), ("linear", fixed(24, 6))),
 }
 
 
@@ -101,6 +168,35 @@ def test_edges_are_exact_in_every_form(name):
     assert np.array_equal(run_qonnx(export_qonnx(network), network, words), expected)
     assert np.array_equal(run_trace(trace_network(network), network, words), expected)
     assert export_hls4ml(network).plan.files and emulator_files(network, name="edges", version=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in CASES if "fan-in" not in name])  # two minutes
+def test_edges_are_exact_where_they_are_compiled(name, tmp_path):
+    network = CASES[name]
+    words = network.input_type.draw(np.random.default_rng(0), 300).reshape(300, -1)
+    expected = np.asarray(run_words(network, words))
+    verilog = verilog_form(export_rtl(network), tmp_path / "rtl", optimize=False)
+    assert np.array_equal(verilog.run(words), expected)
+    verilog.close()
+    assert np.array_equal(emulated_outputs(network, words, tmp_path / "emulator"), expected)
+    project = export_hls4ml(network)
+    compiled = build_c_simulation(project, network, tmp_path / "hls", optimize=False)
+    assert np.array_equal(compiled.run(words), expected)
+
+
+@pytest.mark.slow
+def test_sums_between_53_and_62_bits_are_proved_without_onnx(tmp_path):
+    network = chain(fixed(28, 4), 64, ("dense", 2, fixed(24, 1)), ("linear", fixed(24, 8)))
+    words = network.input_type.draw(np.random.default_rng(0), 100).reshape(100, -1)
+    exported = export_candidate(network, tmp_path / "firmware", scaling={}, vectors=words)
+    assert "float64" in exported.skipped["onnx"] and exported.onnx is None
+    assert not (tmp_path / "firmware/onnx").exists()
+    assert load_export(tmp_path / "firmware").onnx is None
+    certificate = certify(exported, test_words=words, n_random=100, later=("rtl_vhdl",))
+    status = {c.name: c.status for c in certificate.comparisons}
+    assert status["torch"] == "not run" and "onnxruntime" not in status
+    assert all(status[f] == "equal" for f in ("hls4ml_vitis", "emulator", "alkaid", "rtl"))
 
 
 def test_sums_beyond_62_bits_name_their_node():
