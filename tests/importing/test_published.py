@@ -8,8 +8,8 @@ import pytest
 
 from codesign.export.bundle import export_candidate
 from codesign.export.onnx import export_onnx, export_qonnx
-from codesign.hardware.device import load_budget, load_device
-from codesign.hardware.scorer import HardwareScorer, exact_population, violations
+from codesign.hardware.device import load_device
+from codesign.hardware.scorer import HardwareScorer, violations
 from codesign.importing import Imported, read_model
 from codesign.importing.estimate import estimate_model
 from codesign.importing.proof import compare, drawn_inputs
@@ -17,15 +17,14 @@ from codesign.importing.reader import read_object
 from codesign.ir import QuantizedNetwork
 from codesign.layers import run_words
 from codesign.search.hardware import search_hardware
-from codesign.space.given import given_space
 from codesign.synthesis.estimates import estimate_network
 from codesign.synthesis.onnx_config import OnnxConfig
 from codesign.validate.certificate import certify
 from codesign.validate.forms import onnx_form, qonnx_form
 from hw_models.coefficients import load_coefficients
-from hw_models.lowering import WEIGHT_FACTS
 from tests.export.published import PUBLISHED
 from tests.importing.written_networks import Written, rounded_to_even, write_qkeras
+from tests.search.test_hardware import _budget, _space
 
 #: The rounded mean of ten particles is no word of ours: a tenth is a constant of 18 bits, and ties go either way.
 INEXACT = ("toollip_v3",)
@@ -84,20 +83,8 @@ def test_files_are_priced_as_the_network_that_they_hold(name: str, tmp_path: Pat
 @pytest.mark.parametrize("name", NAMES)
 def test_hardware_that_fits_is_found_within_a_minute(name: str, tmp_path: Path) -> None:
     network = _from_qkeras(_network(name), tmp_path).network
-    base, device = exact_population([network]), load_device("xcvu13p")
-    names = ("output_bits", "input_bits", "pruned_fraction", *WEIGHT_FACTS)
-    started_s = time.monotonic()
-    space = given_space(
-        network,
-        {column: base.columns[column] for column in names},
-        clocks_mhz=[200.0, 320.0],
-        strategies=["latency", "resource", "distributed_arithmetic"],
-    )
-    update = {"latency_ns": 1000.0, "interval_cycles": None, "interval_ns": None}
-    budget, scorer = (
-        load_budget("l1_100ns").model_copy(update=update),
-        HardwareScorer(device=device),
-    )
+    device, started_s = load_device("xcvu13p"), time.monotonic()
+    space, budget, scorer = _space(network), _budget(1000.0), HardwareScorer(device=device)
     found = search_hardware(space, scorer, budget, device)
     assert time.monotonic() - started_s < 60
     assert (
