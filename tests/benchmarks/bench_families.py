@@ -11,6 +11,12 @@ seen: the test rows, or those from 20,000 on of `--judge FILE.npz` (array P, y),
 HGQ2 has an environment of its own, as in bench_designs.py: CODESIGN_HGQ2_PYTHON; without it that rival is left out.
 
     python -m tests.benchmarks.bench_families --particles 8 --judge constituents.npz --output families_8.json
+
+In minutes instead of an hour, on one core: one architecture, one training, short (a few minutes each):
+
+    python -m tests.benchmarks.bench_families --particles 8 --without ours jedi --epochs 40
+    python -m tests.benchmarks.bench_families --particles 8 --without sc4 jedi --only "10-10, mean, 32-16-8" \
+        --epochs 40 --seeds 1 --polish-values 2e8
 """
 
 from __future__ import annotations
@@ -153,18 +159,19 @@ def ours(
     task: TaskArrays,
     judge: Any,
     *,
+    names: Sequence[str],
     epochs: int,
     seeds: int,
     polish_values: float,
     pool: Any,
 ) -> list[Row]:
-    """Train every architecture at every budget, and keep the training of least error on the rows trained on."""
+    """Train architectures at every budget, and keep the training of least error on the rows trained on."""
     options = PrecisionOptions(
         epochs=epochs, batch_size=batch_size_for(len(task.y_train)), validation_fraction=0.0
     )
     wanted = [
         (name, candidate(*OURS[name], n, budget, interval), float(budget))
-        for name in OURS
+        for name in names
         for interval, budgets in BUDGETS.items()
         for budget in budgets
     ]
@@ -252,6 +259,7 @@ def main() -> None:
     parser.add_argument("--polish-values", type=float, default=4e9, help="of each of ours")
     parser.add_argument("--hgq2-epochs", type=int, default=300)
     parser.add_argument("--without", nargs="+", choices=("sc4", "jedi", "ours"), default=[])
+    parser.add_argument("--only", nargs="+", choices=OURS, default=list(OURS), help="of ours")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     python, found = os.environ.get("CODESIGN_HGQ2_PYTHON"), {}
@@ -266,7 +274,7 @@ def main() -> None:
                 rivals += [] if trained is None else [trained]
             if "ours" not in arguments.without:
                 own = ours(
-                    n, task, judge, epochs=arguments.epochs, seeds=arguments.seeds,
+                    n, task, judge, names=arguments.only, epochs=arguments.epochs, seeds=arguments.seeds,
                     polish_values=arguments.polish_values, pool=pool,
                 )  # fmt: skip
             if python and "jedi" not in arguments.without:
