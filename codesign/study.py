@@ -315,6 +315,8 @@ class ExportSection(Strict):
         name: of the firmware; None: after the study.
         version: of the firmware: modules, functions, libraries and namespaces are called `<name>_v<version>`.
         later: forms that the export does not prove: `codesign validate` does (slow ones of a large network).
+        onnx_opset: operator set of the ONNX files: 21 (file format IR 10), or 19 (IR 9), which ONNX Runtime 1.17 of CMS
+            software reads; there, words of more than 8 bits go without a QuantizeLinear pair.
     """
 
     backends: tuple[str, ...] = ("vitis",)
@@ -324,6 +326,7 @@ class ExportSection(Strict):
     name: str | None = None
     version: int = Field(default=1, ge=1, le=9999)
     later: tuple[str, ...] = ()
+    onnx_opset: Literal[19, 21] = 21
 
 
 class NetworkSection(Strict):

@@ -30,7 +30,7 @@ from codesign.errors import ExportError, StudyError
 from codesign.export.alkaid_hls import export_alkaid_hls
 from codesign.export.emulator import emulator_files, emulator_prefix
 from codesign.export.hls4ml import HlsProject, export_hls4ml
-from codesign.export.onnx import OnnxExport, export_onnx, export_qonnx
+from codesign.export.onnx import OPSET, OnnxExport, export_onnx, export_qonnx
 from codesign.export.plan import ProjectPlan
 from codesign.export.rtl import RtlExport, export_rtl, trace_network
 from codesign.export.templates import render
@@ -132,6 +132,7 @@ def export_candidate(
     study: str = "",
     name: str = "codesign_nn",
     emulator_version: int = 1,
+    onnx_opset: int = OPSET,
     heads: Sequence[Mapping[str, Any]] = (),
     integer_ports: Callable[[int], Mapping[str, Any] | None] | None = None,
 ) -> ExportResult:
@@ -151,6 +152,7 @@ def export_candidate(
         study: name of the study, for metadata.
         name: of the firmware; a lower-case identifier.
         emulator_version: N of `<name>_v<N>`, which modules, functions, libraries and namespaces carry.
+        onnx_opset: operator set of both ONNX files.
         heads: what the outputs are called and mean (`Target.statement`), for `outputs.json`.
         integer_ports: says how whole raw numbers become words of so many fraction bits, where they do
             (`InputScaling.integer_ports`).
@@ -171,8 +173,8 @@ def export_candidate(
     say("ONNX and QONNX")
     onnx, qonnx = None, None
     try:
-        onnx = export_onnx(network, study=study, scaling=scaling)
-        qonnx = export_qonnx(network, study=study, scaling=scaling)
+        onnx = export_onnx(network, study=study, scaling=scaling, opset=onnx_opset)
+        qonnx = export_qonnx(network, study=study, scaling=scaling, opset=onnx_opset)
     except ExportError as error:  # integers of the other forms hold wider sums
         skipped["onnx"] = str(error)
     plan = ProjectPlan(

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 #: Operator set: 21 is the first whose QuantizeLinear knows 16-bit words.
 OPSET = 21
-#: File format version: ONNX Runtime 1.31 reads up to 13, the library's default is 14.
-IR_VERSION = 10
+#: File format version of each operator set that is written: ONNX Runtime 1.17 (CMS software of 2025) reads
+#: operator sets up to 20 and versions up to 9; the library's default is 14.
+IR_VERSIONS = {19: 9, OPSET: 10}
 QONNX_DOMAIN = "qonnx.custom_op.general"
 #: Name of the graph's input: hls4ml refuses a QONNX input called "input".
 _INPUT = {"standard": "input", "qonnx": "network_input"}
@@ -83,8 +84,9 @@ def _arithmetic(network: QuantizedNetwork) -> str:
 class _Graph:
     """What both flavours share: nodes, constants, unique names.  Implements `layers._export.OnnxGraph`."""
 
-    def __init__(self, arithmetic: str) -> None:
+    def __init__(self, arithmetic: str, opset: int) -> None:
         self.arithmetic = arithmetic
+        self.opset = opset
         self.dtype = np.dtype(arithmetic)
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
@@ -163,14 +165,16 @@ class _Graph:
 class _StandardGraph(_Graph):
     """Standard operators with QuantizeLinear/DequantizeLinear."""
 
-    @staticmethod
-    def _storage(fmt: FixedPoint) -> np.dtype[Any] | None:
-        width = 8 if fmt.bits <= 8 else 16 if fmt.bits <= 16 else None
+    def _storage(self, fmt: FixedPoint) -> np.dtype[Any] | None:
+        has_16 = self.opset >= OPSET
+        width = 8 if fmt.bits <= 8 else 16 if fmt.bits <= 16 and has_16 else None
         return None if width is None else np.dtype(f"{'' if fmt.signed else 'u'}int{width}")
 
     def stored(self, name: str, words: Words) -> str:
         fmt = words.type.covering
-        if fmt.bits > 24:  # float32, in which DequantizeLinear computes, would round
+        # float32, in which DequantizeLinear computes, would round more than 24 bits; ONNX Runtime 1.17 fuses 32-bit
+        # weights into a QGemm that it then refuses
+        if fmt.bits > 24 or self.opset < OPSET:
             return self.constant(words.real.astype(self.dtype), name)
         # never 8 bits: ONNX Runtime fuses 8-bit weights into MatMulNBits, which rounds the activations
         storage = np.dtype("int16" if fmt.bits <= 16 - (not fmt.signed) else "int32")
@@ -304,7 +308,7 @@ def _export(
                 made.output[i] = "output"
     element = onnx.helper.np_dtype_to_tensor_dtype(graph.dtype)
     shape_in, shape_out = ([batch, *known.shape] for known in (sites.input, sites.output))
-    opsets = [onnx.helper.make_opsetid("", OPSET)]
+    opsets = [onnx.helper.make_opsetid("", graph.opset)]
     if flavor == "qonnx":
         opsets.append(onnx.helper.make_opsetid(QONNX_DOMAIN, 1))
     model = onnx.helper.make_model(
@@ -316,7 +320,7 @@ def _export(
             list(graph.constants.values()),
         ),
         opset_imports=opsets,
-        ir_version=IR_VERSION,
+        ir_version=IR_VERSIONS[graph.opset],
         producer_name="codesign",
     )
     onnx.helper.set_model_props(model, _metadata(network, flavor, graph.arithmetic, study, scaling))
@@ -352,32 +356,41 @@ def _infer_qonnx_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def export_onnx(
-    network: QuantizedNetwork, *, study: str = "", scaling: Mapping[str, Any] | None = None
+    network: QuantizedNetwork,
+    *,
+    study: str = "",
+    scaling: Mapping[str, Any] | None = None,
+    opset: int = OPSET,
 ) -> OnnxExport:
-    """Export a network as standard ONNX (operator set 21, IR 10), checked and shape-inferred.
+    """Export a network as standard ONNX, checked and shape-inferred.
 
     Args:
         network: the network.
         study: name of the study, for the metadata.
         scaling: the input scaling the firmware needs, for the metadata.
+        opset: operator set, one of `IR_VERSIONS`; below 21 weights are floats, words of more than 8 bits without a pair.
 
     Raises:
         ExportError: a sum needs more than float64's 53 bits.
     """
-    return _export(
-        network, _StandardGraph(_arithmetic(network)), "standard", study, scaling or {}, "batch"
-    )
+    graph = _StandardGraph(_arithmetic(network), opset)
+    return _export(network, graph, "standard", study, scaling or {}, "batch")
 
 
 def export_qonnx(
-    network: QuantizedNetwork, *, study: str = "", scaling: Mapping[str, Any] | None = None
+    network: QuantizedNetwork,
+    *,
+    study: str = "",
+    scaling: Mapping[str, Any] | None = None,
+    opset: int = OPSET,
 ) -> OnnxExport:
-    """Export a network as QONNX: `Quant` nodes of arbitrary width.
+    """Export a network as QONNX: `Quant` nodes of arbitrary width; arguments as in `export_onnx`.
 
     Raises:
         ExportError: a sum needs more than float64's 53 bits.
     """
-    return _export(network, _QonnxGraph(_arithmetic(network)), "qonnx", study, scaling or {}, 1)
+    graph = _QonnxGraph(_arithmetic(network), opset)
+    return _export(network, graph, "qonnx", study, scaling or {}, 1)
 
 
 def onnx_session(content: bytes, origin: str) -> onnxruntime.InferenceSession:

@@ -24,7 +24,14 @@ from codesign.training.judge import judge_outputs, output_values
 from codesign.validate.certificate import certify, facts_of
 from hw_models.units import cycles_to_ns
 
-KEYS = ("export.backends", "export.rtl", "export.trigger_bit", "export.name", "export.version")
+KEYS = (
+    "export.backends",
+    "export.rtl",
+    "export.trigger_bit",
+    "export.name",
+    "export.version",
+    "export.onnx_opset",
+)
 
 
 def run(setting: Setting, earlier: Results) -> Export:
@@ -89,6 +96,7 @@ def export_design(
             study=study.config.name,
             name=name or options.name or firmware_name_of(study.config.name),
             emulator_version=options.version if version is None else version,
+            onnx_opset=options.onnx_opset,
             heads=setting.task.target.statement(),
             integer_ports=setting.scaling.integer_ports,
         )

@@ -9,7 +9,7 @@ import pytest
 
 from codesign.errors import ExportError
 from codesign.export.onnx import (
-    IR_VERSION,
+    IR_VERSIONS,
     OPSET,
     checked_words,
     export_onnx,
@@ -99,12 +99,27 @@ def test_inputs_off_the_grid_are_rounded_down_and_saturated():
     )
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_an_older_operator_set_holds_the_same_words(seed):
+    """What ONNX Runtime 1.17 reads: operator set 20 and IR 9 at most, no 16-bit words in pairs."""
+    network = random_network(seed)
+    found = export_onnx(network, opset=19)
+    model = onnx.ModelProto.FromString(found.content)
+    assert model.ir_version == 9 and model.opset_import[0].version == 19
+    held = {t.data_type for t in model.graph.initializer}
+    assert not held & {onnx.TensorProto.INT16, onnx.TensorProto.UINT16}
+    words = random_words(network, 300)
+    expected = reference(network, words)
+    assert np.array_equal(onnx_form(found.content, "the export").run(words), expected)
+    assert np.array_equal(run_qonnx(export_qonnx(network, opset=19), network, words), expected)
+
+
 @pytest.mark.parametrize("export", [export_onnx, export_qonnx])
 def test_versions_shapes_and_metadata(export):
     network = random_network(7)
     found = export(network, study="a study", scaling={"mean": [1.5]})
     model = onnx.ModelProto.FromString(found.content)
-    assert model.ir_version == IR_VERSION
+    assert model.ir_version == IR_VERSIONS[OPSET]
     assert {o.domain: o.version for o in model.opset_import}[""] == OPSET
     metadata = {p.key: p.value for p in model.metadata_props}
     assert metadata["codesign_study"] == "a study"
