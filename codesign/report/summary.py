@@ -8,6 +8,7 @@ from codesign.front import designs_of, figures_of
 from codesign.results import (
     Choice,
     Fit,
+    ImportedNetwork,
     Preparation,
     Result,
     ScoreKind,
@@ -25,7 +26,7 @@ def summarize(study: Study) -> dict[str, Any]:
     reason), `score` (predicted, validation, estimated, test, emulated), `figures` of the winner
     ({metric: {evidence: value, low, high}}), `expected_synthesis` (what the synthesis was predicted to
     say), `mismatches` per comparison, `finalists`, `baselines`, `predictor`, `rounds`, `seconds` per stage,
-    `versions`, `task`, `budget`.  What a study has not reached yet is None.
+    `versions`, `task`, `budget`, `imported` (a network that was trained elsewhere against its framework).  What a study has not reached yet is None.
     """
     results = study.results()
     preparation, training = results.last(Preparation), results.last(Training)
@@ -72,7 +73,10 @@ def summarize(study: Study) -> dict[str, Any]:
         "synthesis": None if runs is None else _json(runs),
         "budget": None,
         "seed": study.config.seed,
+        "imported": None,
     }
+    if (imported := results.last(ImportedNetwork)) is not None:
+        summary["imported"] = {**_json(imported), "verdict": imported.verdict}
     if preparation is not None:
         facts = preparation.model_dump(mode="json")
         for key in ("task", "space", "device", "budget", "coefficients"):

@@ -21,6 +21,28 @@ def board_names() -> tuple[str, ...]:
     return tuple(sorted(p.parent.name for p in root.glob("*/board.yaml")))
 
 
+def _board(name: str) -> dict[str, Any]:
+    """Read what a board's `board.yaml` says."""
+    if name not in board_names():
+        raise DesignError(unknown_name("board", name, board_names()))
+    path = data_root("hls_templates") / "boards" / name / "board.yaml"
+    about: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return about
+
+
+def check_part(board: str, part: str) -> None:
+    """Check that a board carries the device that firmware was made for.
+
+    Raises:
+        DesignError: an unknown board, or another device.
+    """
+    device = _board(board).get("device", "")
+    if not part.lower().startswith(device):
+        raise DesignError(
+            f"board {board!r} carries {device}, the firmware is for {part}; export for the board's device"
+        )
+
+
 def board_server_files(
     board: str, description: DeviceDescription, options: dict[str, Any]
 ) -> dict[str, str]:
@@ -36,9 +58,7 @@ def board_server_files(
             interface cannot carry exactly.
     """
     root = data_root("hls_templates") / "boards"
-    if board not in board_names():
-        raise DesignError(unknown_name("board", board, board_names()))
-    about = yaml.safe_load((root / board / "board.yaml").read_text(encoding="utf-8"))
+    about = _board(board)
     missing = sorted(set(about["options"]) ^ set(options))
     if missing:
         raise DesignError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from codesign.files import write_atomically
 from codesign.ir import QuantizedNetwork
 from codesign.study import Study
-from codesign.validate.boards import write_board_server
+from codesign.validate.boards import check_part, write_board_server
 from codesign.validate.forms import reference_form
 from codesign.validate.implementation import DeviceDescription
 from codesign.validate.records import append_record, device_record
@@ -123,8 +123,9 @@ def write_server(
         batch_events: events per transfer.
 
     Raises:
-        DesignError: an unknown board, or ports that it cannot carry exactly.
+        DesignError: an unknown board, one of another device, or ports that it cannot carry exactly.
     """
+    check_part(board, target.network.candidate.hardware.part)
     described = DeviceDescription.of(target.network, board, stage="measured")
     options = {"bitstream": bitstream, "batch_events": batch_events}
     write_board_server(folder, board, described, options)

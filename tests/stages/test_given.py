@@ -12,6 +12,8 @@ from codesign.cli import build_app
 from codesign.errors import CodesignError
 from codesign.front import designs_of
 from codesign.pipeline import run_study
+from codesign.report.page import render
+from codesign.report.summary import summarize
 from codesign.results import Choice, ImportedNetwork, Search, TrainedDesign
 from codesign.study import Study
 from tests.importing.qonnx_files import mlp
@@ -41,6 +43,13 @@ def test_importing_keeps_the_network_as_it_is_given(tmp_path: Path) -> None:
     assert design.is_winner and design.flow == "rtl" and design.clock_mhz == pytest.approx(320)
     network = load_network(folder)
     assert network.digest == imported.network_digest
+    summary = summarize(study)
+    assert summary["imported"]["proof"]["corners"]["differing"] == 0
+    page = render(summary)
+    section = page[page.index("As it was given") : page.index('<section id="proof">')]
+    assert imported.verdict in section and "tagger.onnx" in section and "qonnx" in section
+    for kind, row in imported.proof.items():
+        assert f">{kind}</td><td>{row.vectors:,}</td><td>{row.outputs:,}</td><td>0</td>" in section
     run_study(study, until="choose")  # nothing is done again
     assert study.results().require(ImportedNetwork) == imported
 

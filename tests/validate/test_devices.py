@@ -1,6 +1,7 @@
 """Every in-process device computes the same words as the reference, and its records are usable."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,6 +172,12 @@ def test_the_command_line_validates_and_writes_a_board_folder(small, tmp_path, c
     assert "link-dropped" in shown.out
     code, _ = call("--write-server", "pynq-z2")
     assert code == 2
+    code, shown = call("--write-server", "pynq-z2", "--output", str(tmp_path / "board"))
+    assert code == 1 and not (tmp_path / "board").exists()
+    assert f"carries xc7z020, the firmware is for {small.candidate.hardware.part}" in shown.err
+    hardware = replace(small.candidate.hardware, part="xc7z020clg400-1")
+    small = replace(small, candidate=replace(small.candidate, hardware=hardware))
+    small.save(folder / "weights.npz")
     code, _ = call("--write-server", "pynq-z2", "--output", str(tmp_path / "board"))
     assert code == 0
     config = json.loads((tmp_path / "board" / "config.json").read_text())
