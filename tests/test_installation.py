@@ -19,6 +19,7 @@ STUDY = """
 schema: 1
 name: tiny
 space: mlp_tiny
+budget: l1_corner
 seed: 3
 labels: {n_initial: 16, n_per_round: 4, epochs: 1, predictor: ridge}
 search: {n_evaluations: 800, n_rounds: 1, strategy: nsga2}
@@ -90,4 +91,7 @@ def test_a_wheel_runs_the_small_study_far_from_any_checkout(python: Path, tmp_pa
     run(*core_only, "compare", study, study, folder=tmp_path, **configuration)
     (project,) = study.glob("candidates/*/firmware/hls4ml_vitis")
     estimate = run(*core_only, "estimate", project, "--json", folder=tmp_path, **configuration)
-    assert json.loads(estimate)["summary"]["supported"]
+    known = json.loads(
+        estimate
+    )  # distributed arithmetic is priced from weights, not from a project
+    assert known["supported"] or "has no cost law" in known["notes"][0], known
