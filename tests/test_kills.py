@@ -34,6 +34,12 @@ MARK = "TEST_OF_KILLS"
 WAYS = ("terminated", "killed", "its terminal closed")
 
 
+def _take_terminal() -> None:
+    """Make the standard input the terminal of this session, and hear of its end."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup makes its children deaf to it
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class Run:
     """`codesign run` in a terminal of its own."""
 
@@ -47,7 +53,7 @@ class Run:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+                preexec_fn=_take_terminal,
                 env=os.environ | {MARK: self.mark},
             )
         os.close(end)
