@@ -98,7 +98,8 @@ def outcome(folder: Path) -> dict[str, object]:
 def kill_and_resume(folder: Path, *, n_kills: int, seed: int) -> list[str]:
     """Run a study undisturbed, then kill and resume it at random moments, so often; say when and how.
 
-    A study that ends before its next kill is compared, and the kills go on with a new one.
+    A study that ends before its next kill is compared, and the kills go on with a new one.  A quarter of a whole
+    run lies between two kills at most, so that early stages are hit as well as the last.
     """
     draw = random.Random(seed)
     config = folder / "tiny.yaml"
@@ -114,7 +115,7 @@ def kill_and_resume(folder: Path, *, n_kills: int, seed: int) -> list[str]:
         study = folder / f"killed_{n_studies}"
         run = Run(config, study)
         try:
-            moment_s = None if len(told) == n_kills else draw.uniform(0.0, 0.5 * whole_s)
+            moment_s = None if len(told) == n_kills else draw.uniform(0.0, 0.25 * whole_s)
             code = run.process.wait(timeout=moment_s)
         except subprocess.TimeoutExpired:
             how = WAYS[len(told) % len(WAYS)]
