@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any, Final
 
@@ -222,17 +223,21 @@ def plan_study(folder: Path, config: StudyConfig) -> list[PlannedStage]:
     """
     study = Study.at(folder, config)
     known = dict(study.results().items())
-    setting = _open_checked(study)
-    stages = stages_of(config)
-    digests = digests_of(stages, setting)
     planned, is_changed = [], False
-    for stage in stages:
-        found = known.get(stage.name)
-        is_changed = is_changed or (found is not None and found.depends_on != digests[stage.name])
-        state = "to do" if found is None else "again" if is_changed else "done"
-        _, _, tail = stage.name.partition("_")
-        effort = expected_effort(setting, stage.kind, int(tail or 0))
-        planned.append(PlannedStage(name=stage.name, state=state, effort=effort))
+    with TemporaryDirectory(prefix="codesign-") as scratch:
+        if config.network is not None and "imported" not in known:
+            study = replace(study, folder=Path(scratch))  # reading a network stores it
+        setting, stages = _open_checked(study), stages_of(config)
+        digests = digests_of(stages, setting)
+        for stage in stages:
+            found = known.get(stage.name)
+            is_changed = is_changed or (
+                found is not None and found.depends_on != digests[stage.name]
+            )
+            state = "to do" if found is None else "again" if is_changed else "done"
+            _, _, tail = stage.name.partition("_")
+            effort = expected_effort(setting, stage.kind, int(tail or 0))
+            planned.append(PlannedStage(name=stage.name, state=state, effort=effort))
     return planned
 
 

@@ -11,7 +11,7 @@ from codesign.checks import load_config
 from codesign.cli import build_app
 from codesign.errors import CodesignError
 from codesign.front import designs_of
-from codesign.pipeline import run_study
+from codesign.pipeline import plan_study, run_study
 from codesign.report.page import render
 from codesign.report.summary import summarize
 from codesign.results import Choice, ImportedNetwork, Search, TrainedDesign
@@ -91,3 +91,12 @@ def test_a_network_that_cannot_be_read_leaves_nothing_behind(tmp_path: Path) -> 
     with pytest.raises(CodesignError, match="not a readable ONNX file"):
         run_study(study, until="choose")
     assert not study.given_network.exists() and not list(study.folder.glob("results/*"))
+
+
+def test_a_plan_of_a_network_writes_nothing(tmp_path: Path) -> None:
+    mlp(tmp_path / "model.onnx", (6, 5, 3))
+    config = {"schema": 1, "name": "mine", "network": "model.onnx"}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
+    planned = plan_study(tmp_path / "study", load_config(tmp_path / "mine.yaml"))
+    assert {p.state for p in planned} == {"to do"}
+    assert not (tmp_path / "study").exists()
