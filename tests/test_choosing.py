@@ -213,6 +213,10 @@ def test_training_noise_is_what_neither_design_nor_split_explains():
     assert training_noise(exact) == pytest.approx(0, abs=1e-12)
     assert training_noise(noisy) == pytest.approx(0.01, rel=0.2)
     assert training_noise(exact[:1]) == 0.0
+    failed = validated(
+        0.5, splits=[0.7, 0.68, 0.2, 0.69]
+    )  # one training that collapsed tells nothing of the others
+    assert training_noise([*noisy, failed]) == pytest.approx(training_noise(noisy), rel=0.15)
 
 
 def test_trivial_answers_are_the_commonest_class_and_logistic_regression():

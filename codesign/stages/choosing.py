@@ -67,6 +67,12 @@ def reach(best: float, distance: float) -> float:
     return best - (distance if best > 0 else _OF_ERRORS * distance * abs(best))
 
 
+def within_reach(points: Sequence[FrontPoint], distance: float) -> list[FrontPoint]:
+    """Return the points whose predicted score lies within a distance of the best one, see `reach`."""
+    least = reach(max(p.score for p in points), distance)
+    return [p for p in points if p.score >= least]
+
+
 def choose_finalists(
     points: Sequence[FrontPoint], n: int, *, within: float = NEAR_BEST
 ) -> list[FrontPoint]:
@@ -80,8 +86,7 @@ def choose_finalists(
     Returns:
         The points, the cheapest first.
     """
-    best = max(p.score for p in points)
-    close = [p for p in points if p.score >= reach(best, within)]
+    close = within_reach(points, within)
     rtl = [p for p in close if p.flow == "rtl"]
     hls = [p for p in close if p.flow == "hls"]
     n_rtl = min(len(rtl), max(n - len(hls), (n + 1) // 2))

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import chi2
 
 from codesign.errors import DataError
 from codesign.ir import QuantizedNetwork
@@ -155,14 +156,19 @@ def training_noise(scores: Sequence[ValidatedScore]) -> float:
     """Estimate how much a design's score varies between trainings, from designs trained in several splits.
 
     The residual of a two-way layout (design + split), so that neither better designs nor easier splits
-    count; 0 where there is one split, or one design.
+    count. Designs with a training that failed say nothing of the others and are left out: those that vary
+    more than one in ten thousand would, by the median of all.  0 where there is one split, or one design.
     """
     table = np.array([score.splits for score in scores])
     n, k = table.shape
     if n < 2 or k < 2:
         return 0.0
-    residual = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
-    return float(np.sqrt((residual**2).sum() / ((n - 1) * (k - 1))))
+    residual = table - table.mean(axis=1, keepdims=True)
+    squares = ((residual - np.median(residual, axis=0)) ** 2).sum(axis=1)
+    usual = np.median(squares) / chi2.median(k - 1)
+    kept = table[squares <= usual * chi2.isf(1e-4, k - 1)]
+    residual = kept - kept.mean(axis=1, keepdims=True) - kept.mean(axis=0) + kept.mean()
+    return float(np.sqrt((residual**2).sum() / ((len(kept) - 1) * (k - 1)))) if len(kept) > 1 else 0.0
 
 
 def trivial_answers(arrays: TaskArrays, *, n_splits: int) -> list[Baseline]:

@@ -29,8 +29,9 @@ from codesign.results import (
     Training,
 )
 from codesign.space import population_from_candidates
-from codesign.stages.choosing import NEAR_BEST, choose_finalists
+from codesign.stages.choosing import NEAR_BEST, choose_finalists, within_reach
 from codesign.stages.nodes import describe_nodes
+from codesign.stages.pilot import choose_by_trial
 from codesign.stages.setting import (
     MAX_CHUNK,
     Setting,
@@ -184,11 +185,17 @@ def run(setting: Setting, earlier: Results) -> Training:
     setting, options = with_learned_costs(setting, earlier), setting.study.config.train
     # where budgets are a gene, small ones are asked for, too: what each buys is what the front shows
     within = 2 * NEAR_BEST if setting.space.learns_widths else NEAR_BEST
-    points = choose_finalists(earlier.require(Search).points, options.n_finalists, within=within)
+    front = earlier.require(Search).points
+    points = choose_finalists(front, options.n_finalists, within=within)
     baselines = trivial_answers(setting.arrays(), n_splits=options.n_splits)
     luts = np.geomspace(*options.lut, len(points))
     if setting.space.learns_widths:
         luts = setting.space.decode(setting.genomes([p.genome for p in points])).lut_budget
+    elif setting.precision == "learned":
+        rtl = [i for i, point in enumerate(points) if point.flow == "rtl"]
+        reached = [p for p in within_reach(front, 2 * NEAR_BEST) if p.flow == "rtl"]
+        for i, point in zip(rtl, choose_by_trial(setting, reached, luts[rtl]), strict=True):
+            points[i] = point
     designs = train_points(setting, points, baselines, luts)
     designs.sort(key=lambda design: (design.predicted_with_weights["lut"].value, design.digest))
     return Training(finalists=[design.digest for design in designs], baselines=baselines)
