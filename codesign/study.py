@@ -284,8 +284,8 @@ class TrainSection(Strict):
             kept is then trained on all rows; the splits tell its score.
         lut: of learned precision: LUTs that the cheapest and the dearest finalist may cost; the others
             lie between, evenly on a log scale.
-        n_restarts: of learned precision: trainings of each finalist on all rows, with other initial weights, of
-            which the best on these rows is kept.
+        n_restarts: of learned precision: trainings of a finalist on all rows in the mean, with other initial weights,
+            of which the best on these rows is kept; the dearer half is trained once, the cheaper the more often.
     """
 
     n_finalists: int = Field(default=12, ge=1)

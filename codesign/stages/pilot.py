@@ -23,8 +23,8 @@ from codesign.training.options import TaskArrays
 from codesign.training.precision import PrecisionOptions, batch_size_for, train_learned
 
 #: Topologies that are tried, and budgets of each.
-MAX_TOPOLOGIES: Final = 12
-N_BUDGETS: Final = 3
+MAX_TOPOLOGIES: Final = 8
+N_BUDGETS: Final = 2
 #: Share of the epochs of a finalist.
 SHARE_OF_EPOCHS: Final = 0.2
 #: Neighbouring finalists get the best, the second and the third: trials of few epochs are noisy.

@@ -168,7 +168,9 @@ def training_noise(scores: Sequence[ValidatedScore]) -> float:
     usual = np.median(squares) / chi2.median(k - 1)
     kept = table[squares <= usual * chi2.isf(1e-4, k - 1)]
     residual = kept - kept.mean(axis=1, keepdims=True) - kept.mean(axis=0) + kept.mean()
-    return float(np.sqrt((residual**2).sum() / ((len(kept) - 1) * (k - 1)))) if len(kept) > 1 else 0.0
+    return (
+        float(np.sqrt((residual**2).sum() / ((len(kept) - 1) * (k - 1)))) if len(kept) > 1 else 0.0
+    )
 
 
 def trivial_answers(arrays: TaskArrays, *, n_splits: int) -> list[Baseline]:

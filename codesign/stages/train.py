@@ -151,7 +151,7 @@ def train_learned(
             stage.update(done[0] / (len(settings) + 1))
             return result
 
-        n_restarts = [1] * options.n_splits + [options.n_restarts]
+        n_restarts = [[1] * len(luts)] * options.n_splits + [restarts(luts, options.n_restarts)]
         jobs = [
             (candidates, luts, arrays, o, seed + k, n)
             for k, (o, n) in enumerate(zip(settings, n_restarts, strict=True))
@@ -174,6 +174,20 @@ def train_learned(
         TrainedFinalist(splits=tuple(r.networks[i] for r in results), kept=own.networks[0])
         for i, own in enumerate(finished)
     ]
+
+
+def restarts(luts: Floats, n: int) -> list[int]:
+    """Return how often each finalist is trained on all rows, n times in the mean.
+
+    Cheap networks differ most from seed to seed (docs/precision.md): the cheaper half gets what the dearer half,
+    trained once, leaves.
+    """
+    order = np.argsort(luts, kind="stable")
+    counts = np.full(len(luts), n)
+    n_dear = len(luts) // 2
+    counts[order[len(luts) - n_dear :]] = 1
+    counts[order[:n_dear]] = 2 * n - 1
+    return [int(count) for count in counts]
 
 
 #: Trainers of finalists, by `train.precision`.

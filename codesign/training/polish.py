@@ -115,39 +115,40 @@ def learn_with_teacher(
     task: TaskArrays,
     options: PrecisionOptions,
     seed: int,
-    n_restarts: int = 1,
+    n_restarts: int | Sequence[int] = 1,
 ) -> LearnedResult:
     """Train a teacher, then students of learned widths, on one core: what workers run.
 
     Args:
         candidates, budgets_lut, task, options, seed: as in `train_learned`.
-        n_restarts: trainings of each candidate, with other initial weights; that of least loss +
+        n_restarts: trainings of each candidate, or of all, with other initial weights; that of least loss +
             price * LUT on the rows trained on is kept.
     """
+    counts = np.broadcast_to(n_restarts, len(candidates))
     with one_thread():
         teacher = None
         if can_be_taught(task):
             held_out = {"validation_fraction": options.validation_fraction, "split": options.split}
             teacher = train_teacher(task, seed=seed, **held_out)  # type: ignore[arg-type]
         result = train_learned(
-            [candidate for candidate in candidates for _ in range(n_restarts)],
-            np.repeat(budgets_lut, n_restarts),
+            [candidate for candidate, n in zip(candidates, counts, strict=True) for _ in range(n)],
+            np.repeat(budgets_lut, counts),
             task,
             options,
             seed=seed,
             teacher_logits=teacher,
         )
-        if n_restarts == 1:
+        if (counts == 1).all():
             return result
         x, loss = _rows_and_loss(result, task, options)
-        # restarts come to their budget at prices of their own: only at one price do they compare
-        price = np.exp(np.log(result.price).reshape(-1, n_restarts).mean(axis=1))
         states = [_State(network, x, loss) for network in result.networks]
-        paid = np.array([s.loss for s in states]) + price.repeat(n_restarts) * [
-            s.lut() for s in states
-        ]
-    first = np.arange(0, len(states), n_restarts)
-    return _chosen(result, first + paid.reshape(-1, n_restarts).argmin(axis=1))
+    losses, luts = np.array([(s.loss, s.lut()) for s in states]).T
+    kept = []
+    for own in np.split(np.arange(len(states)), np.cumsum(counts)[:-1]):
+        # restarts come to their budget at prices of their own: only at one price do they compare
+        price = np.exp(np.log(result.price[own]).mean())
+        kept.append(own[np.argmin(losses[own] + price * luts[own])])
+    return _chosen(result, kept)
 
 
 def polished(

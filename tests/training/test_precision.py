@@ -242,6 +242,8 @@ def test_of_two_restarts_the_better_on_the_training_rows_is_kept(monkeypatch):
     price = float(np.exp(np.log(pair.price).mean()))
     paid = [s.loss + price * s.lut() for s in states]
     assert both.networks[0].digest == pair.networks[int(np.argmin(paid))].digest
+    other = learn_with_teacher([network("relu")] * 2, np.full(2, 300.0), TASK, options, 3, (1, 2))
+    assert len(other.networks) == len(other.price) == 2
 
 
 def test_a_digit_is_dropped_as_in_canonical_form():
