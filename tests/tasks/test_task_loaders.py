@@ -390,7 +390,7 @@ def test_own_data_may_not_bear_a_public_benchmarks_name(tmp_path: Path) -> None:
         ({}, "task.npz: path: Field required"),
         ({"test_fraction": 1.5}, "task.npz: test_fraction: .*less than 1"),
         ({"seed": -1}, "task.npz: seed"),
-        ({"split": "random"}, "task.npz: split: .*'stratified' or 'sklearn'"),
+        ({"split": "random"}, "task.npz: split: unknown value 'random' .*sklearn, stratified"),
         ({"n_train_max": 0}, "task.npz: n_train_max"),
         ({"benchmark": "../up"}, "task.npz: benchmark"),
     ],

@@ -179,8 +179,8 @@ def test_a_proxy_is_planned_for_and_a_wrong_one_refused_before_training(tmp_path
         ({"proxy": "synflo"}, "labels.proxy: .*did you mean 'synflow'"),
         ({"proxy": "vote", "n_initial": 0, "n_shipped": 12}, "n_initial is 0"),
     ):
-        study = study_of(tmp_path, **labels)
         with pytest.raises(CodesignError, match=said):
+            study = study_of(tmp_path, **labels)
             plan_study(study.folder, study.config)
     with pytest.raises(DesignError, match="did you mean 'fisher'"):
         score_untrained([chain(4)], TASK, "fischer", seed=0)
