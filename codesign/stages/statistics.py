@@ -166,11 +166,9 @@ def training_noise(scores: Sequence[ValidatedScore]) -> float:
     residual = table - table.mean(axis=1, keepdims=True)
     squares = ((residual - np.median(residual, axis=0)) ** 2).sum(axis=1)
     usual = np.median(squares) / chi2.median(k - 1)
-    kept = table[squares <= usual * chi2.isf(1e-4, k - 1)]
+    kept = table[squares <= usual * chi2.isf(1e-4, k - 1)]  # two at least: half of them is usual
     residual = kept - kept.mean(axis=1, keepdims=True) - kept.mean(axis=0) + kept.mean()
-    return (
-        float(np.sqrt((residual**2).sum() / ((len(kept) - 1) * (k - 1)))) if len(kept) > 1 else 0.0
-    )
+    return float(np.sqrt((residual**2).sum() / ((len(kept) - 1) * (k - 1))))
 
 
 def trivial_answers(arrays: TaskArrays, *, n_splits: int) -> list[Baseline]:

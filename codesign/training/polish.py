@@ -142,7 +142,7 @@ def learn_with_teacher(
             return result
         x, loss = _rows_and_loss(result, task, options)
         states = [_State(network, x, loss) for network in result.networks]
-    losses, luts = np.array([(s.loss, s.lut()) for s in states]).T
+        losses, luts = np.array([(s.loss, s.lut()) for s in states]).T
     kept = []
     for own in np.split(np.arange(len(states)), np.cumsum(counts)[:-1]):
         # restarts come to their budget at prices of their own: only at one price do they compare

@@ -29,9 +29,8 @@ from tests.export.test_all_forms import emulated_outputs
 PART = "xcvu13p-flga2577-2-e"
 
 
-def chain(source: FixedPoint, n_inputs: int, *layers) -> QuantizedNetwork:
-    """A chain of layers: ("dense", units, weight format) with random words, or (activation, format)."""
-    rng = np.random.default_rng(0)
+def built(source: FixedPoint, n_inputs: int, *layers, flow: str, strategy: str) -> QuantizedNetwork:
+    """A chain: (layer, format) or ("dense", weights, their format, biases, theirs)."""
     nodes = [Node(name="in", layer="input", inputs=(), parameters={"width": n_inputs})]
     result, constants = {"in": TensorType.of(source, (n_inputs,))}, {}
     width = n_inputs
@@ -39,29 +38,45 @@ def chain(source: FixedPoint, n_inputs: int, *layers) -> QuantizedNetwork:
         name = f"{layer}_{i}"
         nodes.append(Node(name=name, layer=layer, inputs=(nodes[-1].name,), parameters={}))
         if layer == "dense":
-            units, fmt = rest
-            weights = rng.integers(fmt.min_word, fmt.max_word + 1, (width, units))
-            biases = rng.integers(fmt.min_word, fmt.max_word + 1, units)
-            constants[name] = {"weight": Words.of(weights, fmt), "bias": Words.of(biases, fmt)}
-            width = units
-        else:
+            weights, weight_format, biases, bias_format = rest
+            constants[name] = {
+                "weight": Words.of(np.array(weights), weight_format),
+                "bias": Words.of(np.array(biases), bias_format),
+            }
+            width = len(biases)
+        elif rest:
             result[name] = TensorType.of(rest[0], (width,))
-    dense = list(constants)
-    network = Network(nodes=tuple(nodes))
+        elif layer == "sum_elements":
+            width = 1
     hardware = HardwareConfig(
         part=PART,
         clock_period_ns=5.0,
-        flow="hls",
+        flow=flow,
         io_type="io_parallel",
-        strategy=dict.fromkeys(dense, "latency"),
-        reuse_factor=dict.fromkeys(dense, 1),
+        strategy=dict.fromkeys(constants, strategy),
+        reuse_factor=dict.fromkeys(constants, 1),
     )
+    network = Network(nodes=tuple(nodes))
     return QuantizedNetwork(
         candidate=Candidate(network=network, hardware=hardware),
         network=network,
         result=result,
         constants=constants,
     )
+
+
+def chain(source: FixedPoint, n_inputs: int, *layers) -> QuantizedNetwork:
+    """A chain for hls4ml: ("dense", units, weight format) with random words, or (activation, format)."""
+    rng = np.random.default_rng(0)
+    drawn, width = [], n_inputs
+    for layer, *rest in layers:
+        if layer == "dense":
+            units, fmt = rest
+            weights = rng.integers(fmt.min_word, fmt.max_word + 1, (width, units))
+            biases = rng.integers(fmt.min_word, fmt.max_word + 1, units)
+            rest, width = [weights, fmt, biases, fmt], units
+        drawn.append((layer, *rest))
+    return built(source, n_inputs, *drawn, flow="hls", strategy="latency")
 
 
 def with_zeros(network: QuantizedNetwork, name: str, lanes: slice) -> QuantizedNetwork:
@@ -259,39 +274,8 @@ def requantized(value: int, fraction_bits: int, fmt: FixedPoint) -> int:
 
 
 def in_rtl(source: FixedPoint, n_inputs: int, *layers) -> QuantizedNetwork:
-    """A chain in plain RTL: (layer, format) or ("dense", weights, their format, biases, theirs)."""
-    nodes = [Node(name="in", layer="input", inputs=(), parameters={"width": n_inputs})]
-    result, constants = {"in": TensorType.of(source, (n_inputs,))}, {}
-    width = n_inputs
-    for i, (layer, *rest) in enumerate(layers):
-        name = f"{layer}_{i}"
-        nodes.append(Node(name=name, layer=layer, inputs=(nodes[-1].name,), parameters={}))
-        if layer == "dense":
-            weights, weight_format, biases, bias_format = rest
-            constants[name] = {
-                "weight": Words.of(np.array(weights), weight_format),
-                "bias": Words.of(np.array(biases), bias_format),
-            }
-            width = len(biases)
-        elif rest:
-            result[name] = TensorType.of(rest[0], (width,))
-        elif layer == "sum_elements":
-            width = 1
-    hardware = HardwareConfig(
-        part=PART,
-        clock_period_ns=5.0,
-        flow="rtl",
-        io_type="io_parallel",
-        strategy=dict.fromkeys(constants, "distributed_arithmetic"),
-        reuse_factor=dict.fromkeys(constants, 1),
-    )
-    network = Network(nodes=tuple(nodes))
-    return QuantizedNetwork(
-        candidate=Candidate(network=network, hardware=hardware),
-        network=network,
-        result=result,
-        constants=constants,
-    )
+    """A chain in plain RTL, see `built`."""
+    return built(source, n_inputs, *layers, flow="rtl", strategy="distributed_arithmetic")
 
 
 _UNSIGNED, _LINEAR = (
