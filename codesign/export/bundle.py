@@ -113,13 +113,6 @@ def _unpacked(content: bytes, folder: Path) -> CombLogic:
         raise ExportError(f"{folder}/{LOGIC} cannot be read ({error}); export again") from error
 
 
-def _saved(network: QuantizedNetwork) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="codesign-") as folder:
-        path = Path(folder) / "weights.npz"
-        network.save(path)
-        return path.read_bytes()
-
-
 def export_candidate(
     network: QuantizedNetwork,
     folder: Path,
@@ -180,7 +173,7 @@ def export_candidate(
     plan = ProjectPlan(
         files={
             "candidate.json": _json(network.candidate.to_json()),
-            "weights.npz": _saved(network),
+            "weights.npz": network.to_bytes(),
             "input_scaling.json": _json(
                 {"schema": SCHEMA, "scaling": dict(scaling)} | _ports(network, integer_ports)
             ),

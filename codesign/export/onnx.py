@@ -11,6 +11,8 @@ export says which, and refuses what float64 cannot hold.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -284,6 +286,41 @@ def _metadata(
     }
 
 
+#: Metadata of our own files: the network as `QuantizedNetwork.to_bytes`, and what the graph was that says the same.
+_NETWORK, _GRAPH = "codesign_network", "codesign_graph_digest"
+
+
+def _graph_digest(model: onnx.ModelProto) -> str:
+    return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+
+
+def own_network(model: onnx.ModelProto, origin: str) -> QuantizedNetwork | None:
+    """Return the network that a file of ours was exported from, with its hardware.
+
+    Its graph computes softmax, tables and leaks in standard operators, of which no reader makes the layer again.
+
+    Args:
+        model: any file.
+        origin: where it came from, for errors.
+
+    Returns:
+        None where the file is not ours, is of an older version, or its graph was changed since.
+
+    Raises:
+        DesignError: the network in it is damaged.
+    """
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    if _NETWORK not in said or said.get(_GRAPH) != _graph_digest(model):
+        return None
+    try:
+        content = base64.b64decode(said[_NETWORK], validate=True)
+    except ValueError as error:
+        raise DesignError(
+            f"{origin}: its metadata are damaged ({error}); export it again"
+        ) from error
+    return QuantizedNetwork.from_bytes(content, origin)
+
+
 def _export(
     network: QuantizedNetwork,
     graph: _Graph,
@@ -329,6 +366,9 @@ def _export(
         model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     else:
         model = _infer_qonnx_shapes(model)
+    own = {_NETWORK: base64.b64encode(network.to_bytes()).decode(), _GRAPH: _graph_digest(model)}
+    for key, value in own.items():
+        model.metadata_props.add(key=key, value=value)
     return OnnxExport(
         flavor=flavor,
         content=model.SerializeToString(deterministic=True),

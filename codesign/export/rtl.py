@@ -2,7 +2,8 @@
 
 alkaid solves every matrix product as a graph of adders (distributed arithmetic) and cuts the whole
 network into pipeline stages; a top module around its core has plain ports: lane i of `x` and of `y` is
-the raw two's-complement word of input i and output i, in exactly the network's formats.
+the raw two's-complement word of input i and output i, in exactly the network's formats. Another module,
+`<name>_valid`, adds valid and reset for neighbours that speak of them.
 """
 
 from __future__ import annotations
@@ -644,10 +645,16 @@ def constraints(network: QuantizedNetwork, flavor: str) -> dict[str, Any]:
 
 
 def project_files(sources: dict[str, bytes], context: dict[str, Any]) -> dict[str, bytes]:
-    """Return HDL sources with the constraints, scripts and harness of the top module that `context` describes."""
-    name = context["name"]
+    """Return HDL sources with the constraints, scripts and harness of the top module that `context` describes.
+
+    Beside it stands `<name>_valid`, the same module with valid and reset, which scripts build when asked.
+    """
+    name, suffix = context["name"], FLAVORS[context["flavor"]]
+    valid = f"src/{name}_valid.{suffix}"
+    context = {**context, "valid_source": valid}
     files = {
         **sources,
+        valid: render(f"rtl/valid.{suffix}.j2", **context),
         f"{name}.xdc": render("rtl/constraints.xdc.j2", **context),
         f"{name}.sdc": render("rtl/constraints.sdc.j2", **context),
         "vivado.tcl": render("rtl/vivado.tcl.j2", **context),

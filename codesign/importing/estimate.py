@@ -9,7 +9,7 @@ from codesign.errors import DesignError
 from codesign.hardware.device import device_of_part
 from codesign.importing.reader import read_config, read_model
 from codesign.synthesis.estimates import DesignEstimate, estimate_design, estimate_network
-from codesign.synthesis.onnx_config import onnx_record
+from codesign.synthesis.onnx_config import OnnxConfig, onnx_record
 from hw_models.calibration import Coefficients
 
 
@@ -27,12 +27,14 @@ def estimate_model(
         ConfigError: the configuration is wrong.
         DesignError: the file cannot be read, or an operator has no cost law.
     """
-    config = read_config(config_path)
-    device = device_of_part(config.part)
+    config = None if config_path is None else read_config(config_path)
+    precision = (config or OnnxConfig()).precision
     try:
-        imported = read_model(path, config=config, precision=config.precision)
+        imported = read_model(path, config=config, precision=precision)
+        part = imported.network.candidate.hardware.part
+        device = device_of_part(part)
         if device is None:
-            raise DesignError(f"no device of this installation is the part {config.part}")
+            raise DesignError(f"no device of this installation is the part {part}")
     except DesignError as error:
         if path.suffix != ".onnx":
             raise

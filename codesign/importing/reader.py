@@ -8,7 +8,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from codesign.config import parse, read_yaml
 from codesign.errors import CodesignError, DesignError, ToolError
 from codesign.export.backends.base import quiet_hls4ml
+from codesign.export.onnx import own_network
 from codesign.importing.firmware_reader import read_project
 from codesign.importing.firmware_runner import FirmwareProgram
 from codesign.importing.hls4ml_reader import read_graph
@@ -36,8 +37,8 @@ from codesign.importing.qkeras_reader import (
 )
 from codesign.importing.torch_reader import divided, joined, read_torch
 from codesign.ir import FixedPoint, HardwareConfig, Network, QuantizedNetwork
-from codesign.layers import LAYERS, run_words
-from codesign.layers._import import Draft, Value
+from codesign.layers import LAYERS, run_words, typed
+from codesign.layers._import import Draft, Value, whole
 from codesign.synthesis.onnx_config import LayerSection, OnnxConfig
 from codesign.tools import require_module
 from hw_models.calibration.parsers import ReportError
@@ -116,23 +117,25 @@ def read_model(
 
     Args:
         path: an ONNX or QONNX file, a Keras file, an hls4ml project folder or its `hls4ml_config.yml`.
-        config: part, clock, flow, strategies and reuse factors.
+        config: part, clock, flow, strategies and reuse factors; None: defaults, or what our own file says.
         precision: type of what the file leaves in floats, "ap_fixed<16,6>".
 
     Raises:
         DesignError: it cannot be read or built; names the node.
         ToolError: the framework is not installed.
     """
-    config = config or OnnxConfig()
+    told, config = config, config or OnnxConfig()
     fmt = None if precision is None else FixedPoint.from_hls(precision)
     if not path.exists():
         raise DesignError(f"{path} does not exist; check the path")
     if path.suffix == ".onnx":
         model = load_onnx(path)
         is_qonnx = any(node.domain not in ("", "ai.onnx") for node in model.graph.node)
-        draft, output = _located(path, lambda: read_onnx(model, fmt))
         framework = "qonnx" if is_qonnx else "onnxruntime"
         reference: Reference = _lazily(lambda: onnx_reference(path, model))
+        if (own := own_network(model, str(path))) is not None:
+            return _own(own, framework, path, reference, told)
+        draft, output = _located(path, lambda: read_onnx(model, fmt))
     elif path.suffix in (".keras", ".h5", ".hdf5"):
         keras_config = read_keras_config(path)
         if is_qkeras(keras_config):
@@ -157,6 +160,33 @@ def read_model(
         )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return _imported(draft, output, framework, digest, reference, config)
+
+
+def _own(
+    network: QuantizedNetwork,
+    framework: str,
+    path: Path,
+    reference: Reference,
+    config: OnnxConfig | None,
+) -> Imported:
+    """Return what a file of ours was exported from; the proof runs its graph."""
+    if config is not None:
+        hardware = hardware_of(network.network, config, {})
+        network = replace(network, candidate=replace(network.candidate, hardware=hardware))
+    sites = typed(network)
+    first, last = (whole(name, known.shape) for name, known in (("input", sites.input), ("output", sites.output)))  # fmt: skip
+    return Imported(
+        network=network,
+        framework=framework,
+        source_digest=hashlib.sha256(path.read_bytes()).hexdigest(),
+        notes=(),
+        shape=sites.input.shape,
+        reference=reference,
+        _input=first,
+        _input_gain=first.gain,
+        _input_offset=first.offset,
+        _output=last,
+    )
 
 
 def _read_qkeras(

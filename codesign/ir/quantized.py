@@ -1,6 +1,7 @@
 """A trained network on its fixed-point grid: integer constants and exact types, ready for export."""
 
 import hashlib
+import io
 import json
 import math
 from collections.abc import Mapping
@@ -98,12 +99,18 @@ class QuantizedNetwork:
             for role, words in roles.items()
         )
 
-    def save(self, path: Path) -> None:
-        """Write everything to one `.npz` (no pickled objects), by way of a temporary file."""
+    def to_bytes(self) -> bytes:
+        """Return everything as the content of one `.npz` (no pickled objects)."""
         arrays = dict(self._arrays())
         arrays["meta"] = np.frombuffer(_meta_text(self).encode(), dtype=np.uint8)
+        stream = io.BytesIO()
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+        return stream.getvalue()
+
+    def save(self, path: Path) -> None:
+        """Write everything to one `.npz`, by way of a temporary file."""
         with replacing(path) as stream:
-            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+            stream.write(self.to_bytes())
 
     @classmethod
     def load(cls, path: Path) -> "QuantizedNetwork":
@@ -113,7 +120,26 @@ class QuantizedNetwork:
             DesignError: the file is missing, damaged, holds pickled objects or has an unknown schema.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DesignError(
+                f"{path}: not a quantized network ({error}); train the candidate again"
+            ) from error
+        return cls.from_bytes(content, str(path))
+
+    @classmethod
+    def from_bytes(cls, content: bytes, path: str) -> "QuantizedNetwork":
+        """Read what `to_bytes` returned, of this version or one before.
+
+        Args:
+            content: what it returned.
+            path: where it came from, for errors.
+
+        Raises:
+            DesignError: it is damaged, holds pickled objects or has an unknown schema.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 arrays = {k: archive[k] for k in archive.files}
             meta = json.loads(arrays.pop("meta").tobytes().decode())
             if meta.get("schema") not in (1, SCHEMA):

@@ -1116,6 +1116,11 @@ class Draft:
             self._nodes.sort(key=lambda n: n.name == last)
 
 
+def whole(node: str, shape: tuple[int, ...]) -> Value:
+    """Return all words of a node, in order."""
+    return _fresh(node, np.arange(prod(shape), dtype=np.int64).reshape(shape))
+
+
 def _fresh(name: str, index: Ints) -> Value:
     return Value(node=name, index=index, gain=np.ones(index.shape), offset=np.zeros(index.shape))
 

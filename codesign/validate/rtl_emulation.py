@@ -144,13 +144,36 @@ def open_emulation(
     folder = folder.resolve()
     library = folder / "sim" / f"lib{export.name}.so"
     if not library.is_file():
-        _build(export, folder, library, optimize=optimize, timeout_s=timeout_s)
+        build_library(export, folder, library, optimize=optimize, timeout_s=timeout_s)
     return RtlEmulation(export, library)
 
 
-def _build(
-    export: RtlExport, folder: Path, library: Path, *, optimize: bool, timeout_s: float
+def build_library(
+    export: RtlExport,
+    folder: Path,
+    library: Path,
+    *,
+    module: str | None = None,
+    sources: tuple[str, ...] = (),
+    harness: str = "sim/harness.cc",
+    optimize: bool = True,
+    timeout_s: float = 1800.0,
 ) -> None:
+    """Build a shared library of a Verilated module of an export and C++ that drives it.
+
+    Args:
+        export: a Verilog export.
+        folder: where to build; the files of the export are written there.
+        library: what to write.
+        module: which module; default the export's own.
+        sources: more of the export's files that it needs.
+        harness: C++ that includes `V<module>.h`, relative to the folder.
+        optimize, timeout_s: as in `open_emulation`.
+
+    Raises:
+        ToolError, ExportError: as `open_emulation`.
+    """
+    top = export.name if module is None else module
     if export.flavor != "verilog":
         raise ExportError("Verilator reads Verilog only; export with flavor='verilog'")
     environment, compiler = verilator_environment(), require_tool("g++")
@@ -158,8 +181,8 @@ def _build(
     objects, level = folder / "sim" / "objects", "-O1" if optimize else "-O0"
     run_tool(
         [
-            "verilator", "--cc", "--top-module", export.name, "--prefix", f"V{export.name}",
-            "-Wno-lint", "-Wno-style", "-Wno-fatal", "-Mdir", objects, "-CFLAGS", "-fPIC", *export.sources,
+            "verilator", "--cc", "--top-module", top, "--prefix", f"V{top}",
+            "-Wno-lint", "-Wno-style", "-Wno-fatal", "-Mdir", objects, "-CFLAGS", "-fPIC", *export.sources, *sources,
         ],
         folder=folder,
         timeout_s=timeout_s,
@@ -167,8 +190,8 @@ def _build(
     )  # fmt: skip
     run_tool(
         [
-            "make", "-f", f"V{export.name}.mk", f"OPT_FAST={level}", "OPT_SLOW=-O0", f"OPT_GLOBAL={level}",
-            f"libV{export.name}.a",
+            "make", "-f", f"V{top}.mk", f"OPT_FAST={level}", "OPT_SLOW=-O0", f"OPT_GLOBAL={level}",
+            f"libV{top}.a",
         ],
         folder=objects,
         timeout_s=timeout_s,
@@ -186,10 +209,10 @@ def _build(
     partial = library.with_suffix(".part")  # g++ may be killed
     run_tool(
         [
-            compiler, "-std=c++17", level, "-fPIC", "-shared", "-pthread", "-o", partial, "sim/harness.cc",
+            compiler, "-std=c++17", level, "-fPIC", "-shared", "-pthread", "-o", partial, harness,
             f"-I{objects}", f"-I{root}/include", f"-I{root}/include/vltstd",
-            objects / f"libV{export.name}.a",
-            _run_time_library(objects, export.name, environment, timeout_s),
+            objects / f"libV{top}.a",
+            _run_time_library(objects, top, environment, timeout_s),
         ],
         folder=folder,
         timeout_s=timeout_s,
