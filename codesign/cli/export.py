@@ -45,6 +45,14 @@ def register(app: typer.Typer) -> None:
                 help="Version of the firmware.", show_default="the study's", min=1, max=9999
             ),
         ] = None,
+        onnx_opset: Annotated[
+            int | None,
+            typer.Option(
+                help="Operator set of the ONNX files: 21, or 19, which ONNX Runtime 1.17 of CMS software reads.",
+                show_default="the study's",
+                metavar="N",
+            ),
+        ] = None,
         later: Annotated[
             list[str] | None,
             typer.Option(
@@ -66,6 +74,7 @@ def register(app: typer.Typer) -> None:
         """Export a design: ONNX, QONNX, hls4ml projects, RTL, emulator, golden vectors, certificate."""
         from codesign.cli._progress import RichReporter
         from codesign.export.backends import BACKENDS
+        from codesign.export.onnx import check_opset
         from codesign.export.templates import check_firmware_name
         from codesign.stages.export import broken_limits, choose_design, export_on_demand
         from codesign.stages.setting import open_setting
@@ -79,6 +88,8 @@ def register(app: typer.Typer) -> None:
             BACKENDS.get(wanted)
         if name is not None:
             check_firmware_name(name)
+        if onnx_opset is not None:
+            check_opset(onnx_opset)
         opened = Study.open(study)
         digest = choose_design(
             opened, candidate, at_most_lut=at_most_lut, at_least_score=at_least_score
@@ -86,7 +97,7 @@ def register(app: typer.Typer) -> None:
         with RichReporter() as reporter:
             found = export_on_demand(
                 open_setting(opened, reporter), digest, backends=backend or None,
-                name=name, version=version, later=later or (),
+                name=name, version=version, onnx_opset=onnx_opset, later=later or (),
             )  # fmt: skip
         shared = None
         if interval is not None:

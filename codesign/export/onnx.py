@@ -44,6 +44,18 @@ _INPUT = {"standard": "input", "qonnx": "network_input"}
 _QUANT_MODES = {"TRN": "FLOOR", "RND_CONV": "ROUND"}
 
 
+def check_opset(opset: int) -> int:
+    """Return an operator set that is written.
+
+    Raises:
+        ExportError: it is another one.
+    """
+    if opset not in IR_VERSIONS:
+        known = ", ".join(map(str, IR_VERSIONS))
+        raise ExportError(f"ONNX operator set {opset} is not written; choose one of {known}")
+    return opset
+
+
 @dataclass(frozen=True, kw_only=True)
 class OnnxExport:
     """A network as ONNX.
@@ -411,9 +423,9 @@ def export_onnx(
         opset: operator set, one of `IR_VERSIONS`; below 21 weights are floats, words of more than 8 bits without a pair.
 
     Raises:
-        ExportError: a sum needs more than float64's 53 bits.
+        ExportError: a sum needs more than float64's 53 bits, or the operator set is not written.
     """
-    graph = _StandardGraph(_arithmetic(network), opset)
+    graph = _StandardGraph(_arithmetic(network), check_opset(opset))
     return _export(network, graph, "standard", study, scaling or {}, "batch")
 
 
@@ -427,9 +439,9 @@ def export_qonnx(
     """Export a network as QONNX: `Quant` nodes of arbitrary width; arguments as in `export_onnx`.
 
     Raises:
-        ExportError: a sum needs more than float64's 53 bits.
+        ExportError: a sum needs more than float64's 53 bits, or the operator set is not written.
     """
-    graph = _QonnxGraph(_arithmetic(network), opset)
+    graph = _QonnxGraph(_arithmetic(network), check_opset(opset))
     return _export(network, graph, "qonnx", study, scaling or {}, 1)
 
 

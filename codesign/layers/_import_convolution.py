@@ -29,6 +29,8 @@ def read_convolution(node: Foreign, draft: Draft) -> Value:
         value = value.arranged(lambda a: np.moveaxis(a, 0, -1))
     *kernel, n_channels, n_filters = weights.shape
     strides, dilations, pads = window_of(node, kernel, value.shape[:-1])
+    value, around = _without_border(value)
+    pads = [a + b for a, b in zip(pads, around, strict=True)]
     groups = int(node.attributes.get("group", 1))
     if n_channels * groups != value.shape[-1]:
         raise node.refuse(
@@ -50,6 +52,24 @@ def read_convolution(node: Foreign, draft: Draft) -> Value:
     if (bias := node.optional(2)) is not None:
         result = draft.affine(result, 1.0, np.ravel(bias.real))
     return result.arranged(lambda a: np.moveaxis(a, -1, 0)) if is_onnx else result
+
+
+def _without_border(value: Value) -> tuple[Value, list[int]]:
+    """Return a value, channels last, without the zeros that a node before has padded it with, and how many these are.
+
+    Returns:
+        The value and its pads, of all starts, then of all ends.
+    """
+    is_zero = (value.gain == 0.0) & (value.offset == 0.0)
+    starts, ends = [], []
+    for axis in range(len(value.shape) - 1):
+        lines = is_zero.all(axis=tuple(i for i in range(len(value.shape)) if i != axis))
+        used = np.flatnonzero(~lines)
+        first, last = (int(used[0]), int(used[-1])) if used.size else (0, lines.size - 1)
+        starts.append(first)
+        ends.append(lines.size - 1 - last)
+    inside = tuple(slice(a, n - b) for a, b, n in zip(starts, ends, value.shape, strict=False))
+    return value.arranged(lambda a: a[inside]), [*starts, *ends]
 
 
 def window_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -149,6 +150,38 @@ def read_gather(node: Foreign) -> Value | Constant:
     return node.value().arranged(lambda a: np.take(a, indices, axis=own))
 
 
+def read_pad(node: Foreign) -> Value | Constant:
+    """Read `Pad` by a constant: elements that read nothing."""
+    mode = str(node.attributes.get("mode", "constant"))
+    if mode != "constant":
+        raise node.refuse(f"pads by {mode}; expected a constant")
+    told = node.optional(1)
+    pads = np.ravel(node.attributes.get("pads", []) if told is None else told.real).astype(int)
+    filled = node.optional(2)
+    fill = float(node.attributes.get("value", 0.0)) if filled is None else float(filled.real)
+    shape = node.constant(0).shape if _is_constant(node) else (1, *node.value().shape)
+    axes = range(len(shape)) if node.optional(3) is None else np.ravel(node.constant(3).real)
+    around = [[0, 0] for _ in shape]
+    for i, axis in enumerate(axes):
+        around[int(axis)] = [int(pads[i]), int(pads[i + pads.size // 2])]
+    if min(map(min, around)) < 0:
+        raise node.refuse("cuts elements off (negative pads); use Slice")
+    if _is_constant(node):
+        known = node.constant(0)
+        if fill:
+            raise node.refuse(f"pads a constant by {fill:g}; expected zeros")
+        return known.arranged(lambda a: np.pad(a, around))
+    if any(around[0]):
+        raise node.refuse("pads the batch; one event at a time")
+    value = node.value()
+    if value.function or value.pending is not None:
+        raise node.refuse("pads what is not rounded yet; quantize it first")
+    padded = value.arranged(lambda a: np.pad(a, around[1:]))
+    # what is padded reads some word times nothing
+    outside = np.pad(np.zeros(value.shape, dtype=bool), around[1:], constant_values=True)
+    return replace(padded, offset=np.where(outside, fill, padded.offset))
+
+
 WIRES: Mapping[str, Callable[[Foreign], Value | Constant]] = {
     "onnx.Identity": read_identity,
     "onnx.Cast": read_identity,
@@ -160,6 +193,7 @@ WIRES: Mapping[str, Callable[[Foreign], Value | Constant]] = {
     "onnx.Unsqueeze": read_unsqueeze,
     "onnx.Slice": read_slice,
     "onnx.Gather": read_gather,
+    "onnx.Pad": read_pad,
     "hls4ml.Reshape": read_reshape,
     "hls4ml.Transpose": read_transpose,
 }

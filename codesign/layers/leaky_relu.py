@@ -14,6 +14,7 @@ from codesign.layers._activation import (
     Activation,
     describe_activation,
 )
+from codesign.layers._import_quantizers import event_constant
 from codesign.layers.base import FloatColumns
 from hw_models.lowering import Described
 
@@ -32,7 +33,7 @@ class LeakyReLU(Activation):
     """x where positive, x / 8 elsewhere."""
 
     name = "leaky_relu"
-    foreign = ("onnx.LeakyRelu", "hls4ml.LeakyReLU")
+    foreign = ("onnx.LeakyRelu", "onnx.PRelu", "hls4ml.LeakyReLU")
     result_is_signed = True
     extra_fraction_bits = -LOG2_SLOPE
     luts_per_bit = 1.0  # a multiplexer
@@ -80,11 +81,16 @@ class LeakyReLU(Activation):
         return f"{word} > 0 ? {cast(0)}({word}) : {cast(-LOG2_SLOPE)}({word})"
 
     def read(self, node: Foreign, draft: Draft) -> Value | Constant:
-        slope = float(node.attributes.get("alpha", node.attributes.get("activ_param", 0.01)))
-        if slope == 2.0**LOG2_SLOPE:
+        told = float(node.attributes.get("alpha", node.attributes.get("activ_param", 0.01)))
+        slope = np.array(told)
+        if node.kind == "onnx.PRelu":
+            slope = event_constant(node, node.constant(1).real, node.value())
+        if (slope == 2.0**LOG2_SLOPE).all():
             return draft.activation(node.value(), self.name)
-        if not 0.0 <= slope < 1.0:
-            raise node.refuse(f"has slope {slope:g}; expected one from 0 to below 1")
+        if not ((slope >= 0.0) & (slope < 1.0)).all():
+            raise node.refuse(
+                f"has slopes from {slope.min():g} to {slope.max():g}; expected 0 to below 1"
+            )
         source = draft.shared(node, node.value())  # s x + (1 - s) max(0, x)
         positive = draft.affine(draft.applied(draft.activation(source, "relu")), 1.0 - slope, 0.0)
         return draft.combined(node, "add", [draft.affine(source, slope, 0.0), positive])

@@ -48,6 +48,7 @@ def export_design(
     backends: Sequence[str] | None = None,
     name: str | None = None,
     version: int | None = None,
+    onnx_opset: int | None = None,
     later: Sequence[str] = (),
 ) -> Exported:
     """Export and prove one trained candidate of a study.
@@ -57,6 +58,7 @@ def export_design(
         digest: the candidate.
         backends: hls4ml back ends; default those of the study.
         name, version: of the firmware; default those of the study.
+        onnx_opset: operator set of the ONNX files; default that of the study.
         later: forms that are not proved now, beside those that the study names.
 
     Raises:
@@ -96,7 +98,7 @@ def export_design(
             study=study.config.name,
             name=name or options.name or firmware_name_of(study.config.name),
             emulator_version=options.version if version is None else version,
-            onnx_opset=options.onnx_opset,
+            onnx_opset=onnx_opset or options.onnx_opset,
             heads=setting.task.target.statement(),
             integer_ports=setting.scaling.integer_ports,
         )
@@ -220,6 +222,7 @@ def export_on_demand(
     backends: Sequence[str] | None = None,
     name: str | None = None,
     version: int | None = None,
+    onnx_opset: int | None = None,
     later: Sequence[str] = (),
 ) -> Exported:
     """Export and prove any design of the front: trained first where it is not, its RTL synthesized behind it.
@@ -229,6 +232,7 @@ def export_on_demand(
         digest: of the design.
         backends: hls4ml back ends; default those of the study.
         name, version: of the firmware; default those of the study.
+        onnx_opset: operator set of the ONNX files; default that of the study.
         later: forms that are not proved now.
 
     Raises:
@@ -239,8 +243,8 @@ def export_on_demand(
     if design is None:
         design = train_on_demand(setting, digest)
     found = export_design(
-        setting, digest, backends=backends, name=name, version=version, later=later
-    )
+        setting, digest, backends=backends, name=name, version=version, onnx_opset=onnx_opset, later=later
+    )  # fmt: skip
     if design.flow == "rtl" and options.rtl and options.open_synthesis:
         for why in synthesize_designs(setting, [design]).values():
             setting.reporter.message(f"not synthesized: {why}")

@@ -144,6 +144,14 @@ def topo_v1() -> Builder:
     return net
 
 
+def topo_v5() -> Builder:
+    """Flat features against several topologies; two wide layers, activations below one; the output is a logit."""
+    net = Builder(weights=(16, 7), kept=0.1)
+    x = net.input(FixedPoint(bits=8, integer_bits=8, signed=False), 21)
+    net.rounded("linear", net.dense(net.chain(x, 128, 64, bits=(8, 0)), 1), 16, 8, signed=True)
+    return net
+
+
 def emtf() -> Builder:
     """Bending of endcap muons; momentum and displacement as unsigned words; wide weights."""
     net = Builder(weights=(25, 9), kept=1.0)
@@ -213,6 +221,7 @@ PUBLISHED: dict[str, Callable[[], Builder]] = {
         cicada_v1,
         cicada_v2,
         topo_v1,
+        topo_v5,
         emtf,
         toollip_v3,
         sc4,

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from codesign.cli import build_app
-from codesign.errors import DesignError, StudyError
+from codesign.errors import DesignError, ExportError, StudyError
 
 
 def run(*arguments):
@@ -22,6 +22,12 @@ def test_an_unknown_back_end_is_named_with_the_nearest(tmp_path):
     assert "did you mean 'vitis'" in str(result.exception)
 
 
-@pytest.mark.parametrize("option", ["--candidate", "--backend", "--json"])
+def test_an_operator_set_that_is_not_written_is_refused(tmp_path):
+    result = run(tmp_path, "--onnx-opset", "13")
+    assert isinstance(result.exception, ExportError)
+    assert "choose one of 19, 21" in str(result.exception)
+
+
+@pytest.mark.parametrize("option", ["--onnx-opset", "--candidate", "--backend", "--json"])
 def test_options_are_documented(option):
     assert option in run("--help").output

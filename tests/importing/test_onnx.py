@@ -201,6 +201,69 @@ def test_convolutions_are_exact(pads: list[int], strides: list[int], tmp_path: P
     assert _is_exact(read_model(g.save(tmp_path / "g.onnx", (2, 7), 3, output=output)))
 
 
+@pytest.mark.parametrize(
+    ("pads", "own", "is_small"),
+    [([1, 1], [0, 0], True), ([0, 2], [1, 0], False), ([1, 0], [0, 1], True)],
+)
+def test_padding_before_a_convolution_is_its_own(
+    pads: list[int], own: list[int], is_small: bool, tmp_path: Path
+) -> None:
+    g = Graph()
+    g.quant("x", "xq", 0.125, 5)
+    around = g.constant("around", [0, 0, pads[0], 0, 0, pads[1]], np.int64)
+    g.add("Pad", ["xq", around], "p")
+    g.constant("w", np.random.default_rng(0).integers(-7, 8, (4, 2, 3)) / 8)
+    g.add("Conv", ["p", g.quant("w", "wq", 0.125, 4)], "c", pads=own, kernel_shape=[3])
+    g.quant(g.add("Relu", ["c"], "r"), "rq", 0.25, 6, signed=0)
+    n_windows = 7 + sum(pads) + sum(own) - 2
+    output = _dense(g, g.add("Flatten", ["rq"], "f", axis=1), "d", 4 * n_windows, 3)
+    imported = read_model(g.save(tmp_path / "g.onnx", (2, 7), 3, output=output))
+    assert _is_exact(imported)
+    assert (
+        "patches" in _layers(imported)
+    ) is is_small  # weights once, not a matrix of all positions
+
+
+@pytest.mark.parametrize("fill", [0.0, 0.375])
+def test_padding_before_anything_else_is_exact(fill: float, tmp_path: Path) -> None:
+    g = Graph()
+    g.quant("x", "xq", 0.125, 5)
+    pads, filled = g.constant("pads", [1, 2], np.int64), g.constant("fill", fill)
+    g.add("Pad", ["xq", pads, filled, g.constant("axes", [2], np.int64)], "p")
+    output = _dense(g, g.add("Flatten", ["p"], "f", axis=1), "d", 2 * 6, 4)
+    path = g.save(tmp_path / "g.onnx", (2, 3), 4, output=output)
+    model = onnx.load(str(path))
+    model.opset_import[0].version = 18  # the first whose padding names axes
+    onnx.save(model, str(path))
+    assert _is_exact(read_model(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"mode": "reflect"}, "pads by reflect"), ({"at": 0}, "pads the batch"), ({"n": -1}, "cuts")],
+)
+def test_padding_that_is_none_is_refused(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    g, pads = Graph(), [0] * 6
+    g.quant("x", "xq", 0.125, 5)
+    pads[change.get("at", 2)] = change.get("n", 1)
+    mode = {"mode": change["mode"]} if "mode" in change else {}
+    g.add("Pad", ["xq", g.constant("pads", pads, np.int64)], "p", **mode)
+    output = _dense(g, g.add("Flatten", ["p"], "f", axis=1), "d", 8, 4)
+    with pytest.raises(DesignError, match=message):
+        read_model(g.save(tmp_path / "g.onnx", (2, 3), 4, output=output))
+
+
+def test_leaks_of_single_channels_are_exact(tmp_path: Path) -> None:
+    g = Graph()
+    g.quant("x", "xq", 0.125, 5)
+    slopes = g.constant("slopes", [0.0, 0.25, 0.125, 0.5])
+    g.quant(g.add("PRelu", [_dense(g, "xq", "d", 6, 4), slopes], "p"), "pq", 0.125, 7)
+    imported = read_model(g.save(tmp_path / "g.onnx", 6, 3, output=_dense(g, "pq", "e", 4, 3, 1)))
+    assert _is_exact(imported)
+
+
 def _qdq(path: Path, *, clip: bool, zero: int = 0) -> Path:
     """Write what quantizers of PyTorch and ONNX Runtime write: pairs, weights stored as integers."""
     rng, g = np.random.default_rng(4), Graph()
