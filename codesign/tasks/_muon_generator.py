@@ -96,12 +96,12 @@ def _simulate(n: int, generator: np.random.Generator) -> Muons:
     d0_cm = generator.uniform(-_D0_MAX_CM, _D0_MAX_CM, n) * (generator.random(n) < 0.5)
     theta = np.deg2rad(generator.uniform(*_THETA_RANGE_DEG, n))
     azimuth = generator.uniform(-np.pi, np.pi, n)
-    position, direction = _track(curvature, d0_cm / 100.0, theta, azimuth, generator)
+    position, direction = track_of(curvature, d0_cm / 100.0, theta, azimuth, generator)
     measured = {
         "phi": np.arctan2(position[..., 1], position[..., 0]),
         "theta": np.arctan2(np.hypot(position[..., 0], position[..., 1]), _STATION_Z_M),
     }
-    measured["bend"] = _turn(direction - measured["phi"])
+    measured["bend"] = turned(direction - measured["phi"])
     for name, width in (
         ("phi", _PHI_RESOLUTION),
         ("theta", _THETA_RESOLUTION),
@@ -120,11 +120,12 @@ def _simulate(n: int, generator: np.random.Generator) -> Muons:
     )
 
 
-def _turn(angle: NDArray[np.float64]) -> NDArray[np.float64]:
+def turned(angle: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return angles brought into -pi to pi."""
     return np.asarray((angle + np.pi) % (2 * np.pi) - np.pi)
 
 
-def _track(
+def track_of(
     curvature: NDArray[np.float64],
     d0_m: NDArray[np.float64],
     theta: NDArray[np.float64],
@@ -132,6 +133,12 @@ def _track(
     generator: np.random.Generator,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Follow muons through the stations.
+
+    Args:
+        curvature: float64[n], charge over transverse momentum, 1/GeV.
+        d0_m: float64[n], distance of the start from the beam line.
+        theta, azimuth: float64[n], of the start.
+        generator: of the scattering.
 
     Returns:
         float64 [n, 4, 2] x and y (m), and float64 [n, 4] transverse direction, at each station.
@@ -170,7 +177,7 @@ def _words(
     for name in ("phi", "theta"):
         for a, b in _PAIRS:
             both = is_hit[:, a] & is_hit[:, b]
-            difference = _turn(measured[name][:, b] - measured[name][:, a])
+            difference = turned(measured[name][:, b] - measured[name][:, a])
             columns.append(np.where(both, words(name, difference), 0))
     columns += list((words("bend", measured["bend"]) * is_hit).T)
     first = is_hit.argmax(axis=1)

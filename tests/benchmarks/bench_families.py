@@ -16,7 +16,7 @@ In minutes instead of an hour, on one core: one architecture, one training, shor
 
     python -m tests.benchmarks.bench_families --particles 8 --without ours jedi --epochs 40
     python -m tests.benchmarks.bench_families --particles 8 --without sc4 jedi --only "10-10, mean, 32-16-8" \
-        --epochs 40 --seeds 1 --polish-values 2e8
+        --epochs 40 --seeds 1 --polish-values 2e8 --budgets 1:16000 8:8000
 """
 
 from __future__ import annotations
@@ -160,6 +160,7 @@ def ours(
     judge: Any,
     *,
     names: Sequence[str],
+    budgets: Mapping[int, Sequence[int]],
     epochs: int,
     seeds: int,
     polish_values: float,
@@ -172,11 +173,11 @@ def ours(
     wanted = [
         (name, candidate(*OURS[name], n, budget, interval), float(budget))
         for name in names
-        for interval, budgets in BUDGETS.items()
-        for budget in budgets
+        for interval, several in budgets.items()
+        for budget in several
     ]
-    candidates, budgets = [c for _, c, _ in wanted], np.array([b for _, _, b in wanted])
-    groups, _ = learned(pool, candidates, budgets, task, options, seeds, polish_values)
+    candidates, limits = [c for _, c, _ in wanted], np.array([b for _, _, b in wanted])
+    groups, _ = learned(pool, candidates, limits, task, options, seeds, polish_values)
     kept = [
         max(group, key=lambda q: merit_of(q, task, task.x_train, task.y_train, weights=None))
         for group in groups
@@ -247,6 +248,12 @@ def compared(rivals: Sequence[Row], own: Sequence[Row]) -> list[str]:
     return lines
 
 
+def _budgets(text: str) -> tuple[int, tuple[int, ...]]:
+    """Read "8:2000,4000": an interval in cycles, and LUTs."""
+    cycles, _, lut = text.partition(":")
+    return int(cycles), tuple(int(x) for x in lut.split(","))
+
+
 def main() -> None:
     """Run the contest and print it."""
     parser = argparse.ArgumentParser(
@@ -260,6 +267,10 @@ def main() -> None:
     parser.add_argument("--hgq2-epochs", type=int, default=300)
     parser.add_argument("--without", nargs="+", choices=("sc4", "jedi", "ours"), default=[])
     parser.add_argument("--only", nargs="+", choices=OURS, default=list(OURS), help="of ours")
+    parser.add_argument(
+        "--budgets", nargs="+", type=_budgets, default=list(BUDGETS.items()), metavar="CYCLES:LUT,LUT",
+        help="LUTs that ours may take at each interval",
+    )  # fmt: skip
     parser.add_argument("--output", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     python, found = os.environ.get("CODESIGN_HGQ2_PYTHON"), {}
@@ -274,7 +285,7 @@ def main() -> None:
                 rivals += [] if trained is None else [trained]
             if "ours" not in arguments.without:
                 own = ours(
-                    n, task, judge, names=arguments.only, epochs=arguments.epochs, seeds=arguments.seeds,
+                    n, task, judge, names=arguments.only, budgets=dict(arguments.budgets), epochs=arguments.epochs, seeds=arguments.seeds,
                     polish_values=arguments.polish_values, pool=pool,
                 )  # fmt: skip
             if python and "jedi" not in arguments.without:

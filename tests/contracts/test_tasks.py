@@ -16,6 +16,7 @@ from tests.tasks import sources
 MAKERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "jets": lambda folder: {},
     "muons": lambda folder: {},
+    "muon_hits": lambda folder: {"n_train": 2000, "n_test": 500},
     "level1": lambda folder: {},
     "jet_particles": lambda folder: {},
     "openml": lambda folder: {"path": sources.write_arff(folder / "jets.arff")},
