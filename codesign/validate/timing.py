@@ -63,13 +63,41 @@ def random_idle(
     return idle
 
 
-def measure_timing(clock: Clock, formats: tuple[FixedPoint, ...], *, seed: int = 0) -> Timing:
+def telling_events(words: NDArray[np.int64], answers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Choose events whose answers differ from one to the next, rare answers among them.
+
+    A network of one output bit answers almost all random words alike.
+
+    Args:
+        words: int64[n, n_inputs].
+        answers: int64[n, n_outputs], to them.
+
+    Returns:
+        int64[m, n_inputs], m at most N_EVENTS.
+    """
+    _, kind = np.unique(answers, axis=0, return_inverse=True)
+    kind = kind.ravel()
+    order = np.argsort(kind, kind="stable")
+    starts = np.searchsorted(kind[order], kind[order])
+    turn = np.empty_like(order)
+    turn[order] = np.arange(len(order)) - starts  # the how manieth of its kind
+    return np.asarray(words[np.lexsort((kind, turn))][:N_EVENTS])
+
+
+def measure_timing(
+    clock: Clock,
+    formats: tuple[FixedPoint, ...],
+    *,
+    seed: int = 0,
+    events: NDArray[np.int64] | None = None,
+) -> Timing:
     """Measure latency and interval of a pipeline.
 
     Args:
         clock: drives the pipeline.
         formats: of its inputs.
         seed: of the events.
+        events: int64[n, n_inputs], to measure with; by default random words.
 
     Raises:
         DeviceFault: "stuck-output" when the output depends so little on the input that its delay cannot
@@ -78,7 +106,7 @@ def measure_timing(clock: Clock, formats: tuple[FixedPoint, ...], *, seed: int =
     """
     rng = np.random.default_rng(seed)
     idle = random_idle(formats, rng)
-    events = idle(N_EVENTS)
+    events = idle(N_EVENTS) if events is None else events
     n_settle = _settling_cycles(clock, events)
     held = clock(np.repeat(events, n_settle, axis=0))
     settled = held[n_settle - 1 :: n_settle]

@@ -5,7 +5,7 @@ import pytest
 
 from codesign.ir import FixedPoint
 from codesign.validate.faults import DeviceFault
-from codesign.validate.timing import measure_timing, random_idle, stream
+from codesign.validate.timing import measure_timing, random_idle, stream, telling_events
 
 FORMATS = (FixedPoint(bits=6, integer_bits=3),) * 3
 
@@ -58,6 +58,33 @@ def test_a_pipeline_of_any_depth_is_measured(latency):
 def test_a_stuck_output_is_named():
     with pytest.raises(DeviceFault, match="stuck-output"):
         measure_timing(Pipeline(3, is_stuck=True).clock, FORMATS)
+
+
+class Trigger(Pipeline):
+    """One bit, which random words never set: the sum of all inputs must be as large as it gets."""
+
+    def answer(self, words):
+        return (words.sum(axis=1) >= 3 * 31 - 4).astype(np.int64)[:, None]
+
+    def clock(self, words):
+        shown = []
+        for bit in self.answer(words):
+            self.line.append(bit)
+            shown.append(self.line.pop(0)[:1])
+        return np.array(shown)
+
+
+def test_a_bit_that_random_words_never_set_is_measured_with_events_that_do():
+    rng = np.random.default_rng(0)
+    words = random_idle(FORMATS, rng)(1000)
+    words[::100] = 31
+    trigger = Trigger(5)
+    with pytest.raises(DeviceFault, match="stuck-output"):
+        measure_timing(trigger.clock, FORMATS)
+    events = telling_events(words, trigger.answer(words))
+    assert trigger.answer(events[:8]).ravel().tolist() == [0, 1] * 4
+    timing = measure_timing(Trigger(5).clock, FORMATS, events=events)
+    assert (timing.latency_cycles, timing.interval_cycles) == (5, 1)
 
 
 def test_a_design_that_loses_events_at_random_gaps_is_named():
