@@ -788,6 +788,9 @@ class Draft:
                     "reads the network's input, which is not quantized; quantize it first,"
                     " or state a precision (--precision ap_fixed<16,6>)"
                 )
+            if not _is_whole(value, self._shapes["input"]):  # all of it, once
+                self.rounded(node, self.input_value, Grid.of(self.precision))
+                return value
             return self.rounded(node, value, Grid.of(self.precision))
         if value.node in self._open:
             if self.rounds_results and self.precision is not None:

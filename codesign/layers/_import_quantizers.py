@@ -113,8 +113,10 @@ def read_clip(node: Foreign, draft: Draft) -> Value | Constant:
         values = node.inputs[0].real
         values = values if low is None else np.maximum(values, low.real)
         return Constant(values=values if high is None else np.minimum(values, high.real))
+    if len(node.values) == 2 and len(node.inputs) == 2:
+        return _compared(node, draft, is_max=operator == "Max")
     if len(node.values) != 1:
-        raise node.refuse("compares two computed tensors; no layer does")
+        raise node.refuse("compares several computed tensors; compare two at a time")
     ends: list[Floats | None] = [None, None]
     if operator == "Clip":
         for i, name in ((1, "min"), (2, "max")):
@@ -125,6 +127,14 @@ def read_clip(node: Foreign, draft: Draft) -> Value | Constant:
     ends = [None if end is None else event_constant(node, end, node.values[0]) for end in ends]
     (value,) = node.values
     return draft.clipped(node, value, *ends)
+
+
+def _compared(node: Foreign, draft: Draft, *, is_max: bool) -> Value:
+    """Read the larger or the smaller of two computed values: a + relu(b - a), a - relu(a - b)."""
+    first, second = (draft.shared(node, draft.read(node, value)) for value in node.values)
+    more = (second, first) if is_max else (first, second)
+    excess = draft.applied(draft.activation(draft.combined(node, "subtract", more), "relu"))
+    return draft.combined(node, "add" if is_max else "subtract", [first, excess])
 
 
 def read_rounding(node: Foreign, draft: Draft) -> Value:

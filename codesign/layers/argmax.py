@@ -22,6 +22,7 @@ from codesign.layers._export import (
     exact,
     larger_rtl,
 )
+from codesign.layers._import import Constant, Draft, Foreign, Value, event_axis
 from codesign.layers.base import FloatColumns, Layer, Site, WordRange
 from hw_models.lowering import Described, Pool
 
@@ -53,6 +54,7 @@ class ArgMax(Layer):
     """
 
     name = "argmax"
+    foreign = ("onnx.ArgMax",)
     cpp_support = _CPP
 
     def propagate(self, parameters: FloatColumns, inputs: Sequence[Tensors]) -> Tensors:
@@ -61,6 +63,17 @@ class ArgMax(Layer):
         return replace(
             source, n_channels=np.ones_like(bits), bits=bits, is_signed=np.zeros_like(bits)
         )
+
+    def read(self, node: Foreign, draft: Draft) -> Value | Constant:
+        value, known = node.value(), node.attributes
+        axis = event_axis(node, int(known.get("axis", 0)), len(value.shape))
+        if axis != len(value.shape) - 1 or int(known.get("select_last_index", 0)):
+            raise node.refuse("expected the first largest along the last axis; move that axis")
+        ordered = draft.in_order(node, value)
+        if ordered is None:
+            raise node.refuse("reads elements in another order than they are computed in; move it")
+        index = draft.layer(node, self.name, [ordered])
+        return index if int(known.get("keepdims", 1)) else index.arranged(lambda a: a[..., 0])
 
     def describe(self, columns: FloatColumns) -> tuple[Described, ...]:
         return (
