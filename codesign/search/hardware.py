@@ -49,6 +49,7 @@ def search_hardware(
     budget: Budget,
     device: Device,
     *,
+    rtl: HardwareScores | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> HardwareFront:
     """Find every configuration that no other beats in latency, interval and every resource.
@@ -57,12 +58,14 @@ def search_hardware(
         space: `codesign.space.given.given_space`.
         scorer: prices configurations.
         budget, device: what limits them.
+        rtl: prices of plain RTL at every clock, where its adder graph is solved; None: the scorer's.
         progress: told how many configurations are scored.
     """
     template = space.template
     assert isinstance(template, GivenNetwork), "a space of one network's hardware"
     n_clocks, n_builds = (len(g.domain) for g in template.genes[:2])
     n_evaluations, found = 0, []
+    solved = None if rtl is None else (_figures(rtl, budget, device), _excess(rtl, budget, device))
 
     def figures(genomes: Int) -> NDArray[np.float64]:
         nonlocal n_evaluations
@@ -73,7 +76,11 @@ def search_hardware(
             n_evaluations += scores.clock_period_ns.size
             if progress is not None:
                 progress(n_evaluations)
-        return np.concatenate(parts)
+        known = np.concatenate(parts)
+        if solved is not None:
+            is_rtl = genomes[:, 1] == 0
+            known[is_rtl] = solved[0][genomes[is_rtl, 0]]
+        return known
 
     for clock in range(n_clocks):
         for build in range(n_builds):
@@ -95,10 +102,13 @@ def search_hardware(
     known = figures(genomes)
     keep = non_dominated(known)
     order = keep[np.lexsort((known[keep, 1], known[keep, 0]))]
-    scores = scorer.score(space.decode(genomes[order]))
-    excess = violations(scores, budget, device).max(axis=1)
+    genomes = genomes[order]
+    excess = _excess(scorer.score(space.decode(genomes)), budget, device)
+    if solved is not None:
+        is_rtl = genomes[:, 1] == 0
+        excess[is_rtl] = solved[1][genomes[is_rtl, 0]]
     return HardwareFront(
-        genomes=genomes[order],
+        genomes=genomes,
         n_evaluations=n_evaluations,
         n_feasible=int((excess <= 0).sum()),
         excess=excess,
@@ -122,6 +132,10 @@ def _figures(scores: HardwareScores, budget: Budget, device: Device) -> NDArray[
         for name in ("latency_ns", *(n for n in limits(budget, device) if n != "latency_ns"))
     ]
     return np.stack(columns, axis=1)
+
+
+def _excess(scores: HardwareScores, budget: Budget, device: Device) -> NDArray[np.float64]:
+    return np.asarray(violations(scores, budget, device).max(axis=1))
 
 
 def non_dominated(figures: NDArray[np.float64]) -> Int:

@@ -1,6 +1,7 @@
 """The hardware search finds what enumeration finds."""
 
 import time
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from codesign.search.hardware import non_dominated, search_hardware
 from codesign.space import SearchSpace
 from codesign.space.given import given_space
 from hw_models.lowering import WEIGHT_FACTS
+from hw_models.types import Estimate
 from tests.importing.qonnx_files import mlp
 
 
@@ -68,6 +70,25 @@ def _cheapest(
     scores = scorer.score(space.decode(genomes))
     fits = (violations(scores, budget, device) <= 0).all(axis=1)
     return float(np.where(fits, scores.metrics["lut"].value, np.inf).min())
+
+
+def test_solved_prices_of_plain_rtl_take_the_place_of_the_law(network: QuantizedNetwork) -> None:
+    space, device = _space(network), load_device("xcvu13p")
+    scorer, budget = HardwareScorer(device=device), _budget(100.0)
+    rtl = np.zeros((2, len(space.genes)), dtype=np.int64)
+    rtl[:, 0] = (0, 1)
+    by_law = scorer.score(space.decode(rtl))
+    cheap = {
+        name: Estimate(value=e.value / 10, low=e.low / 10, high=e.high / 10) if name == "lut" else e
+        for name, e in by_law.metrics.items()
+    }
+    found = search_hardware(space, scorer, budget, device, rtl=replace(by_law, metrics=cheap))
+    assert found.genomes[0, 1] == 0 and found.excess[0] <= 0
+    lut = by_law.metrics["lut"].value
+    tight = budget.model_copy(update={"maximum": {"lut": float(lut.min()) / 4}})
+    assert search_hardware(space, scorer, tight, device).n_feasible == 0
+    solved = search_hardware(space, scorer, tight, device, rtl=replace(by_law, metrics=cheap))
+    assert solved.n_feasible > 0 and (solved.genomes[solved.excess <= 0, 1] == 0).all()
 
 
 def test_a_space_of_given_weights_decodes_to_the_network_itself(network: QuantizedNetwork) -> None:

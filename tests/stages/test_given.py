@@ -65,6 +65,9 @@ def test_a_study_of_a_network_finds_cheaper_hardware_and_fewer_bits(tmp_path: Pa
     fitting = [d.predicted_with_weights["lut"].value for d in designs.values() if d.fits]
     assert winner.predicted_with_weights["lut"].value == min(fitting)
     assert "as given" in results.require(Choice).reason
+    rtl = [p for p in results.require(Search).points if p.flow == "rtl" and p.digest in designs]
+    assert rtl  # priced by the adder graph from the search on, as they are with weights
+    assert all(p.lut == designs[p.digest].predicted_with_weights["lut"].value for p in rtl)
     assert _score(designs[given.digest]) == pytest.approx(0.0, abs=0.01)
     assert (
         0.0 < -winner.validation.value < 0.08
