@@ -15,6 +15,7 @@ from codesign.export.hls4ml import (
     hls4ml_type,
 )
 from codesign.layers import typed
+from codesign.validate import forms
 from tests.export.random_networks import PART, random_network, random_words, reference
 
 PARTS = {
@@ -196,3 +197,24 @@ def test_hls4ml_reading_our_qonnx_agrees(tmp_path):
     fmt = network.output_format
     got = np.rint(np.ldexp(np.asarray(output).reshape(len(words), -1), fmt.fraction_bits))
     assert np.array_equal(got.astype(np.int64), reference(network, words))
+
+
+@pytest.mark.parametrize(("patience_s", "expected"), [(-1.0, [False, True]), (1e9, [False])])
+def test_c_that_would_take_long_is_compiled_again(patience_s, expected, tmp_path, monkeypatch):
+    network, built = random_network(8), []
+
+    class Fake:
+        def run(self, words):
+            return words * len(built)
+
+    def build(project, network, folder, *, optimize):
+        built.append(optimize)
+        return Fake()
+
+    monkeypatch.setattr(forms, "build_c_simulation", build)
+    monkeypatch.setattr(forms, "_PATIENCE_S", patience_s)
+    form = forms.c_simulation_form(export_hls4ml(network), network, tmp_path, optimize=False)
+    words = random_words(network, 100)
+    for _ in range(2):
+        assert np.array_equal(form.run(words), words * len(expected))
+    assert built == expected
