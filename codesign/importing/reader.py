@@ -169,10 +169,16 @@ def _own(
     reference: Reference,
     config: OnnxConfig | None,
 ) -> Imported:
-    """Return what a file of ours was exported from; the proof runs its graph."""
+    """Return what a file of ours was exported from; the proof runs its graph.
+
+    What was trained and what came of it differ (batch norms are folded, a trigger's bit appended): as the network
+    of somebody else, what came of it is the candidate.
+    """
+    hardware = network.candidate.hardware
     if config is not None:
         hardware = hardware_of(network.network, config, {})
-        network = replace(network, candidate=replace(network.candidate, hardware=hardware))
+    candidate = replace(network.candidate, network=network.network, hardware=hardware)
+    network = replace(network, candidate=candidate)
     sites = typed(network)
     first, last = (whole(name, known.shape) for name, known in (("input", sites.input), ("output", sites.output)))  # fmt: skip
     return Imported(

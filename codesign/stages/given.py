@@ -193,6 +193,7 @@ def answers_task(study: Study) -> TaskData:
         split=f"drawn with seed {study.config.seed + 1}: {n} vectors to choose by, {len(x) - n} to report on",
         provenance={"kind": "what the imported network's own framework answers"},
         target=Target(heads=(head,)),
+        may_be_constant=True,  # a trigger's bit hardly ever fires
     )
 
 

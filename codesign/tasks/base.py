@@ -260,6 +260,7 @@ def build_task_data(
     weights_test: np.ndarray | None = None,
     sampling: Literal["uniform", "weighted"] = "uniform",
     events: Events | None = None,
+    may_be_constant: bool = False,
 ) -> TaskData:
     """Check arrays and make a `TaskData` of them.
 
@@ -268,6 +269,7 @@ def build_task_data(
             the digest (so that two versions of it are never mistaken for one another).
         checks: what the loader has already checked; the checks made here are appended.
         target: what is to be answered; None: the classes.
+        may_be_constant: values may all be alike in training: nothing is to be learned from them.
         name, x_train, y_train, x_test, y_test, feature_names, class_names, split, provenance,
         weights_train, weights_test, sampling, events: see `TaskData`; any numeric dtype, converted here.
 
@@ -304,7 +306,9 @@ def build_task_data(
             outcome="passed",
             detail=f"all {arrays['x_train'].size + arrays['x_test'].size} values are finite in float32",
         ),
-        *_truth_checks(arrays["y_train"], arrays["y_test"], target, name),
+        *_truth_checks(
+            arrays["y_train"], arrays["y_test"], target, name, may_be_constant=may_be_constant
+        ),
         *_feature_checks(arrays["x_train"], arrays["x_test"], features),
         _overlap_check(arrays["x_train"], arrays["x_test"]),
     ]
@@ -382,7 +386,12 @@ def _checked_weights(weights: np.ndarray | None, n_rows: int, where: str) -> np.
 
 
 def _truth_checks(
-    y_train: np.ndarray, y_test: np.ndarray, target: Target, name: str
+    y_train: np.ndarray,
+    y_test: np.ndarray,
+    target: Target,
+    name: str,
+    *,
+    may_be_constant: bool,
 ) -> list[Check]:
     found = []
     for index, head in enumerate(target.heads):
@@ -397,7 +406,7 @@ def _truth_checks(
                 for label, column in zip(head.names, train.T, strict=True)
             ]
             constant = [n for n, c in zip(head.names, train.T, strict=True) if c.min() == c.max()]
-            if constant:
+            if constant and not may_be_constant:
                 raise DataError(
                     f"{name}: head {head.name!r}: {constant} are constant in training; expected values that vary;"
                     " leave them out"

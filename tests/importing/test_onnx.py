@@ -17,6 +17,7 @@ from codesign.importing import Imported, read_model
 from codesign.importing.proof import compare, drawn_inputs
 from codesign.layers import LAYERS, run_torch, run_words
 from tests.export.random_networks import random_network
+from tests.export.test_template_forms import SPACES, networks
 from tests.importing.qonnx_files import Graph, mlp
 
 
@@ -79,6 +80,20 @@ def test_our_own_files_come_back_word_for_word(
     expected = network.output_format.values_from_words(np.asarray(run_words(network, words)))
     assert np.array_equal(imported.outputs(imported.words_of_inputs(real)), expected)
     assert _is_exact(imported)
+
+
+@pytest.mark.parametrize(("space", "shape"), SPACES)
+@pytest.mark.parametrize("export", [export_onnx, export_qonnx])
+def test_our_own_files_of_every_template_come_back(
+    export: Callable[..., Any], space: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    (network,) = networks(space, shape, 1, 3, tmp_path)
+    path = tmp_path / "own.onnx"
+    path.write_bytes(export(network).content)
+    imported = read_model(path)
+    assert imported.network.network == network.network
+    assert imported.network.candidate.hardware == network.candidate.hardware
+    assert _is_exact(imported, n=60)
 
 
 def _own(tmp_path: Path) -> tuple[Path, onnx.ModelProto]:

@@ -10,7 +10,10 @@ from codesign.api import load_network
 from codesign.checks import load_config
 from codesign.cli import build_app
 from codesign.errors import CodesignError
+from codesign.export.onnx import export_onnx
 from codesign.front import designs_of
+from codesign.importing import read_model
+from codesign.layers.trigger import with_trigger
 from codesign.pipeline import plan_study, run_study
 from codesign.report.page import render
 from codesign.report.summary import summarize
@@ -52,6 +55,19 @@ def test_importing_keeps_the_network_as_it_is_given(tmp_path: Path) -> None:
         assert f">{kind}</td><td>{row.vectors:,}</td><td>{row.outputs:,}</td><td>0</td>" in section
     run_study(study, until="choose")  # nothing is done again
     assert study.results().require(ImportedNetwork) == imported
+
+
+def test_a_bit_that_hardly_ever_fires_is_imported_from_our_own_file(tmp_path: Path) -> None:
+    network = read_model(mlp(tmp_path / "score.onnx", (6, 5, 1))).network
+    bit = with_trigger(network, network.output_format.max_word)
+    path = tmp_path / "bit.onnx"
+    path.write_bytes(export_onnx(bit).content)
+    done = CliRunner().invoke(
+        build_app(), ["import", str(path), "--output", str(tmp_path / "study")]
+    )
+    assert done.exit_code == 0 and "word for word" in done.output
+    nodes = load_network(tmp_path / "study").network.nodes
+    assert nodes[-1].layer == "trigger"
 
 
 @pytest.mark.slow
