@@ -32,7 +32,9 @@ class Tape:
         self._size = 0
 
     def start(self, like: torch.Tensor, *, is_kept: bool) -> torch.Tensor:
-        """Return the tape for one forward pass, float32[n_rows, batch], not initialised.
+        """Return the tape for one forward pass, float32[n_rows, batch], of finite values, what is not written yet too.
+
+        What a zero masks must be finite: memory as it comes may hold no numbers.
 
         Args:
             like: has the batch as its last axis.
@@ -40,10 +42,10 @@ class Tape:
         """
         shape = (self._n_rows, like.shape[-1])
         if not is_kept:
-            return like.new_empty(shape)
+            return like.new_zeros(shape)
         self._size = like.shape[-1]
         if self._size not in self._buffers:
-            self._buffers[self._size] = (like.new_empty(shape), like.new_empty(shape))
+            self._buffers[self._size] = (like.new_zeros(shape), like.new_empty(shape))
         values, gradients = self._buffers[self._size]
         gradients.zero_()
         return values

@@ -24,7 +24,7 @@ from tests.export.random_networks import random_network, random_words, reference
 
 N_VECTORS = 1000
 N_NETWORKS = 200
-N_COMPILED = 40
+N_COMPILED = 20
 
 
 def vectors(network, seed):

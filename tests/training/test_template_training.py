@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from codesign.export.rtl import run_trace, trace_network
@@ -78,3 +79,28 @@ def test_their_widths_can_be_learned(name, shape, tmp_path):
         expected = run_words(network, words)
         assert np.array_equal(run_torch(network, words), expected)
         assert np.array_equal(run_trace(trace_network(network), network, words), expected)
+
+
+@pytest.fixture
+def memory_of_no_numbers():
+    """Let fresh memory hold NaN, as it may."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.filterwarnings("ignore:.*deterministic")
+@pytest.mark.parametrize(("name", "shape"), [("attention_l1", (4, 3)), ("interaction_l1", (4, 3))])
+def test_what_memory_held_before_does_not_matter(name, shape, tmp_path, memory_of_no_numbers):
+    candidates, arrays = drawn(name, shape, tmp_path, lut_budget=[4000]), task(shape, 200)
+    options = PrecisionOptions(epochs=2, batch_size=64, validation_fraction=0.25)
+    learned = train_learned(candidates, np.full(len(candidates), 4000.0), arrays, options, seed=2)
+    assert np.isfinite(learned.predicted_lut).all()
+    fixed = train_population(
+        drawn(name, shape, tmp_path),
+        arrays,
+        TrainingOptions(epochs=2, batch_size=64, device="cpu", validation_fraction=0.25),
+        seed=3,
+    )
+    assert np.isfinite(fixed.loss).all()
