@@ -23,6 +23,7 @@ STUDY = """
 schema: 1
 name: tiny
 space: mlp_tiny
+budget: l1_corner
 labels: {n_initial: 12, n_per_round: 4, epochs: 1, predictor: ridge}
 search: {n_evaluations: 800, n_rounds: 2, strategy: nsga2}
 train: {n_finalists: 2, epochs: 2}

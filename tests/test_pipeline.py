@@ -163,6 +163,7 @@ STUDY = """
 schema: 1
 name: tiny
 space: mlp_tiny
+budget: l1_corner
 seed: 3
 labels: {n_initial: 16, n_per_round: 4, epochs: 1}
 search: {n_evaluations: 1600, n_rounds: 2, strategy: nsga2}
