@@ -309,7 +309,7 @@ def _graph_digest(model: onnx.ModelProto) -> str:
 def own_network(model: onnx.ModelProto, origin: str) -> QuantizedNetwork | None:
     """Return the network that a file of ours was exported from, with its hardware.
 
-    Its graph computes softmax, tables and leaks in standard operators, of which no reader makes the layer again.
+    Its graph computes softmax and tables in standard operators, of which no reader makes the layer again.
 
     Args:
         model: any file.

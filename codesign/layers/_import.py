@@ -695,6 +695,17 @@ class Draft:
             value, node=self._add("reshape", (value.node,), {"width": value.shape[-1], **rows})
         )
 
+    def must_be_in_order(self, node: Foreign, value: Value) -> Value:
+        """Return what `in_order` returns.
+
+        Raises:
+            DesignError: its elements are arranged.
+        """
+        ordered = self.in_order(node, value)
+        if ordered is None:
+            raise node.refuse("reads elements in another order than they are computed in; move it")
+        return ordered
+
     def applied(self, value: Value) -> Value:
         """Return a value without a function pending: rounded to the stated precision, or exactly."""
         if value.pending is not None:
@@ -1024,7 +1035,7 @@ class Draft:
         self._place(node, {}, result)
 
     def _output(self, name: str) -> Value:
-        return _fresh(name, np.arange(prod(self._shapes[name])).reshape(self._shapes[name]))
+        return whole(name, self._shapes[name])
 
     def _add_dense(self, node: Foreign, source: str, weights: Constant, bias: Floats) -> str:
         if source in self._open:

@@ -69,10 +69,7 @@ class ArgMax(Layer):
         axis = event_axis(node, int(known.get("axis", 0)), len(value.shape))
         if axis != len(value.shape) - 1 or int(known.get("select_last_index", 0)):
             raise node.refuse("expected the first largest along the last axis; move that axis")
-        ordered = draft.in_order(node, value)
-        if ordered is None:
-            raise node.refuse("reads elements in another order than they are computed in; move it")
-        index = draft.layer(node, self.name, [ordered])
+        index = draft.layer(node, self.name, [draft.must_be_in_order(node, value)])
         return index if int(known.get("keepdims", 1)) else index.arranged(lambda a: a[..., 0])
 
     def describe(self, columns: FloatColumns) -> tuple[Described, ...]:

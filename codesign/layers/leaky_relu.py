@@ -81,10 +81,10 @@ class LeakyReLU(Activation):
         return f"{word} > 0 ? {cast(0)}({word}) : {cast(-LOG2_SLOPE)}({word})"
 
     def read(self, node: Foreign, draft: Draft) -> Value | Constant:
-        told = float(node.attributes.get("alpha", node.attributes.get("activ_param", 0.01)))
-        slope = np.array(told)
         if node.kind == "onnx.PRelu":
             slope = event_constant(node, node.constant(1).real, node.value())
+        else:
+            slope = np.array(node.attributes.get("alpha", node.attributes.get("activ_param", 0.01)))
         if (slope == 2.0**LOG2_SLOPE).all():
             return draft.activation(node.value(), self.name)
         if not ((slope >= 0.0) & (slope < 1.0)).all():

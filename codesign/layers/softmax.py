@@ -401,9 +401,7 @@ class Softmax(Layer):
             raise node.refuse(
                 f"sums along axis {axis} of {len(value.shape) + 1}; expected the last"
             )
-        ordered = draft.in_order(node, value)
-        if ordered is None:
-            raise node.refuse("reads elements in another order than they are computed in; move it")
+        ordered = draft.must_be_in_order(node, value)
         draft.note(
             f"{node}: exponentials and the reciprocal of their sum are tables of 8 bits; the difference is told"
         )

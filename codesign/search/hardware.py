@@ -65,7 +65,16 @@ def search_hardware(
     assert isinstance(template, GivenNetwork), "a space of one network's hardware"
     n_clocks, n_builds = (len(g.domain) for g in template.genes[:2])
     n_evaluations, found = 0, []
-    solved = None if rtl is None else (_figures(rtl, budget, device), _excess(rtl, budget, device))
+
+    def with_rtl(
+        known: NDArray[np.float64],
+        genomes: Int,
+        price: Callable[[HardwareScores, Budget, Device], NDArray[np.float64]],
+    ) -> NDArray[np.float64]:
+        if rtl is not None:
+            is_rtl = genomes[:, 1] == 0
+            known[is_rtl] = price(rtl, budget, device)[genomes[is_rtl, 0]]
+        return known
 
     def figures(genomes: Int) -> NDArray[np.float64]:
         nonlocal n_evaluations
@@ -76,11 +85,7 @@ def search_hardware(
             n_evaluations += scores.clock_period_ns.size
             if progress is not None:
                 progress(n_evaluations)
-        known = np.concatenate(parts)
-        if solved is not None:
-            is_rtl = genomes[:, 1] == 0
-            known[is_rtl] = solved[0][genomes[is_rtl, 0]]
-        return known
+        return with_rtl(np.concatenate(parts), genomes, _figures)
 
     for clock in range(n_clocks):
         for build in range(n_builds):
@@ -104,9 +109,7 @@ def search_hardware(
     order = keep[np.lexsort((known[keep, 1], known[keep, 0]))]
     genomes = genomes[order]
     excess = _excess(scorer.score(space.decode(genomes)), budget, device)
-    if solved is not None:
-        is_rtl = genomes[:, 1] == 0
-        excess[is_rtl] = solved[1][genomes[is_rtl, 0]]
+    excess = with_rtl(excess, genomes, _excess)
     return HardwareFront(
         genomes=genomes,
         n_evaluations=n_evaluations,

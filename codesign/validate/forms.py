@@ -309,11 +309,11 @@ def verilog_form(
         return clock(inputs, starts)[cycles + export.latency_cycles]
 
     def timing() -> Timing:
+        formats, events = described.input_formats, _golden_events(export, described)
         if export.interval_cycles == 1:
-            events = _golden_events(export, described)
-            measured = measure_timing(clock, described.input_formats, events=events)
+            measured = measure_timing(clock, formats, events=events)
         else:
-            measured = measure_told_timing(clock, described.input_formats, export.latency_cycles)
+            measured = measure_told_timing(clock, formats, export.latency_cycles, events=events)
         stated = (export.latency_cycles, export.interval_cycles)
         if (measured.latency_cycles, measured.interval_cycles) != stated:
             raise DeviceFault(

@@ -140,6 +140,7 @@ def measure_told_timing(
     latency_cycles: int,
     *,
     seed: int = 0,
+    events: NDArray[np.int64] | None = None,
 ) -> Timing:
     """Measure the interval of a design that is told when an event starts.
 
@@ -150,7 +151,7 @@ def measure_told_timing(
         clock: drives the design, with words and whether an event starts with them.
         formats: of its inputs.
         latency_cycles: cycles from an event to its answer.
-        seed: of the events.
+        seed, events: as in `measure_timing`.
 
     Raises:
         DeviceFault: "stuck-output" when all answers are alike, "wrong-latency" when those of events far
@@ -158,7 +159,8 @@ def measure_told_timing(
     """
     rng = np.random.default_rng(seed)
     idle = random_idle(formats, rng)
-    events = idle(N_EVENTS)
+    events = idle(N_EVENTS) if events is None else events
+    n = len(events)
 
     def answers(gaps: NDArray[np.int64]) -> NDArray[np.int64]:
         inputs, cycles = stream(events, gaps, idle, latency_cycles)
@@ -166,18 +168,18 @@ def measure_told_timing(
         starts[cycles] = True
         return clock(inputs, starts)[cycles + latency_cycles]
 
-    apart = answers(np.full(N_EVENTS, 2 * latency_cycles))
+    apart = answers(np.full(n, 2 * latency_cycles))
     if (apart == apart[0]).all():
-        raise DeviceFault("stuck-output", f"{N_EVENTS} events give the same result")
+        raise DeviceFault("stuck-output", f"{n} events give the same result")
     for interval in range(1, 2 * latency_cycles):
-        gaps = interval - 1 + rng.integers(0, 8, size=N_EVENTS)
-        if all(np.array_equal(answers(g), apart) for g in (np.full(N_EVENTS, interval - 1), gaps)):
+        gaps = interval - 1 + rng.integers(0, 8, size=n)
+        if all(np.array_equal(answers(g), apart) for g in (np.full(n, interval - 1), gaps)):
             return Timing(
                 latency_cycles=latency_cycles,
                 interval_cycles=interval,
-                events=3 * N_EVENTS,
+                events=3 * n,
                 how=(
-                    f"{N_EVENTS} answers at the delay stated, of events far apart, every {interval} cycle(s), and"
+                    f"{n} answers at the delay stated, of events far apart, every {interval} cycle(s), and"
                     " with random gaps of up to 7 more, random words in all other cycles"
                 ),
             )
