@@ -89,6 +89,12 @@ def test_solved_prices_of_plain_rtl_take_the_place_of_the_law(network: Quantized
     assert search_hardware(space, scorer, tight, device).n_feasible == 0
     solved = search_hardware(space, scorer, tight, device, rtl=replace(by_law, metrics=cheap))
     assert solved.n_feasible > 0 and (solved.genomes[solved.excess <= 0, 1] == 0).all()
+    # each clock has a price of its own
+    is_cheap, e = np.array([False, True]), by_law.metrics["lut"]
+    value, low, high = (np.where(is_cheap, x / 10, x) for x in (e.value, e.low, e.high))
+    one = {**by_law.metrics, "lut": Estimate(value=value, low=low, high=high)}
+    second = search_hardware(space, scorer, tight, device, rtl=replace(by_law, metrics=one))
+    assert second.genomes[second.excess <= 0, :2].tolist() == [[1, 0]]
 
 
 def test_a_space_of_given_weights_decodes_to_the_network_itself(network: QuantizedNetwork) -> None:
